@@ -1,0 +1,151 @@
+//! Aggregate calls as the plan describes them, and Flink's typing rules for them.
+
+use std::fmt;
+
+use crate::batch::DataType;
+use crate::error::ExprError;
+
+/// An aggregate function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AggregateFunction {
+    /// COUNT(*): rows.
+    CountRows,
+    /// COUNT(a [, b …]): rows in which no argument is NULL.
+    Count,
+    /// SUM.
+    Sum,
+    /// AVG.
+    Avg,
+    /// MIN.
+    Min,
+    /// MAX.
+    Max,
+    /// FIRST_VALUE: the first that is not NULL, in arrival order.
+    FirstValue,
+    /// LAST_VALUE: the last that is not NULL, in arrival order.
+    LastValue,
+    /// LISTAGG(value [, separator literal]).
+    ListAgg,
+    /// STDDEV_POP.
+    StddevPop,
+    /// STDDEV_SAMP, STDDEV.
+    StddevSamp,
+    /// VAR_POP.
+    VarPop,
+    /// VAR_SAMP, VARIANCE.
+    VarSamp,
+}
+
+/// One call in a GROUP BY.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateCall {
+    /// Which function.
+    pub function: AggregateFunction,
+    /// The argument columns of the input.
+    pub args: Vec<usize>,
+    /// DISTINCT.
+    pub distinct: bool,
+    /// FILTER (WHERE …): a BOOLEAN column of the input; NULL counts as false.
+    pub filter: Option<usize>,
+    /// LISTAGG's separator; empty for others.
+    pub separator: String,
+    /// The argument's type; BIGINT for COUNT.
+    pub arg_type: DataType,
+    /// The result's type.
+    pub data_type: DataType,
+    /// The result's name.
+    pub name: String,
+}
+
+impl AggregateCall {
+    /// Whether the result may be NULL: all but COUNT.
+    pub fn nullable(&self) -> bool {
+        !matches!(self.function, AggregateFunction::CountRows | AggregateFunction::Count)
+    }
+}
+
+/// The function `name` (any case) over arguments of these types, and the type of its result.
+///
+/// COUNT without arguments is COUNT(*). LISTAGG's separator is not among `arg_types`.
+///
+/// # Errors
+///
+/// An unknown name, or arguments that Flink refuses.
+///
+/// See <https://nightlies.apache.org/flink/flink-docs-stable/docs/dev/table/functions/systemfunctions/#aggregate-functions>.
+pub fn bind(name: &str, arg_types: &[DataType]) -> Result<(AggregateFunction, DataType), ExprError> {
+    use AggregateFunction::*;
+    let function = match name.to_ascii_uppercase().as_str() {
+        "COUNT" if arg_types.is_empty() => return Ok((CountRows, DataType::BigInt)),
+        "COUNT" => return Ok((Count, DataType::BigInt)),
+        "SUM" => Sum,
+        "AVG" => Avg,
+        "MIN" => Min,
+        "MAX" => Max,
+        "FIRST_VALUE" => FirstValue,
+        "LAST_VALUE" => LastValue,
+        "LISTAGG" => ListAgg,
+        "STDDEV_POP" => StddevPop,
+        "STDDEV_SAMP" | "STDDEV" => StddevSamp,
+        "VAR_POP" => VarPop,
+        "VAR_SAMP" | "VARIANCE" => VarSamp,
+        _ => return Err(ExprError::new(format!("there is no aggregate function {name}"))),
+    };
+    let [arg] = arg_types else {
+        return Err(ExprError::new(format!("{name} takes one argument, not {}", arg_types.len())));
+    };
+    let refused = || ExprError::new(format!("{name} cannot take {arg}"));
+    let result = match function {
+        Sum => match arg {
+            DataType::Decimal(_, scale) => DataType::Decimal(38, *scale),
+            numeric if numeric.is_numeric() => *numeric,
+            _ => return Err(refused()),
+        },
+        Avg | StddevPop | StddevSamp | VarPop | VarSamp => match arg {
+            DataType::Decimal(_, scale) => DataType::Decimal(38, (*scale).max(6)),
+            numeric if numeric.is_numeric() => *numeric,
+            _ => return Err(refused()),
+        },
+        Min | Max | FirstValue | LastValue => match arg {
+            DataType::Null => return Err(refused()),
+            other if other.is_binary() => return Err(refused()),
+            other => *other,
+        },
+        ListAgg if arg.is_string() => DataType::STRING,
+        ListAgg => return Err(refused()),
+        CountRows | Count => unreachable!("returned above"),
+    };
+    Ok((function, result))
+}
+
+impl fmt::Display for AggregateFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AggregateFunction::CountRows | AggregateFunction::Count => "COUNT",
+            AggregateFunction::Sum => "SUM",
+            AggregateFunction::Avg => "AVG",
+            AggregateFunction::Min => "MIN",
+            AggregateFunction::Max => "MAX",
+            AggregateFunction::FirstValue => "FIRST_VALUE",
+            AggregateFunction::LastValue => "LAST_VALUE",
+            AggregateFunction::ListAgg => "LISTAGG",
+            AggregateFunction::StddevPop => "STDDEV_POP",
+            AggregateFunction::StddevSamp => "STDDEV_SAMP",
+            AggregateFunction::VarPop => "VAR_POP",
+            AggregateFunction::VarSamp => "VAR_SAMP",
+        })
+    }
+}
+
+impl fmt::Display for AggregateCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let distinct = if self.distinct { "DISTINCT " } else { "" };
+        let args: Vec<String> = self.args.iter().map(|arg| format!("${arg}")).collect();
+        let args = if self.function == AggregateFunction::CountRows { "*".into() } else { args.join(", ") };
+        write!(f, "{}({distinct}{args})", self.function)?;
+        if let Some(filter) = self.filter {
+            write!(f, " FILTER ${filter}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Batches: a few thousand rows as Arrow columns, the unit that flows from decode to sink.
+//!
+//! # Invariants
+//!
+//! 1. Every column has `rows` rows and the Arrow type that [`DataType::arrow`] gives for its field.
+//! 2. `kinds`, where present, has `rows` entries; absent means that every row is an insert.
+//! 3. A batch is immutable: operators build new columns and share those that they keep.
+
+mod data_type;
+mod schema;
+
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BooleanArray};
+
+pub use data_type::DataType;
+pub use schema::{Field, Schema, TimeAttribute};
+
+/// How many rows a batch holds at most, unless one record forces more.
+pub const BATCH_ROWS_MAX: usize = 4096;
+
+/// What a changelog row does, with Flink's short strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RowKind {
+    /// `+I`
+    Insert = 0,
+    /// `-U`
+    UpdateBefore = 1,
+    /// `+U`
+    UpdateAfter = 2,
+    /// `-D`
+    Delete = 3,
+}
+
+impl RowKind {
+    /// Flink's short string.
+    pub fn short(self) -> &'static str {
+        match self {
+            RowKind::Insert => "+I",
+            RowKind::UpdateBefore => "-U",
+            RowKind::UpdateAfter => "+U",
+            RowKind::Delete => "-D",
+        }
+    }
+}
+
+/// A few thousand rows as columns.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// One Arrow array a column.
+    pub columns: Vec<ArrayRef>,
+    /// How many rows; also the truth for a batch without columns (`COUNT(*)` needs none).
+    pub rows: usize,
+    /// The row kinds of a changelog; absent: all inserts.
+    pub kinds: Option<Arc<[RowKind]>>,
+}
+
+impl Batch {
+    /// A batch of inserts.
+    ///
+    /// # Panics
+    ///
+    /// If a column has not `rows` rows (invariant 1).
+    pub fn new(columns: Vec<ArrayRef>, rows: usize) -> Self {
+        assert!(columns.iter().all(|column| column.len() == rows), "a column's length is not the batch's");
+        Self { columns, rows, kinds: None }
+    }
+
+    /// The same columns as a changelog.
+    ///
+    /// # Panics
+    ///
+    /// If `kinds` has not one entry a row (invariant 2).
+    #[must_use]
+    pub fn with_kinds(mut self, kinds: Arc<[RowKind]>) -> Self {
+        assert_eq!(kinds.len(), self.rows);
+        self.kinds = Some(kinds);
+        self
+    }
+
+    /// The kind of one row.
+    pub fn kind(&self, row_index: usize) -> RowKind {
+        self.kinds.as_ref().map_or(RowKind::Insert, |kinds| kinds[row_index])
+    }
+
+    /// Rows `start .. start + count`, without copying columns.
+    pub fn slice(&self, start: usize, count: usize) -> Batch {
+        Batch {
+            columns: self.columns.iter().map(|column| column.slice(start, count)).collect(),
+            rows: count,
+            kinds: self.kinds.as_ref().map(|kinds| kinds[start..start + count].into()),
+        }
+    }
+
+    /// The rows where `keep` is true (NULL counts as false).
+    ///
+    /// # Panics
+    ///
+    /// If `keep` has not one entry a row.
+    pub fn filter(&self, keep: &BooleanArray) -> Batch {
+        assert_eq!(keep.len(), self.rows);
+        let predicate = arrow_select::filter::FilterBuilder::new(keep).optimize().build();
+        let rows = predicate.count();
+        if rows == self.rows {
+            return self.clone();
+        }
+        let columns = self.columns.iter().map(|column| predicate.filter(column).expect("lengths agree")).collect();
+        let kinds = self.kinds.as_ref().map(|kinds| {
+            let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
+            kept.map(|row| kinds[row]).collect()
+        });
+        Batch { columns, rows, kinds }
+    }
+}

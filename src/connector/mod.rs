@@ -1,0 +1,128 @@
+//! Where bytes come from and where rows go: `filesystem`, `stdin`, `socket`, `datagen`, `print`, `blackhole`.
+//!
+//! A source is a set of *splits*, each a sequence of numbered chunks. A file is cut into chunks that
+//! any shard can read at any time ([`Split::Ranged`]); a stream (stdin, a socket, a compressed file)
+//! has one reader ([`Split::Sequential`]); a generator computes chunk *j* from *j* alone
+//! ([`Split::Generated`]). The shard loop decides the order; nothing here knows of threads or
+//! watermarks.
+//!
+//! # Invariants
+//!
+//! 1. What a chunk holds depends on the split and the chunk's index alone (streams excepted), never on
+//!    who reads it or when.
+//! 2. A sequential reader never blocks: it says [`Read::Pending`], and [`SequentialReader::descriptors`]
+//!    says what to wait for.
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_buffer::Buffer;
+
+use crate::batch::{Batch, Schema};
+use crate::error::JobError;
+use crate::format::Format;
+
+/// The default size of a chunk of bytes.
+pub const CHUNK_BYTES: u64 = 1 << 20;
+
+/// The longest record that is read; a longer one is a bad record.
+pub const RECORD_BYTES_MAX: usize = 256 << 20;
+
+/// One independently positioned part of a source.
+#[derive(Debug)]
+pub enum Split {
+    /// A plain file, read in ranges by every shard.
+    Ranged(RangedSplit),
+    /// A stream with one reader.
+    Sequential(Box<dyn SequentialSplit>),
+    /// Rows computed from their index.
+    Generated(Arc<dyn Generator>),
+}
+
+/// A plain file.
+#[derive(Clone, Debug)]
+pub struct RangedSplit {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its length when it was listed; bytes beyond are not read.
+    pub length_bytes: u64,
+}
+
+/// A stream that can be opened once.
+pub trait SequentialSplit: Send + std::fmt::Debug {
+    /// Its name in messages: a path, `stdin`, `host:port`.
+    fn origin(&self) -> String;
+    /// Whether it ends by itself, so that its chunks are worth waiting for (a compressed file).
+    fn bounded(&self) -> bool;
+    /// Opens it. May block briefly (connecting, opening a file).
+    fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError>;
+}
+
+/// What a sequential reader has to say.
+#[derive(Debug)]
+pub enum Read {
+    /// Whole records, at most about [`CHUNK_BYTES`] unless one record is longer.
+    Records(Buffer),
+    /// Nothing now; wait for the descriptors.
+    Pending,
+    /// The end.
+    End,
+}
+
+/// An open stream.
+pub trait SequentialReader: Send {
+    /// The next whole records. With `flush`, what is there now; without, [`Read::Pending`] until about
+    /// [`CHUNK_BYTES`] have gathered.
+    fn read(&mut self, flush: bool) -> Result<Read, JobError>;
+    /// What to wait for until more can be read.
+    fn descriptors(&self) -> Vec<RawFd>;
+}
+
+/// Computes rows from their index, so that any shard can make any chunk.
+pub trait Generator: Send + Sync + std::fmt::Debug {
+    /// How many rows in all; `None` for no end.
+    fn row_count(&self) -> Option<u64>;
+    /// Rows a second of processing time; `None` for as fast as it goes.
+    fn rows_per_second(&self) -> Option<u64>;
+    /// Rows `start .. start + count`, the columns `projection` of the table's physical schema.
+    fn generate(&self, start: u64, count: usize, projection: &[usize]) -> Batch;
+}
+
+/// A source with its options checked.
+pub trait Source: Send + Sync + std::fmt::Debug {
+    /// Its format; `None` for a generator.
+    fn format(&self) -> Option<Arc<dyn Format>>;
+    /// Its splits now, in a fixed order. Called once at the start.
+    fn splits(&self) -> Result<Vec<Split>, JobError>;
+    /// How often to look for new splits (`source.monitor-interval`), in milliseconds.
+    fn monitor_interval_ms(&self) -> Option<u64> {
+        None
+    }
+    /// Splits that appeared since the last call (monitored directories).
+    fn new_splits(&self) -> Result<Vec<Split>, JobError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A sink with its options checked; makes one part a shard.
+pub trait Sink: Send + Sync + std::fmt::Debug {
+    /// Whether it takes updates and deletes.
+    fn accepts_changes(&self) -> bool;
+    /// The part of `shard_index` of `shard_count`.
+    fn part(&self, schema: &Schema, shard_index: usize, shard_count: usize) -> Result<Box<dyn SinkPart>, JobError>;
+    /// After every part has finished: publishes what spans parts.
+    fn commit(&self) -> Result<(), JobError> {
+        Ok(())
+    }
+}
+
+/// One shard's end of a sink.
+pub trait SinkPart: Send {
+    /// Takes rows.
+    fn write(&mut self, batch: &Batch) -> Result<(), JobError>;
+    /// Makes what was taken visible where the sink shows rows as they come; called when the shard turns idle and after firings.
+    fn flush(&mut self) -> Result<(), JobError>;
+    /// The end of the job.
+    fn finish(&mut self) -> Result<(), JobError>;
+}

@@ -1,0 +1,220 @@
+//! The errors of every domain, each sorted by who can act on it.
+//!
+//! One enum per domain keeps matches small; [`Class`] answers the only question a caller has:
+//! fix the input ([`Class::User`]), retry ([`Class::External`]) or report a bug
+//! ([`Class::Internal`]). Bugs of ours are mostly assertions; `Internal` is for those that must not
+//! take a neighbouring job down.
+//!
+//! # Invariants
+//!
+//! 1. A message says what is wrong, a hint says what to write instead; neither repeats the other.
+//! 2. [`Span`] counts lines and columns from 1, columns in characters, as editors do.
+
+use std::fmt;
+
+/// Who can act on an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The script, the command line or the data is wrong: fix it.
+    User,
+    /// A disk, a peer or the kernel refused: retry or repair the surroundings.
+    External,
+    /// A bug of ours: report it.
+    Internal,
+}
+
+/// A place in a script: 1-based line and column (in characters), and the length in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// 1-based line.
+    pub line: u64,
+    /// 1-based column, in characters.
+    pub column: u64,
+    /// How many characters the caret underlines; 0 is shown as 1.
+    pub length: u64,
+}
+
+/// What is wrong with a script, found before anything runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptError {
+    /// What is wrong.
+    pub message: String,
+    /// Where, if the script has such a place.
+    pub span: Option<Span>,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl ScriptError {
+    /// An error without a place or a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), span: None, hint: None }
+    }
+
+    /// The same error at `span`.
+    #[must_use]
+    pub fn at(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// The same error with a way around.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Message, script line with caret, hint: what a terminal shows. `script` is the whole text.
+    pub fn render(&self, script_name: &str, script: &str) -> String {
+        let mut text = format!("error: {}\n", self.message);
+        if let Some(span) = self.span {
+            let line = script.lines().nth(span.line.saturating_sub(1) as usize).unwrap_or("");
+            let gutter = " ".repeat(span.line.to_string().len());
+            let pad = " ".repeat(span.column.saturating_sub(1) as usize);
+            let carets = "^".repeat(span.length.max(1) as usize);
+            text += &format!("{gutter}--> {script_name}:{}:{}\n", span.line, span.column);
+            text += &format!("{gutter} |\n{} | {line}\n{gutter} | {pad}{carets}\n", span.line);
+        }
+        if let Some(hint) = &self.hint {
+            text += &format!("hint: {hint}\n");
+        }
+        text
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(span) = self.span {
+            write!(f, "{}:{}: ", span.line, span.column)?;
+        }
+        f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " (hint: {hint})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ScriptError {}
+
+/// A typed expression that cannot be built: unknown function, wrong argument types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExprError {
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl ExprError {
+    /// An error without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+}
+
+impl fmt::Display for ExprError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ExprError {}
+
+/// An expression that failed on one row (a bad CAST, a division by zero).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalError {
+    /// The first row of the batch that failed; the rows before it are good.
+    pub row_index: usize,
+    /// What was wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for EvalError {}
+
+/// An option of a `WITH (…)` clause that a connector or a format cannot take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionError {
+    /// The option's key as written, or the missing key.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option '{}': {}", self.key, self.message)
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+/// What stops a running job.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// A record that cannot be read, and the table does not skip such records.
+    #[error("{origin}: line {line}, column {column}: {message}{}", .hint.as_deref().map(|h| format!("\nhint: {h}")).unwrap_or_default())]
+    BadRecord {
+        /// The file, or the connector's name for the stream.
+        origin: String,
+        /// 1-based line of the record's start.
+        line: u64,
+        /// 1-based column in bytes within the record.
+        column: u64,
+        /// What is wrong.
+        message: String,
+        /// The option that would skip it.
+        hint: Option<String>,
+    },
+    /// An expression failed on a row.
+    #[error("{origin}: {message}")]
+    Expression {
+        /// The operator, in the script's words.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A file, socket or device refused.
+    #[error("{origin}: {source}")]
+    Io {
+        /// The path or address.
+        origin: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The reader of our output went away (`| head`): a quiet end.
+    #[error("the reader of the output closed it")]
+    OutputClosed,
+    /// The surroundings do not allow what was asked for.
+    #[error("{0}")]
+    Environment(String),
+    /// A bug of ours.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+}
+
+impl JobError {
+    /// Who can act on it.
+    pub fn class(&self) -> Class {
+        match self {
+            JobError::BadRecord { .. } | JobError::Expression { .. } => Class::User,
+            JobError::Io { .. } | JobError::OutputClosed | JobError::Environment(_) => Class::External,
+            JobError::Internal(_) => Class::Internal,
+        }
+    }
+
+    /// An I/O error with the path or address it concerns.
+    pub fn io(origin: impl Into<String>, source: std::io::Error) -> Self {
+        JobError::Io { origin: origin.into(), source }
+    }
+}

@@ -1,0 +1,93 @@
+//! Bytes to batches and back: `json`, `csv`, `rkyv`.
+//!
+//! A source hands whole records to a [`Decode`] in chunks of about 1 MiB; it fills columns and
+//! never stops at a bad record unless told so. Sinks hand batches to an [`Encode`].
+//!
+//! # Invariants
+//!
+//! 1. No input, whatever its bytes, panics or recurses without bound.
+//! 2. A decoder keeps nothing between chunks that the result depends on: a chunk decodes alike on any shard.
+//! 3. Only the columns asked for are built, in the order asked for.
+
+use std::collections::BTreeMap;
+
+use arrow_buffer::Buffer;
+
+use crate::batch::{Batch, Schema};
+
+/// The options of a `WITH (…)` clause, by key.
+pub type Options = BTreeMap<String, String>;
+
+/// How records are told apart in a stream of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Every `delimiter` byte ends a record (JSON lines).
+    Delimited(u8),
+    /// Every newline outside of `quote` ends a record (CSV).
+    Quoted {
+        /// The quote character.
+        quote: u8,
+    },
+    /// Self-describing blocks, each starting at a multiple of [`crate::format::BLOCK_BYTES`] (rkyv).
+    Blocks,
+}
+
+/// The alignment of self-describing blocks.
+pub const BLOCK_BYTES: u64 = 1 << 20;
+
+/// A record that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRecord {
+    /// Lines of the chunk before the record's first line.
+    pub line_index: u64,
+    /// 1-based byte column in the record's line where reading stopped; 1 if unknown.
+    pub column: u64,
+    /// What was wrong, naming the field.
+    pub reason: String,
+    /// The record's bytes, at most [`BadRecord::BYTES_MAX`] of them.
+    pub record: Vec<u8>,
+}
+
+impl BadRecord {
+    /// How many bytes of a bad record are kept.
+    pub const BYTES_MAX: usize = 4096;
+}
+
+/// What a chunk of records decodes to.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// The good rows in order, at most [`crate::batch::BATCH_ROWS_MAX`] a batch; where `failure` is set, those before it.
+    pub batches: Vec<Batch>,
+    /// Lines in the chunk, for the line numbers of later chunks.
+    pub line_count: u64,
+    /// Records dropped because the format's `ignore-parse-errors` is set. At most 100 are kept a chunk.
+    pub skipped: Vec<BadRecord>,
+    /// How many records were dropped, also beyond those kept.
+    pub skipped_count: u64,
+    /// The record that stops the job.
+    pub failure: Option<BadRecord>,
+}
+
+/// Reads records.
+pub trait Decode: Send {
+    /// Decodes `chunk`, which holds whole records (the last may lack its delimiter).
+    fn decode(&mut self, chunk: &Buffer) -> Decoded;
+}
+
+/// Writes records.
+pub trait Encode: Send {
+    /// Bytes that open a file (a CSV header, say); most formats have none.
+    fn header(&self, out: &mut Vec<u8>);
+    /// Appends the rows of `batch`.
+    fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>);
+}
+
+/// A format with its options checked: makes decoders and encoders. Cheap to share between shards.
+pub trait Format: Send + Sync + std::fmt::Debug {
+    /// How its records are told apart.
+    fn framing(&self) -> Framing;
+    /// A decoder of the columns `projection` (indices into `schema`, ascending) of records of `schema`.
+    fn decoder(&self, schema: &Schema, projection: &[usize]) -> Box<dyn Decode>;
+    /// An encoder of rows of `schema`.
+    fn encoder(&self, schema: &Schema) -> Box<dyn Encode>;
+}
