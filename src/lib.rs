@@ -7,4 +7,7 @@ pub mod error;
 pub mod expr;
 pub mod format;
 pub mod plan;
+pub mod ring;
+pub mod state;
+mod sync;
 pub mod window;

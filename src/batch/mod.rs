@@ -7,6 +7,8 @@
 //! 3. A batch is immutable: operators build new columns and share those that they keep.
 
 mod data_type;
+pub mod hash;
+mod key;
 mod schema;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BooleanArray};
 
 pub use data_type::DataType;
+pub use key::Keys;
 pub use schema::{Field, Schema, TimeAttribute};
 
 /// How many rows a batch holds at most, unless one record forces more.
