@@ -6,6 +6,8 @@ pub mod connector;
 pub mod error;
 pub mod expr;
 pub mod format;
+pub mod metrics;
+pub mod op;
 pub mod plan;
 pub mod ring;
 pub mod state;

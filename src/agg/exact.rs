@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn without_a_spill_it_rounds_alike() {
-        for value in [0.1, 632.5, -999.99, 4e15, 1.0 / 3.0] {
+        for value in [0.1, 632.5, -999.99, 1e15, 1.0 / 3.0] {
             let Term::Fixed(fixed) = term(value) else { panic!("{value} fits the window") };
             assert_eq!(round(fixed, 1, None), value);
             assert_eq!(round(fixed * 3, 3, None), round(fixed * 3, 3, Some(&Spill::zero())));

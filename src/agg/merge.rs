@@ -20,6 +20,25 @@ impl Partials {
         &self.words[index * word_count..(index + 1) * word_count]
     }
 
+    /// Appends group `index` to `into`.
+    pub fn copy_group(&self, index: usize, word_count: usize, layout: &Layout, into: &mut Partials) {
+        let start = into.words.len();
+        into.words.extend_from_slice(self.group(index, word_count));
+        for &word in &layout.blob_words {
+            let blob = into.words[start + word];
+            if blob != 0 {
+                into.words[start + word] = into.push_bytes(self.bytes(blob));
+            }
+        }
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) -> u64 {
+        let word = ((self.blobs.len() as u64 + 1) << 32) | bytes.len() as u64;
+        self.blobs.extend_from_slice(bytes);
+        assert!(self.blobs.len() < u32::MAX as usize, "a batch's aggregate strings pass 4 GiB");
+        word
+    }
+
     fn bytes(&self, word: u64) -> &[u8] {
         let start = (word >> 32) as usize - 1;
         &self.blobs[start..start + (word & 0xffff_ffff) as usize]
@@ -37,17 +56,15 @@ pub fn export<S: Slots>(layout: &Layout, base: usize, table: &S, slot: u32, out:
     for &word in &layout.blob_words {
         let blob = out.words[start + word];
         if blob != 0 {
-            let bytes = table.blob(blob);
-            out.words[start + word] = ((out.blobs.len() as u64 + 1) << 32) | bytes.len() as u64;
-            out.blobs.extend_from_slice(bytes);
-            assert!(out.blobs.len() < u32::MAX as usize, "a batch's aggregate strings pass 4 GiB");
+            out.words[start + word] = out.push_bytes(table.blob(blob));
         }
     }
 }
 
-/// Merges group `index` of `partials` into the accumulators of `slot`; the partial's rows count as later.
+/// Merges group `index` of `partials` into the accumulators of `slot` (from word `base` on); the partial's rows count as later.
 pub fn merge<S: Slots>(
     layout: &Layout,
+    base: usize,
     separators: &[String],
     table: &mut S,
     slot: u32,
@@ -57,7 +74,7 @@ pub fn merge<S: Slots>(
     let from = partials.group(index, layout.word_count);
     for (&(accumulator, offset), separator) in layout.accumulators.iter().zip(separators) {
         let from = &from[offset..offset + accumulator.word_count()];
-        merge_one(accumulator, offset, separator, table, slot, partials, from);
+        merge_one(accumulator, base + offset, separator, table, slot, partials, from);
     }
 }
 

@@ -17,12 +17,14 @@ use super::table::Table;
 /// How many pairs are buffered before they are merged.
 const PENDING_MAX: usize = 1 << 18;
 
+/// A smaller dictionary is not worth rebuilding.
+const COMPACT_VALUES_MIN: u64 = 1 << 16;
+
 /// The sets of one `DISTINCT` argument list on one shard.
 #[derive(Debug)]
 pub struct DistinctSets {
     dictionary: Table,
     bitmaps: Vec<RoaringBitmap>,
-    free: Vec<u32>,
     pending: Vec<u64>,
     sorted: Vec<u64>,
 }
@@ -32,7 +34,6 @@ impl Default for DistinctSets {
         Self {
             dictionary: Table::new(0),
             bitmaps: Vec::new(),
-            free: Vec::new(),
             pending: Vec::new(),
             sorted: Vec::new(),
         }
@@ -40,38 +41,71 @@ impl Default for DistinctSets {
 }
 
 impl DistinctSets {
-    /// A new empty set.
+    /// A new empty set; sets are numbered from 0.
     pub fn create(&mut self) -> u32 {
-        if let Some(set) = self.free.pop() {
-            return set;
-        }
         self.bitmaps.push(RoaringBitmap::new());
         (self.bitmaps.len() - 1) as u32
     }
 
-    /// Drops a set, which must have no pairs pending.
-    pub fn drop_set(&mut self, set: u32) {
-        self.bitmaps[set as usize] = RoaringBitmap::new();
-        self.free.push(set);
-        if self.free.len() == self.bitmaps.len() {
-            self.free.clear();
-            self.bitmaps.clear();
+    /// Makes sure that set `set` exists.
+    pub fn ensure(&mut self, set: u32) {
+        if self.bitmaps.len() <= set as usize {
+            self.bitmaps.resize_with(set as usize + 1, RoaringBitmap::new);
         }
     }
 
-    /// Whether no set is alive, so that the dictionary may be forgotten.
-    pub fn is_empty(&self) -> bool {
-        self.bitmaps.is_empty() && self.pending.is_empty()
+    /// Empties a set, which must have no pairs pending.
+    pub fn clear_set(&mut self, set: u32) {
+        self.bitmaps[set as usize] = RoaringBitmap::new();
     }
 
-    /// Forgets the dictionary.
-    ///
-    /// # Panics
-    ///
-    /// If a set is alive.
-    pub fn forget(&mut self, pages: &mut Pages) {
-        assert!(self.is_empty());
+    /// Adds all of `from` to `into` and calls `added` with every id that is new there. Neither may have pairs pending.
+    pub fn union(&mut self, into: u32, from: u32, added: impl FnMut(u32)) {
+        let source = std::mem::take(&mut self.bitmaps[from as usize]);
+        let held = &mut self.bitmaps[into as usize];
+        (&source - &*held).iter().for_each(added);
+        *held |= &source;
+        self.bitmaps[from as usize] = source;
+    }
+
+    /// Whether pairs are pending.
+    pub fn is_flushed(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead.
+    pub fn compact(&mut self, pages: &mut Pages) {
+        let live: u64 = self.bitmaps.iter().map(RoaringBitmap::len).sum();
+        let known = self.dictionary.count() as u64;
+        if known < COMPACT_VALUES_MIN || known < live * 4 || !self.is_flushed() {
+            return;
+        }
+        let old = std::mem::replace(&mut self.dictionary, Table::new(0));
+        for bitmap in &mut self.bitmaps {
+            let ids = std::mem::take(bitmap);
+            bitmap.extend(ids.iter().map(|id| {
+                let value = old.key(pages, id).to_vec();
+                self.dictionary.upsert(pages, old.hash(pages, id), &value).0
+            }));
+        }
+        old.release(pages);
+    }
+
+    /// The ids in a set, ascending. Pairs that are pending are not among them.
+    pub fn ids(&self, set: u32) -> impl Iterator<Item = u32> + '_ {
+        self.bitmaps[set as usize].iter()
+    }
+
+    /// Frees the dictionary's pages and all sets.
+    pub fn release(&mut self, pages: &mut Pages) {
         std::mem::replace(&mut self.dictionary, Table::new(0)).release(pages);
+        *self = Self::default();
+    }
+
+    /// Bytes of the bitmaps and buffers; the dictionary's are counted by the pages.
+    pub fn state_bytes(&self) -> usize {
+        let bitmaps: usize = self.bitmaps.iter().map(RoaringBitmap::serialized_size).sum();
+        bitmaps + (self.pending.capacity() + self.sorted.capacity()) * 8
     }
 
     /// How many values the dictionary knows.
@@ -104,15 +138,6 @@ impl DistinctSets {
             fresh.iter().for_each(|id| added(set, id));
         }
         self.pending.clear();
-    }
-
-    /// Adds all of `from` to `into` and calls `added` with every id that is new there. Neither may have pairs pending.
-    pub fn union(&mut self, into: u32, from: u32, mut added: impl FnMut(u32)) {
-        let source = std::mem::take(&mut self.bitmaps[from as usize]);
-        let held = &mut self.bitmaps[into as usize];
-        (&source - &*held).iter().for_each(&mut added);
-        *held |= &source;
-        self.bitmaps[from as usize] = source;
     }
 
     /// The bytes of a value.
@@ -171,11 +196,9 @@ mod tests {
             }
             note(&mut sets, &pages, &mut seen);
             prop_assert_eq!(&seen, &twin);
-            let mut grown = Vec::new();
-            sets.union(0, 1, |id| grown.push(id));
-            let empty = BTreeSet::new();
-            let missing = twin.get(&1).unwrap_or(&empty).difference(twin.get(&0).unwrap_or(&empty)).count();
-            prop_assert_eq!(grown.len(), missing);
+            for (set, values) in &twin {
+                prop_assert_eq!(sets.ids(*set).count(), values.len());
+            }
         }
 
         #[test]
