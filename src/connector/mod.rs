@@ -13,14 +13,21 @@
 //! 2. A sequential reader never blocks: it says [`Read::Pending`], and [`SequentialReader::descriptors`]
 //!    says what to wait for.
 
+mod blackhole;
 pub mod clicks;
 mod draw;
+mod filesystem;
+mod option;
+mod resolve;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
+
+pub use self::blackhole::Blackhole;
+pub use self::filesystem::{ChunkBytes, FileSource, RangeReader, RawRange};
 
 use crate::batch::{Batch, Schema};
 use crate::error::JobError;
