@@ -15,6 +15,7 @@
 
 mod blackhole;
 pub mod clicks;
+mod datagen;
 mod draw;
 mod filesystem;
 mod option;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use arrow_buffer::Buffer;
 
 pub use self::blackhole::Blackhole;
+pub use self::datagen::GeneratorSource;
 pub use self::filesystem::{ChunkBytes, FileSource, RangeReader, RawRange};
 
 use crate::batch::{Batch, Schema};

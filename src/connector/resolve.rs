@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::blackhole::Blackhole;
+use super::datagen::GeneratorSource;
 use super::filesystem::FileSource;
 use super::option::{nearest, wrong_hint};
 use super::{Sink, Source};
@@ -15,7 +16,7 @@ use crate::error::OptionError;
 use crate::format::{Format, Options};
 
 /// Connectors that can be read.
-const SOURCES: [&str; 1] = ["filesystem"];
+const SOURCES: [&str; 2] = ["filesystem", "datagen"];
 /// Connectors that can be written.
 const SINKS: [&str; 1] = ["blackhole"];
 /// Beginnings of the names of connectors that Flink has and that come later.
@@ -60,6 +61,7 @@ pub(super) fn source_with(
             let format = resolve_format(options, None, schema)?;
             Ok(Arc::new(FileSource::resolve(options, format)?))
         }
+        "datagen" => Ok(Arc::new(GeneratorSource::resolve(options, schema)?)),
         other => Err(refuse(other, &SOURCES, &SINKS, "read")),
     }
 }

@@ -21,6 +21,7 @@ mod columns;
 mod text;
 
 pub use columns::ClicksGenerator;
+pub(super) use text::hex;
 pub use text::{FileFormat, generate};
 
 use super::draw;

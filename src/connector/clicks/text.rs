@@ -201,7 +201,7 @@ fn amount(cents: u32, out: &mut Vec<u8>) {
 
 /// Sixteen hexadecimal digits.
 #[inline]
-pub(super) fn hex(value: u64) -> [u8; 16] {
+pub(in crate::connector) fn hex(value: u64) -> [u8; 16] {
     // Each nibble gets a byte of its own, most significant first.
     let mut spread = u128::from(value);
     spread = (spread | (spread << 32)) & 0x0000_0000_FFFF_FFFF_0000_0000_FFFF_FFFF;
