@@ -8,6 +8,7 @@
 
 mod data_type;
 mod schema;
+pub mod text;
 
 use std::sync::Arc;
 
