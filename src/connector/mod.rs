@@ -33,7 +33,7 @@ pub use self::filesystem::{ChunkBytes, FileSource, RangeReader, RawRange};
 
 use crate::batch::{Batch, Schema};
 use crate::error::JobError;
-use crate::format::Format;
+use crate::format::{BadRecord, Format};
 
 /// The default size of a chunk of bytes.
 pub const CHUNK_BYTES: u64 = 1 << 20;
@@ -76,6 +76,8 @@ pub trait SequentialSplit: Send + std::fmt::Debug {
 pub enum Read {
     /// Whole records, at most about [`CHUNK_BYTES`] unless one record is longer.
     Records(Buffer),
+    /// A record longer than a record may be, passed over; a bad record like those of [`crate::format::Decoded`].
+    Oversized(BadRecord),
     /// Nothing now; wait for the descriptors.
     Pending,
     /// The end.
@@ -89,6 +91,10 @@ pub trait SequentialReader: Send {
     fn read(&mut self, flush: bool) -> Result<Read, JobError>;
     /// What to wait for until more can be read.
     fn descriptors(&self) -> Vec<RawFd>;
+    /// How many records the reader itself has dropped so far, because a client misbehaved (a line too long, gone in the middle of one).
+    fn dropped_count(&self) -> u64 {
+        0
+    }
 }
 
 /// Computes rows from their index, so that any shard can make any chunk.
