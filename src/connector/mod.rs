@@ -16,10 +16,13 @@
 mod blackhole;
 pub mod clicks;
 mod datagen;
+mod descriptor;
 mod draw;
 mod filesystem;
+mod gather;
 mod option;
 mod resolve;
+mod stdin;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -30,6 +33,8 @@ use arrow_buffer::Buffer;
 pub use self::blackhole::Blackhole;
 pub use self::datagen::GeneratorSource;
 pub use self::filesystem::{ChunkBytes, FileSource, RangeReader, RawRange};
+pub use self::resolve::{resolve_sink, resolve_source};
+pub use self::stdin::StdinSource;
 
 use crate::batch::{Batch, Schema};
 use crate::error::JobError;

@@ -10,13 +10,14 @@ use super::blackhole::Blackhole;
 use super::datagen::GeneratorSource;
 use super::filesystem::FileSource;
 use super::option::{nearest, wrong_hint};
+use super::stdin::StdinSource;
 use super::{Sink, Source};
 use crate::batch::Schema;
 use crate::error::OptionError;
-use crate::format::{Format, Options};
+use crate::format::{self, Options};
 
 /// Connectors that can be read.
-const SOURCES: [&str; 2] = ["filesystem", "datagen"];
+const SOURCES: [&str; 3] = ["filesystem", "stdin", "datagen"];
 /// Connectors that can be written.
 const SINKS: [&str; 1] = ["blackhole"];
 /// Beginnings of the names of connectors that Flink has and that come later.
@@ -46,32 +47,31 @@ const LATER: [&str; 23] = [
     "prometheus",
 ];
 
-/// Makes a format from the options of a table.
-pub(super) type ResolveFormat =
-    fn(&Options, Option<&str>, &Schema) -> Result<Arc<dyn Format>, OptionError>;
-
-/// The source that `options` describe, with formats made by `resolve_format`.
-pub(super) fn source_with(
-    options: &Options,
-    schema: &Schema,
-    resolve_format: ResolveFormat,
-) -> Result<Arc<dyn Source>, OptionError> {
-    match connector(options)? {
-        "filesystem" => {
-            let format = resolve_format(options, None, schema)?;
-            Ok(Arc::new(FileSource::resolve(options, format)?))
-        }
-        "datagen" => Ok(Arc::new(GeneratorSource::resolve(options, schema)?)),
-        other => Err(refuse(other, &SOURCES, &SINKS, "read")),
-    }
+/// The source that the options of a table of `schema` (its physical columns) describe.
+///
+/// # Errors
+///
+/// The option that is missing, unknown or wrong, with what to write instead.
+pub fn resolve_source(options: &Options, schema: &Schema) -> Result<Arc<dyn Source>, OptionError> {
+    let format = || format::resolve(options, None, schema);
+    Ok(match connector(options)? {
+        "filesystem" => Arc::new(FileSource::resolve(options, format()?)?),
+        "stdin" => Arc::new(StdinSource::resolve(options, format()?)?),
+        "datagen" => Arc::new(GeneratorSource::resolve(options, schema)?),
+        other => return Err(refuse(other, &SOURCES, &SINKS, "read")),
+    })
 }
 
-/// The sink that `options` describe, with formats made by `resolve_format`.
-pub(super) fn sink_with(options: &Options) -> Result<Arc<dyn Sink>, OptionError> {
-    match connector(options)? {
-        "blackhole" => Ok(Arc::new(Blackhole::resolve(options)?)),
-        other => Err(refuse(other, &SINKS, &SOURCES, "written")),
-    }
+/// The sink that the options of the table `table` describe.
+///
+/// # Errors
+///
+/// As [`resolve_source`].
+pub fn resolve_sink(options: &Options) -> Result<Arc<dyn Sink>, OptionError> {
+    Ok(match connector(options)? {
+        "blackhole" => Arc::new(Blackhole::resolve(options)?),
+        other => return Err(refuse(other, &SINKS, &SOURCES, "written")),
+    })
 }
 
 /// The name of the connector.

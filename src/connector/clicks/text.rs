@@ -111,6 +111,7 @@ fn write_encoded(
         start += count;
         progress(start);
     }
+    encoder.finish(&mut bytes);
     out.write_all(&bytes)?;
     out.flush()
 }

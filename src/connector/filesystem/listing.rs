@@ -58,9 +58,8 @@ impl Listing {
         };
         let before = files.len();
         for entry in glob::glob_with(&self.path, options).map_err(invalid)? {
-            let path = entry.map_err(|error| {
-                JobError::io(error.path().display().to_string(), error.into_error())
-            })?;
+            let path = entry
+                .map_err(|error| JobError::io(error.path().display().to_string(), error.into()))?;
             if path.is_dir() {
                 walk(&path, 0, files)?;
             } else {

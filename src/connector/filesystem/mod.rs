@@ -18,18 +18,21 @@
 
 mod listing;
 mod range;
+mod stream;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use range::{ChunkBytes, RangeReader, RawRange};
+pub(super) use range::{Ends, too_long};
 
 use self::listing::Listing;
+use self::stream::{PackedSplit, Packing, PipeSplit};
 use super::option::{OptionReader, wrong_hint};
 use super::{RangedSplit, Source, Split};
 use crate::error::{JobError, OptionError};
-use crate::format::{Format, Options};
+use crate::format::{Format, Framing, Options};
 
 /// Files as a source.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl FileSource {
         let mut splits = Vec::new();
         for path in self.listing.files()? {
             if !seen.contains(&path) {
-                splits.push(split(&path)?);
+                splits.push(split(&path, self.format.framing())?);
                 seen.insert(path);
             }
         }
@@ -101,10 +104,15 @@ impl Source for FileSource {
 }
 
 /// The split that reads `path`.
-fn split(path: &Path) -> Result<Split, JobError> {
+fn split(path: &Path, framing: Framing) -> Result<Split, JobError> {
     let metadata =
         std::fs::metadata(path).map_err(|error| JobError::io(path.display().to_string(), error))?;
-    Ok(Split::Ranged(RangedSplit { path: path.to_owned(), length_bytes: metadata.len() }))
+    let path = path.to_owned();
+    Ok(match Packing::of(&path) {
+        _ if !metadata.is_file() => Split::Sequential(Box::new(PipeSplit { path, framing })),
+        Packing::Plain => Split::Ranged(RangedSplit { path, length_bytes: metadata.len() }),
+        packing => Split::Sequential(Box::new(PackedSplit { path, packing, framing })),
+    })
 }
 
 /// A `path` option without the scheme of a URI.
@@ -116,3 +124,6 @@ pub(crate) fn plain_path(text: &str) -> String {
     };
     path.to_owned()
 }
+
+#[cfg(test)]
+mod tests;
