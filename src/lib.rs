@@ -12,4 +12,5 @@ pub mod plan;
 pub mod ring;
 pub mod state;
 mod sync;
+pub mod sys;
 pub mod window;

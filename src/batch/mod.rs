@@ -10,6 +10,7 @@ mod data_type;
 pub mod hash;
 mod key;
 mod schema;
+pub mod text;
 
 use std::sync::Arc;
 
@@ -138,7 +139,11 @@ impl Batch {
         if rows == self.rows {
             return self.clone();
         }
-        let columns = self.columns.iter().map(|column| predicate.filter(column).expect("lengths agree")).collect();
+        let columns = self
+            .columns
+            .iter()
+            .map(|column| predicate.filter(column).expect("lengths agree"))
+            .collect();
         let kinds = self.kinds.as_ref().map(|kinds| {
             let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
             kept.map(|row| kinds[row]).collect()

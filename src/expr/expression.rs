@@ -100,7 +100,10 @@ impl Expr {
             ExprKind::Cast(input) => ExprKind::Cast(Box::new(input.map_columns(replace))),
             ExprKind::TryCast(input) => ExprKind::TryCast(Box::new(input.map_columns(replace))),
             ExprKind::Case(branches, otherwise) => ExprKind::Case(
-                branches.iter().map(|(c, r)| (c.map_columns(replace), r.map_columns(replace))).collect(),
+                branches
+                    .iter()
+                    .map(|(c, r)| (c.map_columns(replace), r.map_columns(replace)))
+                    .collect(),
                 Box::new(otherwise.map_columns(replace)),
             ),
         };

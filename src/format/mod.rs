@@ -13,6 +13,15 @@ use std::collections::BTreeMap;
 
 use arrow_buffer::Buffer;
 
+mod column;
+mod csv;
+mod encode;
+mod json;
+mod options;
+mod rows;
+
+pub use options::resolve;
+
 use crate::batch::{Batch, Schema};
 
 /// The options of a `WITH (…)` clause, by key.
@@ -70,8 +79,9 @@ pub struct Decoded {
 
 /// Reads records.
 pub trait Decode: Send {
-    /// Decodes `chunk`, which holds whole records (the last may lack its delimiter).
-    fn decode(&mut self, chunk: &Buffer) -> Decoded;
+    /// Decodes `chunk`, which holds whole records (the last may lack its delimiter). `at_start` says that it
+    /// begins its file or stream, which is where a CSV header stands.
+    fn decode(&mut self, chunk: &Buffer, at_start: bool) -> Decoded;
 }
 
 /// Writes records.
@@ -80,6 +90,8 @@ pub trait Encode: Send {
     fn header(&self, out: &mut Vec<u8>);
     /// Appends the rows of `batch`.
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>);
+    /// Appends what is still buffered (the last block of an rkyv file); most formats buffer nothing.
+    fn finish(&mut self, out: &mut Vec<u8>);
 }
 
 /// A format with its options checked: makes decoders and encoders. Cheap to share between shards.
@@ -88,6 +100,13 @@ pub trait Format: Send + Sync + std::fmt::Debug {
     fn framing(&self) -> Framing;
     /// A decoder of the columns `projection` (indices into `schema`, ascending) of records of `schema`.
     fn decoder(&self, schema: &Schema, projection: &[usize]) -> Box<dyn Decode>;
-    /// An encoder of rows of `schema`.
+    /// An encoder of rows of `schema`; the rows' kinds are not written.
     fn encoder(&self, schema: &Schema) -> Box<dyn Encode>;
+    /// An encoder that writes each row's kind (`+I`, `-U`, `+U`, `-D`) as a first column `op`.
+    fn encoder_with_kinds(&self, schema: &Schema) -> Box<dyn Encode>;
+    /// What to write to skip bad records instead of stopping.
+    fn skip_hint(&self) -> &'static str;
 }
+
+#[cfg(test)]
+mod tests;

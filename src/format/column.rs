@@ -1,0 +1,400 @@
+//! Text to columns: the values that a field's text has in each SQL type.
+//!
+//! The rules are Flink's, which are those of the Java calls it makes: `Integer.parseInt` of the trimmed text
+//! for integers, `BigDecimal` rounded half up for decimals (NULL where it has too many digits), and so on.
+//! They depend on the format ([`Dialect`]) and, in JSON, on whether the text stood in quotes.
+//!
+//! # Invariants
+//!
+//! 1. The type is looked at once per column; the loops over rows are plain.
+//! 2. Nothing here fails on a text but by naming its row.
+
+use std::sync::Arc;
+
+use arrow_array::types::{
+    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+};
+use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, PrimitiveArray};
+use arrow_buffer::{BooleanBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer};
+use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+
+use super::rows::{Span, kind};
+use crate::batch::DataType;
+use crate::batch::text::{self, DecimalText};
+use crate::sys::views::{Utf8Buffer, ViewColumn};
+
+/// Which rules turn text into values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// CSV: `java.sql.Timestamp.valueOf` and its like.
+    Csv,
+    /// JSON with `timestamp-format.standard = SQL`.
+    JsonSql,
+    /// JSON with `timestamp-format.standard = ISO-8601`.
+    JsonIso,
+}
+
+/// Where the spans of a batch point, and by which rules they are read.
+pub(super) struct Texts<'a> {
+    /// The chunk.
+    pub(super) source: &'a Utf8Buffer,
+    /// Rewritten text.
+    pub(super) side: &'a str,
+    /// The format's rules.
+    pub(super) dialect: Dialect,
+    /// Whether a bad field is NULL.
+    pub(super) lenient: bool,
+}
+
+/// A value, or NULL, or not a value of the type.
+enum Read<T> {
+    Value(T),
+    Null,
+    Bad,
+}
+
+impl<T> From<Option<T>> for Read<T> {
+    #[inline]
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Read::Bad, Read::Value)
+    }
+}
+
+/// The column of `data_type` whose texts stand at `spans`; the row of the first bad text where it is not skipped.
+pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Result<ArrayRef, usize> {
+    let dialect = texts.dialect;
+    Ok(match data_type {
+        DataType::Null => Arc::new(BooleanArray::new_null(spans.len())),
+        DataType::Boolean => booleans(texts, spans)?,
+        DataType::TinyInt => primitives::<Int8Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
+        DataType::SmallInt => primitives::<Int16Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
+        DataType::Int | DataType::IntervalMonth => primitives::<Int32Type>(texts, spans, |kind, text| {
+            integer(kind, text).and_then(|value| i32::try_from(value).ok()).into()
+        })?,
+        DataType::BigInt | DataType::IntervalDay => {
+            primitives::<Int64Type>(texts, spans, |kind, text| integer(kind, text).into())?
+        }
+        DataType::Float => primitives::<Float32Type>(texts, spans, |kind, text| float(kind, text).into())?,
+        DataType::Double => primitives::<Float64Type>(texts, spans, |kind, text| double(kind, text).into())?,
+        DataType::Decimal(precision, scale) => {
+            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| {
+                decimal(dialect, kind, text, precision, scale)
+            })?;
+            let array = PrimitiveArray::<Decimal128Type>::new(values.0, values.1);
+            Arc::new(array.with_precision_and_scale(precision, scale as i8).expect("the planner checked the type"))
+        }
+        DataType::Char(_) | DataType::VarChar(_) => strings(texts, spans),
+        DataType::Binary(_) | DataType::VarBinary(_) => binaries(texts, spans)?,
+        DataType::Date => primitives::<Int32Type>(texts, spans, |_, text| match dialect {
+            Dialect::Csv => java_date(text).into(),
+            Dialect::JsonSql | Dialect::JsonIso => text::parse_date(text).into(),
+        })?,
+        DataType::Time(precision) => {
+            primitives::<Int32Type>(texts, spans, |_, text| time(dialect, text, precision).into())?
+        }
+        DataType::Timestamp(precision) | DataType::TimestampLtz(precision) => {
+            timestamps(texts, spans, precision, matches!(data_type, DataType::TimestampLtz(_)))?
+        }
+    })
+}
+
+impl<'a> Texts<'a> {
+    #[inline]
+    fn get(&self, span: Span) -> &'a [u8] {
+        let text = if span.kind & kind::OWNED == 0 { self.source.as_str() } else { self.side };
+        &text.as_bytes()[span.start as usize..span.end as usize]
+    }
+}
+
+/// The values and nulls of a primitive column.
+type Values<T> = (ScalarBuffer<<T as ArrowPrimitiveType>::Native>, Option<NullBuffer>);
+
+#[inline]
+fn primitives_vec<T: ArrowPrimitiveType>(
+    texts: &Texts,
+    spans: &[Span],
+    read: impl Fn(u8, &[u8]) -> Read<T::Native>,
+) -> Result<Values<T>, usize> {
+    let mut values = Vec::with_capacity(spans.len());
+    let mut nulls = NullBufferBuilder::new(spans.len());
+    for (row, &span) in spans.iter().enumerate() {
+        let value = if span.kind == kind::NULL { Read::Null } else { read(span.kind & !kind::OWNED, texts.get(span)) };
+        match value {
+            Read::Value(value) => {
+                values.push(value);
+                nulls.append_non_null();
+                continue;
+            }
+            Read::Bad if !texts.lenient => return Err(row),
+            Read::Bad | Read::Null => {}
+        }
+        values.push(T::Native::default());
+        nulls.append_null();
+    }
+    Ok((ScalarBuffer::from(values), nulls.finish()))
+}
+
+#[inline]
+fn primitives<T: ArrowPrimitiveType>(
+    texts: &Texts,
+    spans: &[Span],
+    read: impl Fn(u8, &[u8]) -> Read<T::Native>,
+) -> Result<ArrayRef, usize> {
+    let (values, nulls) = primitives_vec::<T>(texts, spans, read)?;
+    Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
+}
+
+fn booleans(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
+    let (values, nulls) = primitives_vec::<Int8Type>(texts, spans, |kind, text| match kind {
+        kind::NESTED => Read::Bad,
+        _ => Read::Value(i8::from(trim(text).eq_ignore_ascii_case(b"true"))),
+    })?;
+    let values = BooleanBuffer::from_iter(values.iter().map(|&value| value != 0));
+    Ok(Arc::new(BooleanArray::new(values, nulls)))
+}
+
+fn strings(texts: &Texts, spans: &[Span]) -> ArrayRef {
+    let mut column = ViewColumn::new(texts.source.clone(), spans.len());
+    for &span in spans {
+        let (start, end) = (span.start as usize, span.end as usize);
+        match span.kind {
+            kind::NULL => column.push_null(),
+            owned if owned & kind::OWNED != 0 => column.push_owned(&texts.side[start..end]),
+            _ => column.push(start, end),
+        }
+    }
+    Arc::new(column.finish())
+}
+
+fn binaries(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, config);
+    let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(spans.len());
+    for (row, &span) in spans.iter().enumerate() {
+        let value = match span.kind & !kind::OWNED {
+            kind::NULL => None,
+            kind::TEXT => {
+                let text: Vec<u8> = texts.get(span).iter().copied().filter(|&byte| byte > b' ').collect();
+                let value = engine.decode(text).ok();
+                if value.is_none() && !texts.lenient {
+                    return Err(row);
+                }
+                value
+            }
+            _ if texts.lenient => None,
+            _ => return Err(row),
+        };
+        values.push(value);
+    }
+    Ok(Arc::new(BinaryViewArray::from_iter(values)))
+}
+
+fn timestamps(texts: &Texts, spans: &[Span], precision: u8, local: bool) -> Result<ArrayRef, usize> {
+    let ticks = |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
+    let zone = move |text: &[u8]| if local { text.strip_suffix(b"Z").map(<[u8]>::len) } else { Some(text.len()) };
+    match texts.dialect {
+        Dialect::Csv => primitives::<Int64Type>(texts, spans, |_, text| java_timestamp(text).and_then(ticks).into()),
+        Dialect::JsonSql => primitives::<Int64Type>(texts, spans, |_, text| {
+            zone(text).and_then(|length| text::parse_timestamp(&text[..length], b' ')).and_then(ticks).into()
+        }),
+        Dialect::JsonIso => primitives::<Int64Type>(texts, spans, |_, text| {
+            zone(text).and_then(|length| text::parse_timestamp(&text[..length], b'T')).and_then(ticks).into()
+        }),
+    }
+}
+
+/// Without the characters up to U+0020 at both ends, as `String.trim`.
+#[inline]
+pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [0..=b' ', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., 0..=b' '] = text {
+        text = rest;
+    }
+    text
+}
+
+/// BIGINT and INT: a fraction is cut where it is a JSON number, and refused where it is text.
+#[inline]
+fn integer(kind: u8, text: &[u8]) -> Option<i64> {
+    match kind {
+        kind::INTEGER | kind::TEXT => short_integer(text).or_else(|| text::parse_i64(trim(text))),
+        kind::FRACTION => {
+            let value = text::parse_f64(text)?;
+            // The largest double below 2^63: `i64::MAX as f64` is 2^63 itself.
+            (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value).then_some(value as i64)
+        }
+        _ => None,
+    }
+}
+
+/// TINYINT and SMALLINT: never from a fraction.
+fn small_integer<T: TryFrom<i64>>(kind: u8, text: &[u8]) -> Option<T> {
+    if kind == kind::FRACTION { None } else { integer(kind, text).and_then(|value| T::try_from(value).ok()) }
+}
+
+/// Up to 18 digits with an optional minus: what nearly every integer is.
+#[inline]
+fn short_integer(text: &[u8]) -> Option<i64> {
+    let (digits, negative) = match text {
+        [b'-', digits @ ..] => (digits, true),
+        digits => (digits, false),
+    };
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut value = 0i64;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if negative { -value } else { value })
+}
+
+/// A plain decimal of at most 18 digits: its digits as an integer, and how many follow the point.
+#[inline]
+fn short_decimal(text: &[u8]) -> Option<(i64, usize)> {
+    let (body, negative) = match text {
+        [b'-', body @ ..] => (body, true),
+        body => (body, false),
+    };
+    if body.len() > 18 {
+        return None;
+    }
+    let (mut value, mut point) = (0i64, body.len());
+    for (index, &byte) in body.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            value = value * 10 + i64::from(digit);
+        } else if byte == b'.' && point == body.len() {
+            point = index;
+        } else {
+            return None;
+        }
+    }
+    // Digits on both sides of a point; anything else is for the exact reader to judge.
+    let fraction = body.len().checked_sub(point + 1);
+    if point == 0 || fraction == Some(0) {
+        return None;
+    }
+    Some((if negative { -value } else { value }, fraction.unwrap_or(0)))
+}
+
+/// 10^n, exact in a double up to n = 22.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
+    1e21, 1e22,
+];
+
+#[inline]
+fn double(kind: u8, text: &[u8]) -> Option<f64> {
+    if kind & (kind::BOOLEAN | kind::NESTED) != 0 {
+        return None;
+    }
+    // A mantissa below 2^53 and a power of ten up to 22 are both exact, so that one division rounds right.
+    match short_decimal(text) {
+        Some((0, _)) if text[0] == b'-' => Some(-0.0),
+        Some((mantissa, scale)) if mantissa.unsigned_abs() < 1 << 53 => Some(mantissa as f64 / POWERS[scale]),
+        _ => text::parse_f64(text),
+    }
+}
+
+/// FLOAT, rounded once, from the text.
+fn float(kind: u8, text: &[u8]) -> Option<f32> {
+    let wide = double(kind, text)?;
+    let body = trim(text);
+    let body = body.strip_suffix(b"f").or_else(|| body.strip_suffix(b"d")).unwrap_or(body);
+    Some(std::str::from_utf8(body).ok().and_then(|body| body.parse().ok()).unwrap_or(wide as f32))
+}
+
+/// DECIMAL: NULL where the value has too many digits before the point, as in Flink.
+#[inline]
+fn decimal(dialect: Dialect, kind: u8, text: &[u8], precision: u8, scale: u8) -> Read<i128> {
+    if kind & (kind::BOOLEAN | kind::NESTED) != 0 {
+        return Read::Bad;
+    }
+    if let Some((value, fraction)) = short_decimal(text)
+        && fraction <= usize::from(scale)
+    {
+        let value = i128::from(value) * text::pow10(u32::from(scale) - fraction as u32);
+        return if value.unsigned_abs() < text::pow10(u32::from(precision)).unsigned_abs() { Read::Value(value) } else { Read::Null };
+    }
+    let text = if dialect == Dialect::Csv { text } else { trim(text) };
+    match text::parse_decimal_text(text, precision, scale) {
+        DecimalText::Value(value) => Read::Value(value),
+        DecimalText::Overflow => Read::Null,
+        DecimalText::Invalid => Read::Bad,
+    }
+}
+
+/// TIME(precision) in milliseconds, cut to its precision. CSV may leave the seconds out.
+fn time(dialect: Dialect, text: &[u8], precision: u8) -> Option<i32> {
+    let ms = match (dialect, text) {
+        (Dialect::Csv, [h1, h2, b':', m1, m2]) => text::parse_time(&[*h1, *h2, b':', *m1, *m2, b':', b'0', b'0'])?,
+        _ => text::parse_time(text)?,
+    };
+    let unit = [1000, 100, 10, 1][usize::from(precision.min(3))];
+    Some(ms - ms % unit)
+}
+
+/// `java.sql.Date.valueOf`: month and day may have one digit.
+fn java_date(text: &[u8]) -> Option<i32> {
+    text::parse_date(text).or_else(|| text::parse_date(&pad_date(text)?))
+}
+
+/// `2024-1-2` as `2024-01-02`.
+fn pad_date(text: &[u8]) -> Option<[u8; 10]> {
+    let mut parts = text.split(|&byte| byte == b'-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || year.len() != 4 {
+        return None;
+    }
+    let mut padded = *b"0000-00-00";
+    padded[..4].copy_from_slice(year);
+    pad_two(month, &mut padded[5..7])?;
+    pad_two(day, &mut padded[8..])?;
+    Some(padded)
+}
+
+fn pad_two(text: &[u8], into: &mut [u8]) -> Option<()> {
+    match text {
+        [one] => into[1] = *one,
+        [one, two] => (into[0], into[1]) = (*one, *two),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// `java.sql.Timestamp.valueOf`: blanks around it, and one digit for month, day, hour, minute or second, are fine.
+#[inline]
+fn java_timestamp(text: &[u8]) -> Option<(i64, u32)> {
+    text::parse_timestamp(text, b' ').or_else(|| loose_timestamp(trim(text)))
+}
+
+#[cold]
+fn loose_timestamp(text: &[u8]) -> Option<(i64, u32)> {
+    let blank = text.iter().position(|&byte| byte == b' ')?;
+    let (clock, fraction) = match text.iter().position(|&byte| byte == b'.') {
+        Some(point) if point > blank => (&text[blank + 1..point], &text[point..]),
+        Some(_) => return None,
+        None => (&text[blank + 1..], &b""[..]),
+    };
+    let mut parts = clock.split(|&byte| byte == b':');
+    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || fraction.len() > 10 || fraction == b"." {
+        return None;
+    }
+    let mut padded = Vec::with_capacity(29);
+    padded.extend_from_slice(&pad_date(&text[..blank])?);
+    padded.extend_from_slice(b" 00:00:00");
+    pad_two(hour, &mut padded[11..13])?;
+    pad_two(minute, &mut padded[14..16])?;
+    pad_two(second, &mut padded[17..19])?;
+    padded.extend_from_slice(fraction);
+    text::parse_timestamp(&padded, b' ')
+}

@@ -1,0 +1,270 @@
+//! JSON lines to columns.
+//!
+//! Records of one stream nearly always spell their fields alike and in one order. The fast way bets on it:
+//! it remembers what stood between two values (`,"page":`), compares those bytes, and looks only at the
+//! values. Whatever it does not expect (escapes, nesting, a field twice) it leaves to the exact way, which
+//! reads token by token, is the definition of truth, and tells the fast way what it saw.
+//!
+//! # Invariants
+//!
+//! 1. The fast way gives a row only where the exact way would give the same.
+//! 2. What is remembered changes the speed, never the result.
+//! 3. A field that comes twice counts once: the first one.
+
+use std::collections::HashMap;
+
+use arrow_buffer::Buffer;
+use memchr::memchr;
+
+use super::JsonOptions;
+use super::scan::{self, Malformed, Value};
+use crate::batch::Schema;
+use crate::format::column::Dialect;
+use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count};
+use crate::format::{Decode, Decoded};
+use crate::sys::views::Utf8Buffer;
+
+/// A field that is not asked for.
+const UNWANTED: u32 = u32::MAX;
+
+/// How many spellings of fields the fast way remembers, and how long they may be.
+const SEGMENTS_MAX: usize = 256;
+const SEGMENT_BYTES_MAX: usize = 256;
+
+/// How many columns the fast way can tell apart.
+const FAST_COLUMNS_MAX: usize = 128;
+
+/// What stands before a value: a brace or comma, the field's name, the colon, and blanks.
+struct Segment {
+    literal: Box<[u8]>,
+    /// The column that its value fills, or [`UNWANTED`].
+    column: u32,
+    /// The segment that followed it last.
+    next: usize,
+}
+
+/// Reads JSON lines.
+pub(super) struct JsonDecoder {
+    fail_on_missing: bool,
+    columns: HashMap<String, u32>,
+    wanted: Wanted,
+    rows: Rows,
+    segments: Vec<Segment>,
+    /// The segment that opened the last record.
+    first: usize,
+    /// Which columns the current record of the exact way has set.
+    seen: Vec<bool>,
+}
+
+impl JsonDecoder {
+    /// A decoder of the columns `projection` of records of `schema`.
+    pub(super) fn new(options: &JsonOptions, schema: &Schema, projection: &[usize]) -> Self {
+        let dialect = if options.iso_timestamps { Dialect::JsonIso } else { Dialect::JsonSql };
+        let mut wanted = Wanted::new(schema, projection, dialect);
+        wanted.lenient = options.lenient;
+        let names = wanted.names.iter().cloned();
+        Self {
+            fail_on_missing: options.fail_on_missing,
+            columns: names.zip(0..).collect(),
+            rows: Rows::new(projection.len()),
+            seen: vec![false; projection.len()],
+            wanted,
+            segments: Vec::new(),
+            first: 0,
+        }
+    }
+
+    /// Notes the fields of the record `line` (which ends where the slice ends), if it is like those before; whether it was.
+    fn read_fast(&mut self, bytes: &[u8], start: usize) -> bool {
+        let row = self.rows.records.len();
+        let columns = self.rows.spans.len();
+        let mut missing: u128 = if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
+        let (mut at, mut index, mut previous) = (start, self.first, None);
+        loop {
+            match self.segments.get(index) {
+                Some(segment) if bytes[at..].starts_with(&segment.literal) => {}
+                _ => match self.find_segment(&bytes[at..]) {
+                    Some(found) => {
+                        index = found;
+                        match previous {
+                            Some(previous) => self.segments[previous as usize].next = found,
+                            None => self.first = found,
+                        }
+                    }
+                    None => return false,
+                },
+            }
+            let segment = &self.segments[index];
+            at += segment.literal.len();
+            let Some(span) = read_simple(bytes, &mut at) else { return false };
+            if segment.column != UNWANTED {
+                let bit = 1 << segment.column;
+                if missing & bit == 0 {
+                    return false;
+                }
+                missing &= !bit;
+                self.rows.spans[segment.column as usize][row] = span;
+            }
+            if at + 1 == bytes.len() && bytes[at] == b'}' {
+                break;
+            }
+            previous = Some(index as u32);
+            index = segment.next;
+        }
+        if missing != 0 {
+            return self.fill_missing(missing, row);
+        }
+        true
+    }
+
+    /// The longest segment that stands at the start of `bytes`.
+    #[cold]
+    fn find_segment(&self, bytes: &[u8]) -> Option<usize> {
+        let fits = |index: &usize| bytes.starts_with(&self.segments[*index].literal);
+        (0..self.segments.len()).filter(fits).max_by_key(|&index| self.segments[index].literal.len())
+    }
+
+    fn fill_missing(&mut self, missing: u128, row: usize) -> bool {
+        for (column, spans) in self.rows.spans.iter_mut().enumerate() {
+            if missing >> column & 1 == 1 {
+                spans[row] = Span::default();
+            }
+        }
+        !self.fail_on_missing
+    }
+
+    /// Notes the fields of any record, which ends where `bytes` ends.
+    fn read_exact(&mut self, source: &Utf8Buffer, start: usize, end: usize) -> Result<(), Malformed> {
+        let bytes = &source.as_str().as_bytes()[..end];
+        let row = self.rows.records.len();
+        self.seen.fill(false);
+        let opening = start + if bytes[start..].starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+        let opening = scan::skip_blanks(bytes, opening);
+        if bytes.get(opening) != Some(&b'{') {
+            return Err(Malformed { position: opening, reason: "a JSON object was expected here" });
+        }
+        let mut at = scan::skip_blanks(bytes, opening + 1);
+        let mut literal_start = start;
+        let mut more = bytes.get(at) != Some(&b'}');
+        while more {
+            let key = scan::read_key(bytes, at)?;
+            let column = self.column(&source.as_str()[key.start..key.end], key.escaped);
+            self.learn(&bytes[literal_start..key.next], column);
+            let value = scan::read_value(bytes, key.next)?;
+            if column != UNWANTED && !std::mem::replace(&mut self.seen[column as usize], true) {
+                let span = self.span(source, value);
+                self.rows.spans[column as usize][row] = span;
+            }
+            literal_start = value.next;
+            at = scan::skip_blanks(bytes, value.next);
+            more = match bytes.get(at) {
+                Some(b',') => true,
+                Some(b'}') => false,
+                _ => return Err(Malformed { position: at, reason: "a ',' or '}' was expected here" }),
+            };
+            at = scan::skip_blanks(bytes, at + 1);
+        }
+        for (column, _) in self.seen.iter().enumerate().filter(|&(_, &seen)| !seen) {
+            if self.fail_on_missing {
+                return Err(Malformed { position: start, reason: "a field is missing" });
+            }
+            self.rows.spans[column][row] = Span::default();
+        }
+        Ok(())
+    }
+
+    fn column(&self, key: &str, escaped: bool) -> u32 {
+        let mut text = String::new();
+        if escaped {
+            scan::unescape(key, &mut text);
+        }
+        self.columns.get(if escaped { text.as_str() } else { key }).copied().unwrap_or(UNWANTED)
+    }
+
+    fn learn(&mut self, literal: &[u8], column: u32) {
+        let known = |segment: &Segment| *segment.literal == *literal;
+        if self.segments.len() < SEGMENTS_MAX
+            && literal.len() <= SEGMENT_BYTES_MAX
+            && self.rows.spans.len() <= FAST_COLUMNS_MAX
+            && !self.segments.iter().any(known)
+        {
+            self.segments.push(Segment { literal: literal.into(), column, next: self.segments.len() + 1 });
+        }
+    }
+
+    fn span(&mut self, source: &Utf8Buffer, value: Value) -> Span {
+        let text = &source.as_str()[value.start..value.end];
+        if value.kind != kind::NESTED && !value.escaped {
+            return Span { start: value.start as u32, end: value.end as u32, kind: value.kind };
+        }
+        let mut written = String::with_capacity(text.len());
+        if value.kind == kind::NESTED { scan::write_nested(text, &mut written) } else { scan::unescape(text, &mut written) }
+        self.rows.side.push(&written, value.kind, value.start)
+    }
+}
+
+/// Reads a value without escapes and nesting at `at`, and moves past it.
+#[inline]
+fn read_simple(bytes: &[u8], at: &mut usize) -> Option<Span> {
+    let value = match bytes.get(*at)? {
+        b'"' => {
+            let start = *at + 1;
+            let end = scan::find_quote(bytes, start)?;
+            if bytes[end] != b'"' {
+                return None;
+            }
+            *at = end + 1;
+            return Some(Span { start: start as u32, end: end as u32, kind: kind::TEXT });
+        }
+        b'-' | b'0'..=b'9' => scan::read_number(bytes, *at).ok()?,
+        _ => scan::read_word(bytes, *at).ok()?,
+    };
+    *at = value.next;
+    Some(Span { start: value.start as u32, end: value.end as u32, kind: value.kind })
+}
+
+impl Decode for JsonDecoder {
+    fn decode(&mut self, chunk: &Buffer, _at_start: bool) -> Decoded {
+        let (source, damaged) = rows::checked(chunk);
+        let bytes = source.as_str().as_bytes();
+        let mut damaged = damaged.iter().peekable();
+        let mut decoded = Decoded { line_count: line_count(bytes), ..Decoded::default() };
+        let mut next = 0;
+        while next < bytes.len() {
+            let start = next;
+            let newline = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+            next = newline + 1;
+            let end = newline - usize::from(newline > start && bytes[newline - 1] == b'\r');
+            if start == end {
+                continue;
+            }
+            let error = if damaged.next_if(|range| range.0 < end).is_some() {
+                Some(Malformed { position: start, reason: "the record is not UTF-8" })
+            } else if self.read_fast(&bytes[..end], start) {
+                None
+            } else {
+                self.read_exact(&source, start, end).err()
+            };
+            match error {
+                None => self.rows.records.push((start as u32, end as u32)),
+                Some(error) => {
+                    let reason = format!("no JSON: {}", error.reason);
+                    let record = || bad_record(bytes, start, end, error.position, reason);
+                    if self.wanted.lenient {
+                        rows::skip(&mut decoded, record);
+                        continue;
+                    }
+                    if self.rows.flush(&self.wanted, &source, &mut decoded) {
+                        decoded.failure = Some(record());
+                    }
+                    return decoded;
+                }
+            }
+            if self.rows.is_full() && !self.rows.flush(&self.wanted, &source, &mut decoded) {
+                return decoded;
+            }
+        }
+        self.rows.flush(&self.wanted, &source, &mut decoded);
+        decoded
+    }
+}

@@ -1,0 +1,3 @@
+//! What needs the kernel or `unsafe`: the lowest layer, which everything above calls through safe types.
+
+pub mod views;
