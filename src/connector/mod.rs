@@ -21,6 +21,7 @@ mod draw;
 mod filesystem;
 mod gather;
 mod option;
+mod print;
 mod resolve;
 mod stdin;
 
@@ -33,6 +34,7 @@ use arrow_buffer::Buffer;
 pub use self::blackhole::Blackhole;
 pub use self::datagen::GeneratorSource;
 pub use self::filesystem::{ChunkBytes, FileSource, RangeReader, RawRange};
+pub use self::print::{Output, PrintSink, Style};
 pub use self::resolve::{resolve_sink, resolve_source};
 pub use self::stdin::StdinSource;
 

@@ -10,6 +10,7 @@ use super::blackhole::Blackhole;
 use super::datagen::GeneratorSource;
 use super::filesystem::FileSource;
 use super::option::{nearest, wrong_hint};
+use super::print::{Output, PrintSink};
 use super::stdin::StdinSource;
 use super::{Sink, Source};
 use crate::batch::Schema;
@@ -19,7 +20,7 @@ use crate::format::{self, Options};
 /// Connectors that can be read.
 const SOURCES: [&str; 3] = ["filesystem", "stdin", "datagen"];
 /// Connectors that can be written.
-const SINKS: [&str; 1] = ["blackhole"];
+const SINKS: [&str; 2] = ["print", "blackhole"];
 /// Beginnings of the names of connectors that Flink has and that come later.
 const LATER: [&str; 23] = [
     "kafka",
@@ -62,13 +63,20 @@ pub fn resolve_source(options: &Options, schema: &Schema) -> Result<Arc<dyn Sour
     })
 }
 
-/// The sink that the options of the table `table` describe.
+/// The sink that the options of the table `table` (a name for messages and printed rows) describe; `output` is
+/// where `print` tables print. To be called once for each INSERT and not otherwise: where several print, each row says its table.
 ///
 /// # Errors
 ///
 /// As [`resolve_source`].
-pub fn resolve_sink(options: &Options) -> Result<Arc<dyn Sink>, OptionError> {
+pub fn resolve_sink(
+    table: &str,
+    options: &Options,
+    _schema: &Schema,
+    output: &Output,
+) -> Result<Arc<dyn Sink>, OptionError> {
     Ok(match connector(options)? {
+        "print" => Arc::new(PrintSink::resolve(table, options, output)?),
         "blackhole" => Arc::new(Blackhole::resolve(options)?),
         other => return Err(refuse(other, &SINKS, &SOURCES, "written")),
     })
