@@ -1,6 +1,6 @@
 //! `blackhole`: takes rows and forgets them, as Flink's does.
 //!
-//! It has no options of its own.
+//! Its one option is Flink's `sink.parallelism`, which is checked and has no effect.
 
 use super::option::OptionReader;
 use super::{Sink, SinkPart};
@@ -14,7 +14,9 @@ pub struct Blackhole;
 
 impl Blackhole {
     pub(super) fn resolve(options: &Options) -> Result<Self, OptionError> {
-        OptionReader::new("blackhole", options).finish()?;
+        let mut reader = OptionReader::new("blackhole", options);
+        reader.sink_parallelism()?;
+        reader.finish()?;
         Ok(Blackhole)
     }
 }

@@ -14,11 +14,11 @@ use super::filesystem::{Ends, too_long};
 use super::{CHUNK_BYTES, RECORD_BYTES_MAX};
 use crate::format::{BLOCK_BYTES, BadRecord, Framing};
 
-/// Bytes asked for at once.
+/// Bytes asked for at once, unless told otherwise.
 pub(super) const READ_BYTES: usize = 256 << 10;
 
 /// Bytes of a stream that are not yet handed out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Gather {
     bytes: Vec<u8>,
     /// What ends a record; `None` for blocks.
@@ -29,8 +29,19 @@ pub(super) struct Gather {
     best: usize,
     target_bytes: usize,
     record_bytes_max: usize,
+    read_bytes: usize,
     /// Inside a record that was given up.
     skipping: bool,
+    /// Records come with another delimiter than the format's.
+    foreign: Option<Foreign>,
+}
+
+/// How records with another delimiter are made lines.
+#[derive(Clone, Copy, Debug)]
+struct Foreign {
+    delimiter: u8,
+    /// Whether newlines inside a record are only blanks (JSON).
+    newlines_are_blanks: bool,
 }
 
 impl Gather {
@@ -48,13 +59,31 @@ impl Gather {
             best: 0,
             target_bytes: CHUNK_BYTES as usize,
             record_bytes_max: RECORD_BYTES_MAX,
+            read_bytes: READ_BYTES,
             skipping: false,
+            foreign: None,
         }
+    }
+
+    /// The same with records that end in `delimiter`, whatever is in them; handed out, each is a line.
+    pub(super) fn message_delimiter(mut self, delimiter: u8) -> Self {
+        if delimiter != b'\n' {
+            let newlines_are_blanks = self.ends.is_some_and(|ends| ends.quote.is_none());
+            self.foreign = Some(Foreign { delimiter, newlines_are_blanks });
+            self.ends = Some(Ends { delimiter, quote: None });
+        }
+        self
     }
 
     /// The same with another limit to a record.
     pub(super) fn record_bytes_max(mut self, bytes: usize) -> Self {
         self.record_bytes_max = bytes;
+        self
+    }
+
+    /// The same asking for other pieces: many gathers should be small while nothing comes.
+    pub(super) fn read_bytes(mut self, bytes: usize) -> Self {
+        self.read_bytes = bytes;
         self
     }
 
@@ -67,11 +96,8 @@ impl Gather {
 
     /// Where to append what was read; call [`Gather::scan`] afterwards.
     pub(super) fn space(&mut self) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve(READ_BYTES);
-        }
-        if self.bytes.capacity() - self.bytes.len() < READ_BYTES / 4 {
-            self.bytes.reserve(READ_BYTES);
+        if self.bytes.capacity() - self.bytes.len() < self.read_bytes / 4 {
+            self.bytes.reserve(self.read_bytes);
         }
         &mut self.bytes
     }
@@ -122,16 +148,17 @@ impl Gather {
         self.best > 0 && self.bytes.len() >= self.target_bytes
     }
 
-    /// Whether bytes of an unfinished record are inside quotes.
-    pub(super) fn is_in_quotes(&self) -> bool {
-        self.in_quotes && self.scanned == self.bytes.len()
+    /// Whether a record has begun that is not whole yet.
+    pub(super) fn is_started(&self) -> bool {
+        self.best < self.bytes.len() || self.skipping
     }
 
-    /// The whole records gathered, or with `end_of_stream` all bytes; `None` if there are none.
+    /// The whole records gathered; `None` if there are none.
     pub(super) fn take(&mut self) -> Option<Buffer> {
         if self.best == 0 {
             return None;
         }
+        self.make_lines(self.best);
         let taken = if self.best < self.bytes.capacity() / 4 {
             // A few rows of a slow stream should not hold a large allocation.
             let taken = Buffer::from_slice_ref(&self.bytes[..self.best]);
@@ -148,6 +175,14 @@ impl Gather {
         Some(taken)
     }
 
+    /// As [`Gather::take`], appended to `out`; whether there were any.
+    pub(super) fn take_into(&mut self, out: &mut Vec<u8>) -> bool {
+        self.make_lines(self.best);
+        out.extend(self.bytes.drain(..self.best));
+        self.scanned -= self.best;
+        std::mem::take(&mut self.best) > 0
+    }
+
     /// What is left at the end of the stream: whole records first, then a record without its delimiter.
     pub(super) fn take_rest(&mut self) -> Option<Buffer> {
         if self.skipping {
@@ -156,9 +191,35 @@ impl Gather {
         if let Some(records) = self.take() {
             return Some(records);
         }
+        self.make_lines(self.bytes.len());
         self.scanned = 0;
         let rest = std::mem::take(&mut self.bytes);
         (!rest.is_empty()).then(|| Buffer::from_vec(rest))
+    }
+
+    /// Appends a last record without its delimiter to `out`, with a newline, unless it is not whole: then false.
+    /// To be called when [`Gather::take_into`] has found nothing more.
+    pub(super) fn take_rest_into(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.skipping || self.in_quotes {
+            return false;
+        }
+        if let Some(rest) = self.take_rest() {
+            out.extend_from_slice(&rest);
+            out.push(b'\n');
+        }
+        true
+    }
+
+    /// Makes the first `length` bytes, whole records, lines.
+    fn make_lines(&mut self, length: usize) {
+        let Some(Foreign { delimiter, newlines_are_blanks }) = self.foreign else { return };
+        for byte in &mut self.bytes[..length] {
+            if *byte == delimiter {
+                *byte = b'\n';
+            } else if *byte == b'\n' && newlines_are_blanks {
+                *byte = b' ';
+            }
+        }
     }
 }
 

@@ -21,8 +21,11 @@ mod draw;
 mod filesystem;
 mod gather;
 mod option;
+mod print;
 mod resolve;
+mod socket;
 mod stdin;
+mod timer;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -32,8 +35,10 @@ use arrow_buffer::Buffer;
 
 pub use self::blackhole::Blackhole;
 pub use self::datagen::GeneratorSource;
-pub use self::filesystem::{ChunkBytes, FileSource, RangeReader, RawRange};
+pub use self::filesystem::{ChunkBytes, FileSink, FileSource, RangeReader, RawRange};
+pub use self::print::{Output, PrintSink, Style};
 pub use self::resolve::{resolve_sink, resolve_source};
+pub use self::socket::SocketSource;
 pub use self::stdin::StdinSource;
 
 use crate::batch::{Batch, Schema};

@@ -89,6 +89,14 @@ impl<'a> OptionReader<'a> {
             .transpose()
     }
 
+    /// Flink's `sink.parallelism`: checked; every shard writes, whatever it says.
+    pub(crate) fn sink_parallelism(&mut self) -> Result<(), OptionError> {
+        let what = "a whole number of at least 1";
+        match self.parsed::<std::num::NonZeroU32>("sink.parallelism", what)? {
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Marks `key` as known: someone else reads it.
     pub(crate) fn known(&mut self, key: &str) {
         self.known.insert(key.to_owned());

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use super::blackhole::Blackhole;
 use super::datagen::GeneratorSource;
-use super::filesystem::FileSource;
+use super::filesystem::{FileSink, FileSource};
 use super::option::{nearest, wrong_hint};
+use super::print::{Output, PrintSink};
+use super::socket::SocketSource;
 use super::stdin::StdinSource;
 use super::{Sink, Source};
 use crate::batch::Schema;
@@ -17,9 +19,9 @@ use crate::error::OptionError;
 use crate::format::{self, Options};
 
 /// Connectors that can be read.
-const SOURCES: [&str; 3] = ["filesystem", "stdin", "datagen"];
+const SOURCES: [&str; 4] = ["filesystem", "stdin", "socket", "datagen"];
 /// Connectors that can be written.
-const SINKS: [&str; 1] = ["blackhole"];
+const SINKS: [&str; 3] = ["filesystem", "print", "blackhole"];
 /// Beginnings of the names of connectors that Flink has and that come later.
 const LATER: [&str; 23] = [
     "kafka",
@@ -57,18 +59,29 @@ pub fn resolve_source(options: &Options, schema: &Schema) -> Result<Arc<dyn Sour
     Ok(match connector(options)? {
         "filesystem" => Arc::new(FileSource::resolve(options, format()?)?),
         "stdin" => Arc::new(StdinSource::resolve(options, format()?)?),
+        "socket" => Arc::new(SocketSource::resolve(options, format()?)?),
         "datagen" => Arc::new(GeneratorSource::resolve(options, schema)?),
         other => return Err(refuse(other, &SOURCES, &SINKS, "read")),
     })
 }
 
-/// The sink that the options of the table `table` describe.
+/// The sink that the options of the table `table` (a name for messages and printed rows) describe; `output` is
+/// where `print` tables print. To be called once for each INSERT and not otherwise: where several print, each row says its table.
 ///
 /// # Errors
 ///
 /// As [`resolve_source`].
-pub fn resolve_sink(options: &Options) -> Result<Arc<dyn Sink>, OptionError> {
+pub fn resolve_sink(
+    table: &str,
+    options: &Options,
+    schema: &Schema,
+    output: &Output,
+) -> Result<Arc<dyn Sink>, OptionError> {
     Ok(match connector(options)? {
+        "filesystem" => {
+            Arc::new(FileSink::resolve(options, format::resolve(options, None, schema)?)?)
+        }
+        "print" => Arc::new(PrintSink::resolve(table, options, output)?),
         "blackhole" => Arc::new(Blackhole::resolve(options)?),
         other => return Err(refuse(other, &SINKS, &SOURCES, "written")),
     })
@@ -104,4 +117,62 @@ fn refuse(name: &str, known: &[&str], otherwise: &[&str], used: &str) -> OptionE
         None => format!("the connectors are {list}"),
     };
     wrong_hint("connector", format!("there is no connector '{name}'"), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{DataType, Field};
+    use crate::connector::Style;
+
+    fn source(pairs: &[(&str, &str)]) -> Result<Arc<dyn Source>, OptionError> {
+        let options: Options =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        resolve_source(&options, &Schema::new(vec![Field::new("a", DataType::BigInt)]))
+    }
+
+    fn sink(pairs: &[(&str, &str)]) -> Result<Arc<dyn Sink>, OptionError> {
+        let options: Options =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let schema = Schema::new(vec![Field::new("a", DataType::BigInt)]);
+        resolve_sink("t", &options, &schema, &Output::new(Box::new(std::io::sink()), Style::Table))
+    }
+
+    #[test]
+    fn every_connector_is_found() {
+        let file = [("connector", "filesystem"), ("path", "x"), ("format", "json")];
+        let socket =
+            [("connector", "socket"), ("hostname", "h"), ("port", "1"), ("format", "json")];
+        assert!(source(&file).unwrap().format().is_some());
+        assert!(source(&[("connector", "stdin"), ("format", "csv")]).unwrap().format().is_some());
+        assert!(source(&socket).is_ok());
+        assert!(source(&[("connector", "datagen")]).unwrap().format().is_none());
+        assert!(!sink(&file).unwrap().accepts_changes());
+        assert!(sink(&[("connector", "print")]).unwrap().accepts_changes());
+        assert!(sink(&[("connector", "blackhole")]).unwrap().accepts_changes());
+    }
+
+    #[test]
+    fn others_are_refused_with_a_way_around() {
+        let hint = |result: Result<(), OptionError>| result.unwrap_err().hint.unwrap();
+        let source = |pairs: &[(&str, &str)]| source(pairs).map(|_| ());
+        let sink = |pairs: &[(&str, &str)]| sink(pairs).map(|_| ());
+        assert!(hint(source(&[])).contains("'connector' = "));
+        assert_eq!(hint(source(&[("connector", "filesytem")])), "did you mean 'filesystem'?");
+        let kafka = [("connector", "kafka"), ("topic", "x")];
+        assert!(
+            hint(source(&kafka))
+                .contains("--table NAME.connector=filesystem --table NAME.path=FILE")
+        );
+        assert!(hint(sink(&kafka)).contains("--table NAME.path=FILE"));
+        assert!(
+            hint(source(&[("connector", "print")])).contains("filesystem, stdin, socket, datagen")
+        );
+        assert!(hint(sink(&[("connector", "datagen")])).contains("filesystem, print, blackhole"));
+        assert!(hint(sink(&[("connector", "carrier-pigeon")])).contains("the connectors are"));
+        assert_eq!(
+            source(&[("connector", "filesystem"), ("path", "x")]).unwrap_err().key,
+            "format"
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! `filesystem`: files as a table.
+//! `filesystem`: files as a table. What follows is about reading; [`FileSink`]'s module is about writing.
 //!
 //! # Options of a source
 //!
@@ -17,7 +17,9 @@
 //! 1. A file is read up to the length it had when it was listed, once.
 
 mod listing;
+mod part;
 mod range;
+mod sink;
 mod stream;
 
 use std::collections::HashSet;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use range::{ChunkBytes, RangeReader, RawRange};
+pub use sink::FileSink;
 pub(super) use range::{Ends, too_long};
 
 use self::listing::Listing;
