@@ -262,7 +262,7 @@ pub(super) fn csv(options: &CsvOptions, schema: &Schema, with_kinds: bool) -> im
 }
 
 impl Encode for CsvEncoder {
-    fn header(&self, out: &mut Vec<u8>) {
+    fn header(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.header);
     }
 
@@ -354,7 +354,7 @@ pub(super) fn json(options: &JsonOptions, schema: &Schema, with_kinds: bool) -> 
 }
 
 impl Encode for JsonEncoder {
-    fn header(&self, _out: &mut Vec<u8>) {}
+    fn header(&mut self, _out: &mut Vec<u8>) {}
 
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         self.table.fill(batch);
