@@ -16,6 +16,7 @@ use arrow_buffer::Buffer;
 mod column;
 mod csv;
 mod encode;
+mod java;
 mod json;
 mod options;
 mod rkyv;
