@@ -19,6 +19,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer};
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
+use super::java;
 use super::rows::{Span, kind};
 use crate::batch::DataType;
 use crate::batch::text::{self, DecimalText};
@@ -27,7 +28,7 @@ use crate::sys::views::{Utf8Buffer, ViewColumn};
 /// Which rules turn text into values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// CSV: `java.sql.Timestamp.valueOf` and its like.
+    /// CSV.
     Csv,
     /// JSON with `timestamp-format.standard = SQL`.
     JsonSql,
@@ -69,9 +70,9 @@ pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Res
         DataType::Boolean => booleans(texts, spans)?,
         DataType::TinyInt => primitives::<Int8Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
         DataType::SmallInt => primitives::<Int16Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
-        DataType::Int | DataType::IntervalMonth => primitives::<Int32Type>(texts, spans, |kind, text| {
-            integer(kind, text).and_then(|value| i32::try_from(value).ok()).into()
-        })?,
+        DataType::Int | DataType::IntervalMonth => {
+            primitives::<Int32Type>(texts, spans, |kind, text| integer32(kind, text).into())?
+        }
         DataType::BigInt | DataType::IntervalDay => {
             primitives::<Int64Type>(texts, spans, |kind, text| integer(kind, text).into())?
         }
@@ -87,8 +88,8 @@ pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Res
         DataType::Char(_) | DataType::VarChar(_) => strings(texts, spans),
         DataType::Binary(_) | DataType::VarBinary(_) => binaries(texts, spans)?,
         DataType::Date => primitives::<Int32Type>(texts, spans, |_, text| match dialect {
-            Dialect::Csv => java_date(text).into(),
-            Dialect::JsonSql | Dialect::JsonIso => text::parse_date(text).into(),
+            Dialect::Csv => text::parse_date(text).or_else(|| java::sql_date(text)).into(),
+            Dialect::JsonSql | Dialect::JsonIso => text::parse_date(text).or_else(|| java::strict_date(text)).into(),
         })?,
         DataType::Time(precision) => {
             primitives::<Int32Type>(texts, spans, |_, text| time(dialect, text, precision).into())?
@@ -191,17 +192,19 @@ fn binaries(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
 }
 
 fn timestamps(texts: &Texts, spans: &[Span], precision: u8, local: bool) -> Result<ArrayRef, usize> {
-    let ticks = |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
-    let zone = move |text: &[u8]| if local { text.strip_suffix(b"Z").map(<[u8]>::len) } else { Some(text.len()) };
-    match texts.dialect {
-        Dialect::Csv => primitives::<Int64Type>(texts, spans, |_, text| java_timestamp(text).and_then(ticks).into()),
-        Dialect::JsonSql => primitives::<Int64Type>(texts, spans, |_, text| {
-            zone(text).and_then(|length| text::parse_timestamp(&text[..length], b' ')).and_then(ticks).into()
-        }),
-        Dialect::JsonIso => primitives::<Int64Type>(texts, spans, |_, text| {
-            zone(text).and_then(|length| text::parse_timestamp(&text[..length], b'T')).and_then(ticks).into()
-        }),
-    }
+    let ticks = move |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
+    let separator = if texts.dialect == Dialect::JsonIso { b'T' } else { b' ' };
+    let rest = match (texts.dialect, local) {
+        (Dialect::JsonIso, false) => java::iso_timestamp,
+        _ => java::smart_timestamp,
+    };
+    let trimmed = texts.dialect == Dialect::Csv;
+    primitives::<Int64Type>(texts, spans, |_, text| {
+        let text = if trimmed { trim(text) } else { text };
+        let text = if local { text.strip_suffix(b"Z") } else { Some(text) };
+        let parts = text.and_then(|text| text::parse_timestamp(text, separator).or_else(|| rest(text, separator)));
+        parts.and_then(ticks).into()
+    })
 }
 
 /// Without the characters up to U+0020 at both ends, as `String.trim`.
@@ -216,15 +219,25 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// BIGINT and INT: a fraction is cut where it is a JSON number, and refused where it is text.
+/// INT: see [`integer`].
+#[inline]
+fn integer32(kind: u8, text: &[u8]) -> Option<i32> {
+    if kind == kind::FRACTION {
+        let value = text::parse_f64(text)?;
+        return (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value).then_some(value as i32);
+    }
+    integer(kind, text).and_then(|value| i32::try_from(value).ok())
+}
+
+/// BIGINT: a fraction is cut where it is a JSON number, and refused where it is text.
 #[inline]
 fn integer(kind: u8, text: &[u8]) -> Option<i64> {
     match kind {
         kind::INTEGER | kind::TEXT => short_integer(text).or_else(|| text::parse_i64(trim(text))),
         kind::FRACTION => {
             let value = text::parse_f64(text)?;
-            // The largest double below 2^63: `i64::MAX as f64` is 2^63 itself.
-            (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value).then_some(value as i64)
+            // The upper end is 2^63, which is cut to the greatest integer, as in Java.
+            (i64::MIN as f64..=i64::MAX as f64).contains(&value).then_some(value as i64)
         }
         _ => None,
     }
@@ -308,7 +321,7 @@ fn double(kind: u8, text: &[u8]) -> Option<f64> {
 fn float(kind: u8, text: &[u8]) -> Option<f32> {
     let wide = double(kind, text)?;
     let body = trim(text);
-    let body = body.strip_suffix(b"f").or_else(|| body.strip_suffix(b"d")).unwrap_or(body);
+    let body = if let [body @ .., b'd' | b'D' | b'f' | b'F'] = body { body } else { body };
     Some(std::str::from_utf8(body).ok().and_then(|body| body.parse().ok()).unwrap_or(wide as f32))
 }
 
@@ -332,69 +345,13 @@ fn decimal(dialect: Dialect, kind: u8, text: &[u8], precision: u8, scale: u8) ->
     }
 }
 
-/// TIME(precision) in milliseconds, cut to its precision. CSV may leave the seconds out.
+/// TIME(precision) in milliseconds, cut to its precision. CSV may leave the seconds out, JSON may say 24:00:00.
 fn time(dialect: Dialect, text: &[u8], precision: u8) -> Option<i32> {
     let ms = match (dialect, text) {
         (Dialect::Csv, [h1, h2, b':', m1, m2]) => text::parse_time(&[*h1, *h2, b':', *m1, *m2, b':', b'0', b'0'])?,
+        (Dialect::JsonSql | Dialect::JsonIso, [b'2', b'4', ..]) => java::smart_timestamp(&[b"1970-01-01 ", text].concat(), b' ').map(|_| 0)?,
         _ => text::parse_time(text)?,
     };
     let unit = [1000, 100, 10, 1][usize::from(precision.min(3))];
     Some(ms - ms % unit)
-}
-
-/// `java.sql.Date.valueOf`: month and day may have one digit.
-fn java_date(text: &[u8]) -> Option<i32> {
-    text::parse_date(text).or_else(|| text::parse_date(&pad_date(text)?))
-}
-
-/// `2024-1-2` as `2024-01-02`.
-fn pad_date(text: &[u8]) -> Option<[u8; 10]> {
-    let mut parts = text.split(|&byte| byte == b'-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || year.len() != 4 {
-        return None;
-    }
-    let mut padded = *b"0000-00-00";
-    padded[..4].copy_from_slice(year);
-    pad_two(month, &mut padded[5..7])?;
-    pad_two(day, &mut padded[8..])?;
-    Some(padded)
-}
-
-fn pad_two(text: &[u8], into: &mut [u8]) -> Option<()> {
-    match text {
-        [one] => into[1] = *one,
-        [one, two] => (into[0], into[1]) = (*one, *two),
-        _ => return None,
-    }
-    Some(())
-}
-
-/// `java.sql.Timestamp.valueOf`: blanks around it, and one digit for month, day, hour, minute or second, are fine.
-#[inline]
-fn java_timestamp(text: &[u8]) -> Option<(i64, u32)> {
-    text::parse_timestamp(text, b' ').or_else(|| loose_timestamp(trim(text)))
-}
-
-#[cold]
-fn loose_timestamp(text: &[u8]) -> Option<(i64, u32)> {
-    let blank = text.iter().position(|&byte| byte == b' ')?;
-    let (clock, fraction) = match text.iter().position(|&byte| byte == b'.') {
-        Some(point) if point > blank => (&text[blank + 1..point], &text[point..]),
-        Some(_) => return None,
-        None => (&text[blank + 1..], &b""[..]),
-    };
-    let mut parts = clock.split(|&byte| byte == b':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || fraction.len() > 10 || fraction == b"." {
-        return None;
-    }
-    let mut padded = Vec::with_capacity(29);
-    padded.extend_from_slice(&pad_date(&text[..blank])?);
-    padded.extend_from_slice(b" 00:00:00");
-    pad_two(hour, &mut padded[11..13])?;
-    pad_two(minute, &mut padded[14..16])?;
-    pad_two(second, &mut padded[17..19])?;
-    padded.extend_from_slice(fraction);
-    text::parse_timestamp(&padded, b' ')
 }

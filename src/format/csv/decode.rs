@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! 1. All three find the same fields in a record that all can read.
-//! 2. Every record is a row, a blank line or comment, a skipped record or the failure.
+//! 2. Every record is a row, a comment, a skipped record or the failure. A blank line is a record of one empty field.
 
 use std::sync::Arc;
 
@@ -92,8 +92,7 @@ impl CsvDecoder {
             field += 1;
             start = end + 1;
             if end == bytes.len() || bytes[end] == b'\n' {
-                let blank = end == record;
-                if field == columns && !blank {
+                if field == columns {
                     self.rows.records.push((record as u32, end as u32));
                     if self.rows.is_full() && !self.rows.flush(&self.wanted, source, decoded) {
                         return;
@@ -112,11 +111,16 @@ impl CsvDecoder {
         let mut start = from;
         let mut damaged = damaged.iter().peekable();
         while start < bytes.len() {
-            let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
-            if self.options.comments && bytes[start] == b'#' {
-                start = line_end + 1;
-                continue;
+            if self.options.comments {
+                match skip_comment(bytes, start) {
+                    Ok(record) => start = record,
+                    Err(next) => {
+                        start = next;
+                        continue;
+                    }
+                }
             }
+            let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
             let text_end = line_end - usize::from(line_end > start && bytes[line_end - 1] == b'\r');
             let (end, next, fields) = if self.find_special(&bytes[start..text_end]).is_none() {
                 (text_end, line_end + 1, Ok(self.split(bytes, start, text_end)))
@@ -304,9 +308,6 @@ impl CsvDecoder {
     /// Counts the record at `start .. end`, whose fields were noted, as a row if their number is right.
     fn finish(&mut self, source: &Utf8Buffer, start: usize, end: usize, fields: usize, decoded: &mut Decoded) -> Flow {
         let columns = self.slots.len();
-        if start == end && columns != 1 {
-            return Flow::On;
-        }
         if fields > columns || fields < columns && !self.options.lenient {
             let reason = format!("the row has {fields} fields, the table {columns} columns");
             return self.refuse(source, start, end, Malformed { position: start, reason }, decoded);
@@ -360,10 +361,23 @@ impl CsvDecoder {
 
 /// Past the blanks that may surround a quoted field.
 fn skip_blanks(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
-    while bytes.get(at).is_some_and(|&byte| byte != delimiter && (byte == b' ' || byte == b'\t')) {
+    while bytes.get(at).is_some_and(|&byte| byte <= b' ' && byte != delimiter && byte != b'\n' && byte != b'\r') {
         at += 1;
     }
     at
+}
+
+/// Where the record at `start` begins in a file with comments, in which Jackson drops blanks at the start of a
+/// record; or, where the line is blank or a comment, the start of the next line.
+fn skip_comment(bytes: &[u8], start: usize) -> Result<usize, usize> {
+    let at = start + bytes[start..].iter().take_while(|&&byte| byte == b' ').count();
+    match bytes.get(at) {
+        None => Err(at),
+        Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => Err(at + 2),
+        Some(b'\n' | b'\r') => Err(at + 1),
+        Some(b'#') => Err(memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end + 1)),
+        Some(_) => Ok(at),
+    }
 }
 
 impl Decode for CsvDecoder {
