@@ -7,4 +7,5 @@ pub mod error;
 pub mod expr;
 pub mod format;
 pub mod plan;
+pub mod sql;
 pub mod window;
