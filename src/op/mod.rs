@@ -10,12 +10,15 @@
 //! 2. A receiver's outputs depend on the sequence of payloads and watermarks alone, not on how rows were
 //!    batched: folding rows before the exchange or behind it gives the same accumulators.
 
+pub mod calc;
+pub mod expand;
 pub mod pane;
 pub mod send;
 pub mod session;
 pub mod shape;
 pub mod trigger;
 pub mod window_aggregate;
+pub mod window_table;
 
 use arrow_array::ArrayRef;
 

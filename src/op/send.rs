@@ -118,13 +118,13 @@ impl AggregateSender {
         }
     }
 
-    /// Takes a batch. `others_ms` is the lowest watermark of the other inputs of this exchange; `now_ms` the
-    /// chunk's processing time.
+    /// Takes a batch. `others_ms` is the lowest watermark of the other inputs of this exchange, `floor_ms` what the
+    /// exchange has reached already, `now_ms` the chunk's processing time.
     ///
     /// # Panics
     ///
     /// If a row's time is NULL: sources refuse such rows.
-    pub fn push(&mut self, batch: &Batch, others_ms: i64, now_ms: i64) {
+    pub fn push(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64, now_ms: i64) {
         if batch.rows == 0 {
             return;
         }
@@ -134,8 +134,8 @@ impl AggregateSender {
             false => batch.columns[self.time_column()].as_primitive::<Int64Type>().values().to_vec(),
         };
         let arrival_ms: Vec<i64> = match (&batch.arrival_ms, processing) {
-            (Some(arrival), false) => arrival.iter().map(|&watermark| watermark.min(others_ms)).collect(),
-            _ => vec![if processing { now_ms } else { others_ms }; batch.rows],
+            (Some(arrival), false) => arrival.iter().map(|&watermark| watermark.min(others_ms).max(floor_ms)).collect(),
+            _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
         let Some(slices) = self.slices else {
             self.ship_rows(batch, &time_ms, &arrival_ms);

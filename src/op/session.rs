@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Int64Array, UInt32Array};
+use arrow_array::{ArrayRef, Int64Array, UInt32Array};
 
 use super::pane::{SessionSets, TableSlots, update_calls};
 use super::shape::Shape;

@@ -68,6 +68,10 @@ impl Format for Rkyv {
     fn skip_hint(&self) -> &'static str {
         "set 'rkyv.ignore-parse-errors' = 'true' to skip such blocks"
     }
+
+    fn skips_bad_records(&self) -> bool {
+        self.lenient
+    }
 }
 
 /// Reads blocks.
