@@ -14,8 +14,12 @@ mod arithmetic;
 mod casts;
 mod compare;
 mod datum;
+mod encodings;
 mod fold;
 mod logic;
+mod math;
+mod patterns;
+mod strings;
 mod times;
 
 use std::fmt;
@@ -154,6 +158,10 @@ fn kernel(name: &'static str, args: &[Expr], expr: &Expr) -> (Kernel, bool) {
     None.or_else(|| compare::kernel(name, args))
         .or_else(|| arithmetic::kernel(name, args, expr.data_type))
         .or_else(|| times::kernel(name, args))
+        .or_else(|| math::kernel(name, args, expr.data_type))
+        .or_else(|| patterns::kernel(name, args, expr.data_type))
+        .or_else(|| strings::kernel(name, args))
+        .or_else(|| encodings::kernel(name, args))
         .unwrap_or_else(|| panic!("no kernel computes {expr}"))
 }
 

@@ -24,9 +24,11 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
                 Ok(map::<Int64Type, Int64Type>(&args[0], rows, i64::wrapping_neg))
             }) as Kernel
         }
-        "NEGATE" if types[0] == DataType::IntervalMonth => Box::new(|args: &[Datum], rows: usize, _: &EvalContext| {
-            Ok(map::<Int32Type, Int32Type>(&args[0], rows, i32::wrapping_neg))
-        }),
+        "NEGATE" if types[0] == DataType::IntervalMonth => {
+            Box::new(|args: &[Datum], rows: usize, _: &EvalContext| {
+                Ok(map::<Int32Type, Int32Type>(&args[0], rows, i32::wrapping_neg))
+            })
+        }
         "+" | "-" | "*" => arithmetic(name, types[0], types[1])?,
         _ => return None,
     };
