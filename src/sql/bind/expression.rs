@@ -3,7 +3,7 @@
 use super::Notes;
 use crate::batch::DataType;
 use crate::error::{ExprError, ScriptError, Span};
-use crate::expr::{self, Expr, Value};
+use crate::expr::{self, Expr, ExprKind as BoundKind, Value};
 use crate::sql::syntax::ast::{self, Call, ExprKind};
 
 /// Gives meaning to what depends on the place: columns, aggregates, grouping keys.
@@ -36,7 +36,7 @@ pub(crate) fn bind(
         ExprKind::Number(digits) => number(digits).ok_or_else(|| too_large(digits, span)),
         ExprKind::String(text) => Ok(string(text)),
         ExprKind::Bytes(bytes) => {
-            let length = (bytes.len() as u32).max(1);
+            let length = bytes.len() as u32;
             Ok(Expr::literal(Value::Bytes(bytes.clone()), DataType::Binary(length)))
         }
         ExprKind::Typed(kind, text) => {
@@ -54,6 +54,14 @@ pub(crate) fn bind(
         }
         ExprKind::Operator(name, args) => {
             let args = bind_all(args, resolve, notes)?;
+            for arg in &args {
+                check_size(arg, 1, span)?;
+            }
+            if let (true, Some(operand)) = (args.len() > 2, args.first()) {
+                if operand.as_column().is_none() {
+                    check_size(operand, args.len(), span)?;
+                }
+            }
             expr::call(name, args).map_err(|error| placed(error, span))
         }
         ExprKind::Call(call) => bind_call(call, span, resolve, notes),
@@ -120,6 +128,9 @@ fn bind_call(
         return Err(ScriptError::new(format!("{name} {refused}")).at(span));
     }
     let args = bind_all(&call.args, resolve, notes)?;
+    for arg in &args {
+        check_size(arg, args.len(), span)?;
+    }
     expr::call(&name, args).map_err(|error| placed(error, span))
 }
 
@@ -131,6 +142,9 @@ fn bind_case(
     notes: &mut Notes,
 ) -> Result<Expr, ScriptError> {
     let operand = operand.map(|operand| bind(operand, resolve, notes)).transpose()?;
+    if let Some(operand) = operand.as_ref().filter(|operand| operand.as_column().is_none()) {
+        check_size(operand, branches.len(), branches[0].0.span)?;
+    }
     let mut bound = Vec::with_capacity(branches.len());
     for (when, then) in branches {
         let condition = match &operand {
@@ -153,36 +167,67 @@ fn bind_case(
 
 /// A string literal: CHAR of its length, as in Calcite.
 pub(crate) fn string(text: &str) -> Expr {
-    let length = (text.chars().count() as u32).max(1);
+    let length = text.chars().count() as u32;
     Expr::literal(Value::String(text.to_string()), DataType::Char(length))
 }
 
-/// INT, BIGINT if too large, DECIMAL with a point, DOUBLE with an exponent.
+/// INT, BIGINT if too large, DECIMAL of its digits with a point, DOUBLE with an exponent.
 fn number(digits: &str) -> Option<Expr> {
     if digits.contains(['e', 'E']) {
         let value: f64 = digits.parse().ok()?;
         return value.is_finite().then(|| Expr::literal(Value::Float(value), DataType::Double));
     }
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if fraction.is_empty()
-        && let Ok(value) = whole.parse::<i64>()
-    {
-        let data_type = if i32::try_from(value).is_ok() { DataType::Int } else { DataType::BigInt };
+    let value: i64 = format!("{whole}{fraction}").parse().ok()?;
+    if fraction.is_empty() {
+        let is_int = i32::try_from(value).is_ok();
+        let data_type = if is_int { DataType::Int } else { DataType::BigInt };
         return Some(Expr::literal(Value::Int(value), data_type));
     }
-    let all = format!("{whole}{fraction}");
-    let significant = all.trim_start_matches('0');
-    let scale = fraction.len();
-    let precision = significant.len().max(scale).max(1);
+    // Leading zeros count, as in Calcite: 0.5 is DECIMAL(2, 1), and .5 is DECIMAL(1, 1).
+    let precision = whole.trim_start_matches('-').len() + fraction.len();
     if precision > 38 {
         return None;
     }
-    let value = if significant.is_empty() { 0 } else { significant.parse::<i128>().ok()? };
-    Some(Expr::literal(Value::Decimal(value), DataType::Decimal(precision as u8, scale as u8)))
+    let data_type = DataType::Decimal(precision as u8, fraction.len() as u8);
+    Some(Expr::literal(Value::Decimal(i128::from(value)), data_type))
 }
 
 fn too_large(digits: &str, span: Span) -> ScriptError {
-    ScriptError::new(format!("the number {digits} fits no type"))
+    ScriptError::new(format!("the number {digits} is out of range, as in Flink"))
         .at(span)
-        .hint("DECIMAL has 38 digits")
+        .hint("write CAST('…' AS DECIMAL(38, 0)) for a number of more than 18 digits")
+}
+
+/// How large a typed expression may grow: BETWEEN, IN and CASE repeat their operand.
+const NODES_MAX: usize = 20_000;
+
+/// Counts the nodes of `expr`, up to `limit`.
+fn count_nodes(expr: &Expr, limit: usize) -> usize {
+    if limit == 0 {
+        return 0;
+    }
+    let children: Vec<&Expr> = match &expr.kind {
+        BoundKind::Column(_) | BoundKind::Literal(_) => return 1,
+        BoundKind::Call(_, args) => args.iter().collect(),
+        BoundKind::Cast(input) | BoundKind::TryCast(input) => vec![input],
+        BoundKind::Case(branches, otherwise) => {
+            branches.iter().flat_map(|(when, then)| [when, then]).chain([&**otherwise]).collect()
+        }
+    };
+    let mut count = 1;
+    for child in children {
+        count += count_nodes(child, limit.saturating_sub(count));
+    }
+    count
+}
+
+/// Fails before `repeats` copies of `operand` would grow beyond measure.
+fn check_size(operand: &Expr, repeats: usize, span: Span) -> Result<(), ScriptError> {
+    if count_nodes(operand, NODES_MAX).saturating_mul(repeats.max(1)) < NODES_MAX {
+        return Ok(());
+    }
+    Err(ScriptError::new("this expression is too large")
+        .at(span)
+        .hint("compute a part of it in a subquery's column"))
 }

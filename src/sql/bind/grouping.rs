@@ -7,6 +7,7 @@
 use super::aggregate::{
     Auxiliary, auxiliary, contains_aggregate, is_aggregate, is_group_window, is_grouping, refused,
 };
+use super::aggregation::Windowing;
 use super::expression::{Resolve, bind, bind_condition, placed};
 use super::scope::Scope;
 use super::{Notes, window::window_fields};
@@ -66,6 +67,23 @@ pub(crate) struct Grouped<'a> {
     pub(crate) domain: TimeDomain,
     pub(crate) time_type: DataType,
     pub(crate) notes: Notes,
+}
+
+impl<'a> Grouped<'a> {
+    /// Nothing grouped yet, over the columns of `scope`.
+    pub(crate) fn new(scope: &'a Scope, windowing: &Windowing, notes: Notes) -> Self {
+        Self {
+            scope,
+            roles: windowing.roles(),
+            keys: Vec::new(),
+            sets: None,
+            aggregates: Vec::new(),
+            group_window: None,
+            domain: windowing.spec().domain,
+            time_type: windowing.time_type(scope),
+            notes,
+        }
+    }
 }
 
 impl Grouped<'_> {

@@ -7,11 +7,14 @@
 //! | `table` | CREATE TABLE |
 //! | `query` | FROM, WHERE, SELECT, UNION ALL |
 //! | `window` | window functions and group windows |
-//! | `grouped` | GROUP BY, aggregates, HAVING, grouping sets |
+//! | `grouped`, `grouping`, `distinct` | GROUP BY, grouping sets, HAVING, DISTINCT |
+//! | `aggregation` | their operators |
 //! | `sink` | INSERT INTO and bare SELECT |
 //! | `scope`, `expression`, `literal`, `aggregate` | expressions |
 
 mod aggregate;
+mod aggregation;
+mod distinct;
 mod expression;
 mod grouped;
 mod grouping;
@@ -38,6 +41,12 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
+    /// Takes over what `other` noted.
+    pub(crate) fn extend(&mut self, other: Notes) {
+        other.warnings.into_iter().for_each(|warning| self.warn(warning));
+        other.flink_refusals.into_iter().for_each(|refusal| self.flink_refuses(refusal));
+    }
+
     /// Notes what a Flink would refuse, once a place.
     pub(crate) fn flink_refuses(&mut self, refusal: ScriptError) {
         if !self.flink_refusals.contains(&refusal) {

@@ -9,10 +9,16 @@ use super::scope::Scope;
 use super::script::Binder;
 use super::window::{Carried, Pending};
 use crate::batch::{DataType, Field, Schema, TimeAttribute};
-use crate::error::ScriptError;
+use crate::error::{ScriptError, Span};
 use crate::expr::{self, Expr};
 use crate::plan::{Node, NodeIndex, Op};
 use crate::sql::syntax::ast::{self, Body, Ident, Item, Query, Select, TableKind};
+
+/// How deep views and WITH queries may read each other.
+const DEPTH_MAX: usize = 32;
+
+/// How many operators a script may have: views that read a view twice multiply.
+const NODES_MAX: usize = 4096;
 
 /// What a query yields: an operator, and the names and windows of its columns.
 #[derive(Clone, Debug)]
@@ -191,10 +197,10 @@ impl Binder<'_> {
         let mut relation = match named {
             Some(named) => {
                 self.depth += 1;
-                if self.depth > 64 {
-                    return Err(
-                        ScriptError::new("views and subqueries are nested too deep").at(name.span)
-                    );
+                if self.depth > DEPTH_MAX || self.nodes.len() > NODES_MAX {
+                    return Err(ScriptError::new("this reads views of views beyond measure")
+                        .at(name.span)
+                        .hint("write the views' queries out, or split the script"));
                 }
                 let place = |error: ScriptError| {
                     if error.span.is_none() { error.at(name.span) } else { error }
@@ -218,10 +224,9 @@ impl Binder<'_> {
             .any(|item| matches!(item, Item::Expr(expr, _) if contains_aggregate(expr)));
         if select.group_by.is_some() || has_aggregate || select.having.is_some() {
             let relation = self.grouped(select, from)?;
-            return if select.distinct.is_some() {
-                self.distinct(relation, select)
-            } else {
-                Ok(relation)
+            return match select.distinct {
+                Some(span) => self.distinct(relation, span),
+                None => Ok(relation),
             };
         }
         if let Some(span) = select.distinct {
@@ -253,15 +258,14 @@ impl Binder<'_> {
         let mut outputs = Vec::new();
         for item in items {
             match item {
-                Item::Star(_) => {
-                    outputs.extend((0..scope.fields.len()).map(|index| whole_column(scope, index)))
-                }
+                Item::Star(span) => all_columns(scope, *span, &mut outputs)?,
                 Item::QualifiedStar(table) => {
                     scope.check_qualifier(table)?;
-                    outputs.extend((0..scope.fields.len()).map(|index| whole_column(scope, index)));
+                    all_columns(scope, table.span, &mut outputs)?;
                 }
                 Item::Expr(expr, alias) => {
                     let bound = bind(expr, &mut &*scope, &mut self.notes)?;
+                    refuse_null(&bound, expr.span)?;
                     let name = output_name(expr, alias.as_ref(), outputs.len());
                     outputs.push(Output { expr: bound, name, attribute: scope.attribute(expr) });
                 }
@@ -284,7 +288,7 @@ impl Binder<'_> {
         Relation { node, scope: Scope { fields, qualifier: None }, window, changes: input.changes }
     }
 
-    /// Turns an untyped NULL column into an error, for nothing can be stored of it.
+    /// The cast that INSERT applies by itself.
     pub(crate) fn cast_or_place(
         &self,
         input: Expr,
@@ -295,9 +299,25 @@ impl Binder<'_> {
     }
 }
 
-fn whole_column(scope: &Scope, index: usize) -> Output {
-    let field = &scope.fields[index];
-    Output { expr: scope.column(index), name: field.name.clone(), attribute: field.time_attribute }
+/// The columns of `*`, each by its name, so a name that comes twice is ambiguous.
+fn all_columns(scope: &Scope, span: Span, outputs: &mut Vec<Output>) -> Result<(), ScriptError> {
+    for (index, field) in scope.fields.iter().enumerate() {
+        scope.find_ident(&Ident { name: field.name.clone(), span })?;
+        outputs.push(Output {
+            expr: scope.column(index),
+            name: field.name.clone(),
+            attribute: field.time_attribute,
+        });
+    }
+    Ok(())
+}
+
+/// A bare NULL has no type, so nothing can be stored of it.
+pub(crate) fn refuse_null(bound: &Expr, span: Span) -> Result<(), ScriptError> {
+    if bound.data_type != DataType::Null {
+        return Ok(());
+    }
+    Err(ScriptError::new("this NULL has no type").at(span).hint("write CAST(NULL AS type)"))
 }
 
 /// The alias, the column's own name, or `EXPR$n`.
@@ -305,38 +325,22 @@ pub(crate) fn output_name(expr: &ast::Expr, alias: Option<&Ident>, index: usize)
     match (alias, &expr.kind) {
         (Some(alias), _) => alias.name.clone(),
         (None, ast::ExprKind::Column(name)) => name.last().name.clone(),
+        (None, ast::ExprKind::Operator(name, args)) if args.is_empty() => (*name).to_string(),
         _ => format!("EXPR${index}"),
     }
 }
 
-/// The fields of a SELECT list; a name that comes again gets a number, as in Calcite.
+/// The fields of a SELECT list. Names may come twice; naming such a column is then an error.
 pub(crate) fn output_fields(outputs: &[Output]) -> Vec<Field> {
-    let names = unique(outputs.iter().map(|output| output.name.clone()));
     outputs
         .iter()
-        .zip(names)
-        .map(|(output, name)| Field {
-            name,
+        .map(|output| Field {
+            name: output.name.clone(),
             data_type: output.expr.data_type,
             nullable: output.expr.nullable,
             time_attribute: output.attribute,
         })
         .collect()
-}
-
-/// The names, those that came before with the lowest number that makes them new.
-pub(crate) fn unique(names: impl Iterator<Item = String>) -> Vec<String> {
-    let mut used: Vec<String> = Vec::new();
-    for name in names {
-        let mut candidate = name.clone();
-        let mut number = 0;
-        while used.contains(&candidate) {
-            candidate = format!("{name}{number}");
-            number += 1;
-        }
-        used.push(candidate);
-    }
-    used
 }
 
 /// Gives columns the names of an alias list.
@@ -366,7 +370,9 @@ fn union_field(columns: &[&Field]) -> Option<Field> {
     let types: Vec<DataType> = columns.iter().map(|field| field.data_type).collect();
     let same = types.iter().all(|data_type| *data_type == first.data_type);
     let data_type = if same { first.data_type } else { expr::common_type(&types)? };
-    let keeps = same && columns.iter().all(|field| field.time_attribute == first.time_attribute);
+    // As in Flink, the first part decides; processing time is one only if all parts have it.
+    let all = columns.iter().all(|field| field.time_attribute == first.time_attribute);
+    let keeps = same && (all || first.time_attribute == Some(TimeAttribute::Rowtime));
     Some(Field {
         name: first.name.clone(),
         data_type,
@@ -376,7 +382,7 @@ fn union_field(columns: &[&Field]) -> Option<Field> {
 }
 
 /// Where a part of a UNION ALL stands.
-fn body_span(body: &Body) -> crate::error::Span {
+fn body_span(body: &Body) -> Span {
     match body {
         Body::Select(select) => select.span,
         Body::Query(query) => query.span,

@@ -21,9 +21,15 @@ impl Scope {
     /// The column that `name` means.
     pub(crate) fn find(&self, name: &Name) -> Result<usize, ScriptError> {
         let column = name.last();
-        if let [qualifier, _] = name.parts.as_slice() {
+        let qualifiers: Vec<&str> =
+            name.parts.iter().rev().skip(2).map(|part| part.name.as_str()).collect();
+        if let [.., qualifier, _] = name.parts.as_slice() {
             self.check_qualifier(qualifier)?;
-        } else if name.parts.len() > 2 {
+        }
+        if !matches!(
+            qualifiers.as_slice(),
+            [] | ["default_database"] | ["default_database", "default_catalog"]
+        ) {
             return Err(ScriptError::new(format!("'{}' is no column", name.text()))
                 .at(name.span)
                 .hint("write the column's name, or alias.column"));

@@ -205,6 +205,15 @@ impl Binder<'_> {
             ))
             .at(columns[0].span));
         }
+        let names: Vec<&str> =
+            relation.scope.fields.iter().map(|field| field.name.as_str()).collect();
+        for (index, name) in names.iter().enumerate() {
+            if columns.is_empty() && names[..index].contains(name) {
+                return Err(ScriptError::new(format!("the view has two columns '{name}'"))
+                    .at(query.span)
+                    .hint("rename one of them: SELECT a AS b"));
+            }
+        }
         let named = Named { query: query.clone(), columns: columns.to_vec(), ctes: Ctes::new() };
         self.views.insert(key, Arc::new(named));
         Ok(())

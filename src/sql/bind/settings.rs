@@ -29,6 +29,7 @@ const EARLY: &str = "table.exec.emit.early-fire.enabled";
 const EARLY_DELAY: &str = "table.exec.emit.early-fire.delay";
 const LATE: &str = "table.exec.emit.late-fire.enabled";
 const LATE_DELAY: &str = "table.exec.emit.late-fire.delay";
+const ENFORCER: &str = "table.exec.sink.not-null-enforcer";
 const LATENESS: &str = "table.exec.emit.allow-lateness";
 
 /// Flink's keys (or their beginnings, with a dot) that change how a job runs but no row of its result.
@@ -119,6 +120,11 @@ impl Configuration {
         own.map(|(option, (value, span))| (option.to_string(), value.to_string(), span)).collect()
     }
 
+    /// Whether a NULL for a NOT NULL column drops the row instead of failing the job.
+    pub(crate) fn drops_nulls(&self) -> bool {
+        self.value(ENFORCER, |value| Some(value.eq_ignore_ascii_case("drop"))) == Some(true)
+    }
+
     /// The tables that `tidemill.table.NAME.…` names.
     pub(crate) fn table_names(&self) -> Vec<(String, Option<Span>)> {
         let script = self.script.iter().map(|(key, (_, span))| (key, *span));
@@ -173,18 +179,16 @@ impl Configuration {
             }
         };
         let early_delay_ms = delay(EARLY, EARLY_DELAY)?;
-        let late_delay_ms = if is_event_time { delay(LATE, LATE_DELAY)? } else { None };
+        let late_delay_ms = delay(LATE, LATE_DELAY)?;
         let allow_lateness_ms = self.value(LATENESS, duration_ms).unwrap_or(0) as i64;
         if late_delay_ms.is_some() && allow_lateness_ms == 0 {
             let span = self.get(LATE).and_then(|(_, span)| span);
-            return Err(with_place(
-                ScriptError::new(
-                    "late firing needs allowed lateness: without it no late row is taken",
-                ),
-                span,
-            )
-            .hint(format!("SET '{LATENESS}' = '10 s'")));
+            let error = ScriptError::new(
+                "late firing needs allowed lateness: without it no late row is taken",
+            );
+            return Err(with_place(error, span).hint(format!("SET '{LATENESS}' = '10 s'")));
         }
+        let late_delay_ms = late_delay_ms.filter(|_| is_event_time);
         let event_clock = self
             .value("tidemill.emit.early-fire.clock", |value| Some(value == "event-time"))
             == Some(true);
@@ -285,6 +289,10 @@ fn check(
             wrong("'streaming': there is no batch mode")
         }
         "execution.runtime-mode" => Ok(()),
+        ENFORCER if !["error", "drop"].contains(&value.to_ascii_lowercase().as_str()) => {
+            wrong("'ERROR' or 'DROP'")
+        }
+        ENFORCER => Ok(()),
         "table.dml-sync" | "table.sql-dialect" if value.eq_ignore_ascii_case("hive") => {
             wrong("'default': the dialect is Flink SQL")
         }

@@ -18,13 +18,14 @@ impl Binder<'_> {
         let sources = match_columns(&insert.columns, &fields, &relation, insert)?;
         refuse_two_rowtimes(&relation, &name, insert.query.span)?;
         let mut columns = Vec::with_capacity(fields.len());
+        let mut filters = Vec::new();
         for (field, source) in fields.iter().zip(sources) {
             let (input, span) = match source {
                 Some(index) => (relation.scope.column(index), column_span(&insert.query, index)),
                 None => (Expr::literal(Value::Null, DataType::Null), insert.table.span),
             };
             let from = input.data_type;
-            let cast =
+            let mut cast =
                 self.cast_or_place(input, field.data_type, span).map_err(|error| ScriptError {
                     message: format!(
                         "the sink's column '{}' is {}, and the query gives {from}",
@@ -33,18 +34,11 @@ impl Binder<'_> {
                     ..error
                 })?;
             if cast.nullable && !field.nullable {
-                return Err(ScriptError::new(format!(
-                    "the sink's column '{}' is NOT NULL, and the query may give NULL",
-                    field.name
-                ))
-                .at(span)
-                .hint(format!(
-                    "declare the column without NOT NULL, or write COALESCE({}, …)",
-                    field.name
-                )));
+                cast = self.enforce_not_null(cast, field, &name, &mut filters)?;
             }
             columns.push(cast);
         }
+        let filter = conjunction(filters)?;
         let options = table.options(&self.configuration);
         let sink = self
             .catalog
@@ -60,10 +54,38 @@ impl Binder<'_> {
         }
         let fields: Vec<Field> =
             fields.iter().map(|field| Field { time_attribute: None, ..field.clone() }).collect();
-        let input =
-            self.add(Op::Calc { input: relation.node, filter: None, columns }, fields.clone());
+        let input = self.add(Op::Calc { input: relation.node, filter, columns }, fields.clone());
         self.add(Op::Sink { input, table: name, sink, limit: None }, fields);
         Ok(())
+    }
+
+    /// What Flink does to a NULL for a NOT NULL column: the job fails, or with the enforcer set to DROP the row goes.
+    fn enforce_not_null(
+        &self,
+        value: Expr,
+        field: &Field,
+        table: &str,
+        filters: &mut Vec<Expr>,
+    ) -> Result<Expr, ScriptError> {
+        let build = |error: crate::error::ExprError| ScriptError::new(error.message);
+        if self.configuration.drops_nulls() {
+            filters.push(expr::call("IS NOT NULL", vec![value.clone()]).map_err(build)?);
+            return Ok(Expr { nullable: false, ..value });
+        }
+        // A cast that no row passes: what fails it is what it says.
+        let message = format!("NULL for the NOT NULL column {} of {table}", field.name);
+        let message = Expr::literal(Value::String(message), DataType::STRING);
+        let target = field.data_type;
+        let failing = if target.is_string() || target.is_binary() {
+            let number = expr::cast(message, DataType::Int).map_err(build)?;
+            let text = expr::cast(number, DataType::STRING).map_err(build)?;
+            if target.is_string() { text } else { expr::cast(text, target).map_err(build)? }
+        } else {
+            expr::cast(message, target).map_err(build)?
+        };
+        let is_null = expr::call("IS NULL", vec![value.clone()]).map_err(build)?;
+        let checked = expr::case(vec![(is_null, failing)], Some(value)).map_err(build)?;
+        Ok(Expr { nullable: false, data_type: field.data_type, ..checked })
     }
 
     /// A bare SELECT.
@@ -152,6 +174,19 @@ fn match_columns(
         }
     }
     Ok(sources)
+}
+
+/// All of the conditions.
+fn conjunction(conditions: Vec<Expr>) -> Result<Option<Expr>, ScriptError> {
+    let mut all: Option<Expr> = None;
+    for condition in conditions {
+        all = Some(match all {
+            Some(first) => expr::call("AND", vec![first, condition])
+                .map_err(|error| ScriptError::new(error.message))?,
+            None => condition,
+        });
+    }
+    Ok(all)
 }
 
 fn refuse_two_rowtimes(relation: &Relation, table: &str, span: Span) -> Result<(), ScriptError> {

@@ -1,7 +1,7 @@
 //! Windows: the table functions TUMBLE, HOP, CUMULATE, SESSION, and the older group windows.
 
 use super::expression::bind;
-use super::query::{Ctes, From, Output, Relation, unique};
+use super::query::{Ctes, From, Output, Relation};
 use super::scope::Scope;
 use super::script::Binder;
 use crate::batch::{DataType, Field, TimeAttribute};
@@ -18,8 +18,10 @@ pub(crate) struct Carried {
     pub(crate) starts: Vec<usize>,
     pub(crate) ends: Vec<usize>,
     pub(crate) times: Vec<usize>,
-    /// Whether `window_time` is TIMESTAMP_LTZ.
+    /// The type of `window_time`.
     pub(crate) time_type: DataType,
+    /// Of sessions: the columns of PARTITION BY, while all of them are there.
+    pub(crate) partition: Option<Vec<usize>>,
 }
 
 impl Carried {
@@ -31,7 +33,13 @@ impl Carried {
             });
             shown.map(|(index, _)| index).collect()
         };
+        let place = |column: &usize| {
+            outputs.iter().position(|output| output.expr.as_column() == Some(*column))
+        };
+        let partition =
+            self.partition.as_ref().and_then(|partition| partition.iter().map(place).collect());
         let carried = Carried {
+            partition,
             starts: shows(&self.starts),
             ends: shows(&self.ends),
             times: shows(&self.times),
@@ -70,6 +78,11 @@ pub(crate) fn window_time_type(data_type: DataType) -> DataType {
     }
 }
 
+/// The window without its time column, which means nothing behind a projection.
+pub(crate) fn without_column(spec: &WindowSpec) -> WindowSpec {
+    WindowSpec { time_column: 0, ..spec.clone() }
+}
+
 impl Binder<'_> {
     /// A window function in FROM.
     pub(crate) fn window_call(
@@ -96,13 +109,7 @@ impl Binder<'_> {
         let spec = self.spec(kind, &relation.scope, time_column, call.time.span, false)?;
         let width = relation.scope.fields.len();
         let time_type = window_time_type(relation.scope.fields[time_column].data_type);
-        let added = window_fields(time_type, spec.domain);
-        let names: Vec<String> =
-            relation.scope.fields.iter().chain(&added).map(|field| field.name.clone()).collect();
-        relation.scope.fields.extend(added);
-        for (field, name) in relation.scope.fields.iter_mut().zip(unique(names.into_iter())) {
-            field.name = name;
-        }
+        relation.scope.fields.extend(window_fields(time_type, spec.domain));
         relation.window = None;
         relation.scope.qualifier = None;
         Ok(From { relation, pending: Some(Pending { spec, partition_by, width }) })
@@ -114,11 +121,12 @@ impl Binder<'_> {
         let Some(pending) = pending else { return Ok(relation) };
         let window = pending.spec.clone();
         let time_type = relation.scope.fields[pending.width + 2].data_type;
-        let op =
-            Op::WindowTable { input: relation.node, window, partition_by: pending.partition_by };
+        let partition_by = pending.partition_by.clone();
+        let op = Op::WindowTable { input: relation.node, window, partition_by };
         relation.node = self.add(op, relation.scope.fields.clone());
         relation.window = Some(Carried {
-            spec: pending.spec,
+            spec: without_column(&pending.spec),
+            partition: Some(pending.partition_by.clone()),
             starts: vec![pending.width],
             ends: vec![pending.width + 1],
             times: vec![pending.width + 2],

@@ -14,7 +14,7 @@
 
 use super::ast::{Call, Expr, ExprKind};
 use super::cursor::{Cursor, Parsed};
-use super::reserved::is_reserved;
+use super::reserved::is_structural;
 use super::token::Token;
 use crate::error::ScriptError;
 
@@ -79,6 +79,14 @@ impl Cursor<'_> {
             let input = self.expression_above(NOT)?;
             return self.operator(start, "NOT", vec![input]);
         }
+        if self.at_token(&Token::Minus)
+            && let Token::Number(digits, false) = &self.peek_at(1).token
+        {
+            // A literal, so that the least BIGINT can be written.
+            self.take();
+            self.take();
+            return self.node(start, ExprKind::Number(format!("-{digits}")));
+        }
         if self.eat_token(&Token::Minus) {
             let input = self.expression_above(SIGN)?;
             return self.operator(start, "NEGATE", vec![input]);
@@ -127,6 +135,9 @@ impl Cursor<'_> {
         match &self.peek().token {
             Token::LBracket => {
                 Err(self.error("arrays and maps are not supported, so there is no [ ]"))
+            }
+            Token::CustomBinaryOperator(operator) => {
+                Err(self.error(format!("{operator} is no Flink SQL")).hint("write <>"))
             }
             Token::DoubleColon => {
                 Err(self.error(":: is no Flink SQL").hint("write CAST(x AS type)"))
@@ -284,8 +295,7 @@ impl Cursor<'_> {
             return self.node(start, ExprKind::Column(name));
         }
         let Token::Word(word) = &self.peek().token else { return Err(self.expected("a function")) };
-        if word.quote_style.is_none() && is_reserved(&word.value) && !is_function_word(&word.value)
-        {
+        if word.quote_style.is_none() && is_structural(&word.value) {
             return Err(self.expected("an expression"));
         }
         let placed = self.take();
@@ -336,11 +346,6 @@ impl Cursor<'_> {
         }
         self.node(start, ExprKind::Call(call))
     }
-}
-
-/// Reserved words that are functions too.
-fn is_function_word(word: &str) -> bool {
-    ["LEFT", "RIGHT", "GROUPING"].iter().any(|function| word.eq_ignore_ascii_case(function))
 }
 
 fn binary(token: &Token) -> Option<(&'static str, u8)> {

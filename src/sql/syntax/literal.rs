@@ -138,12 +138,13 @@ impl Cursor<'_> {
         if !minus {
             self.eat_token(&Token::Plus);
         }
-        if matches!(self.peek().token, Token::Number(..)) {
-            return Err(self
-                .error("an interval's value is a string")
-                .hint("write INTERVAL '5' SECOND"));
-        }
-        let text = self.text("an interval's value")?;
+        let text = match &self.peek().token {
+            Token::Number(digits, false) => {
+                self.take();
+                digits.clone()
+            }
+            _ => self.text("an interval's value")?.value,
+        };
         let first = self.interval_unit()?;
         let mut digits = None;
         if self.eat_token(&Token::LParen) {
@@ -158,7 +159,7 @@ impl Cursor<'_> {
             self.number("a fraction's precision", 0, 9)?;
             self.expect_token(&Token::RParen)?;
         }
-        let literal = interval::parse(&text.value, minus, first, last, digits)
+        let literal = interval::parse(&text, minus, first, last, digits)
             .map_err(|error| error.at(self.span_from(start)))?;
         self.node(start, literal)
     }

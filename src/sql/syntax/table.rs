@@ -114,7 +114,7 @@ impl Cursor<'_> {
         let mut args = Vec::new();
         loop {
             let named = self.peek_at(1).token == Token::RArrow;
-            let name = if named { Some(self.ident("an argument's name")?) } else { None };
+            let name = if named { Some(self.argument_name()?) } else { None };
             if named {
                 self.take();
             }
@@ -161,15 +161,23 @@ impl Cursor<'_> {
         Ok(WindowCall { function, input, partition_by, time, args, span })
     }
 
+    /// The name before `=>`; OFFSET, a reserved word, is one.
+    fn argument_name(&mut self) -> Parsed<Ident> {
+        let placed = self.peek();
+        match &placed.token {
+            Token::Word(word) => {
+                self.take();
+                Ok(Ident { name: word.value.clone(), span: placed.span() })
+            }
+            _ => Err(self.expected("an argument's name")),
+        }
+    }
+
     /// `TABLE t [PARTITION BY k]` or `(SELECT …)`.
     fn window_input(&mut self) -> Parsed<(Table, Vec<Ident>)> {
         let start = self.position();
         let kind = if self.eat("TABLE") {
-            if self.at_token(&Token::LParen) {
-                self.table_factor()?.kind
-            } else {
-                TableKind::Named(self.name("a table")?)
-            }
+            TableKind::Named(self.name("a table")?)
         } else {
             self.table_factor()?.kind
         };

@@ -84,11 +84,28 @@ pub(crate) fn tokens(text: &str) -> (Vec<Placed>, Option<ScriptError>) {
         .filter(|token| !matches!(token.token, Token::Whitespace(_)))
         .map(|token| Placed { token: token.token, start: token.span.start, end: token.span.end })
         .collect();
+    mark_bang_equals(text, &mut placed);
     let error = outcome.err().map(|error| lexical_error(&error.message, error.location));
     // The end is shown behind the last token that is there, so that the caret has a line to stand in.
     let end = placed.last().map_or(end, |token| token.end);
     placed.push(Placed { token: Token::EOF, start: end, end });
     (placed, error)
+}
+
+/// The tokenizer takes `!=` for `<>`; Flink does not.
+fn mark_bang_equals(text: &str, placed: &mut [Placed]) {
+    let mut lines = text.split('\n');
+    let mut line = lines.next().unwrap_or("");
+    let mut number = 1;
+    for token in placed.iter_mut().filter(|token| token.token == Token::Neq) {
+        while number < token.start.line {
+            line = lines.next().unwrap_or("");
+            number += 1;
+        }
+        if line.chars().nth(token.start.column.saturating_sub(1) as usize) == Some('!') {
+            token.token = Token::CustomBinaryOperator("!=".into());
+        }
+    }
 }
 
 fn lexical_error(message: &str, at: Location) -> ScriptError {

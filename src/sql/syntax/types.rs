@@ -1,4 +1,4 @@
-//! Type names, with Flink's defaults: VARCHAR is VARCHAR(1), DECIMAL is DECIMAL(10, 0), TIMESTAMP is TIMESTAMP(6).
+//! Type names, with Flink's defaults: VARCHAR is STRING, CHAR is CHAR(1), DECIMAL is DECIMAL(10, 0), TIMESTAMP is TIMESTAMP(6).
 
 use super::cursor::{Cursor, Parsed};
 use super::token::Token;
@@ -31,10 +31,12 @@ impl Cursor<'_> {
             }
             "DECIMAL" | "DEC" | "NUMERIC" => self.decimal()?,
             "CHAR" => DataType::Char(self.length("a length", 1, 1, longest)? as u32),
-            "VARCHAR" => DataType::VarChar(self.length("a length", 1, 1, longest)? as u32),
+            "VARCHAR" => DataType::VarChar(self.length("a length", longest, 1, longest)? as u32),
             "STRING" => DataType::STRING,
             "BINARY" => DataType::Binary(self.length("a length", 1, 1, longest)? as u32),
-            "VARBINARY" => DataType::VarBinary(self.length("a length", 1, 1, longest)? as u32),
+            "VARBINARY" => {
+                DataType::VarBinary(self.length("a length", longest, 1, longest)? as u32)
+            }
             "BYTES" => DataType::BYTES,
             "DATE" => DataType::Date,
             "TIME" => {
