@@ -79,8 +79,13 @@ pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Res
         DataType::Float => primitives::<Float32Type>(texts, spans, |kind, text| float(kind, text).into())?,
         DataType::Double => primitives::<Float64Type>(texts, spans, |kind, text| double(kind, text).into())?,
         DataType::Decimal(precision, scale) => {
-            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| {
-                decimal(dialect, kind, text, precision, scale)
+            // 18 digits, the most that the short way reads, fit any larger precision.
+            let bound = 10u64.pow(u32::from(precision.min(18)));
+            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| match short_decimal(text) {
+                Some((value, fraction)) if fraction == usize::from(scale) && value.unsigned_abs() < bound => {
+                    Read::Value(i128::from(value))
+                }
+                _ => decimal(dialect, kind, text, precision, scale),
             })?;
             let array = PrimitiveArray::<Decimal128Type>::new(values.0, values.1);
             Arc::new(array.with_precision_and_scale(precision, scale as i8).expect("the planner checked the type"))
@@ -115,7 +120,7 @@ type Values<T> = (ScalarBuffer<<T as ArrowPrimitiveType>::Native>, Option<NullBu
 fn primitives_vec<T: ArrowPrimitiveType>(
     texts: &Texts,
     spans: &[Span],
-    read: impl Fn(u8, &[u8]) -> Read<T::Native>,
+    mut read: impl FnMut(u8, &[u8]) -> Read<T::Native>,
 ) -> Result<Values<T>, usize> {
     let mut values = Vec::with_capacity(spans.len());
     let mut nulls = NullBufferBuilder::new(spans.len());
@@ -140,7 +145,7 @@ fn primitives_vec<T: ArrowPrimitiveType>(
 fn primitives<T: ArrowPrimitiveType>(
     texts: &Texts,
     spans: &[Span],
-    read: impl Fn(u8, &[u8]) -> Read<T::Native>,
+    read: impl FnMut(u8, &[u8]) -> Read<T::Native>,
 ) -> Result<ArrayRef, usize> {
     let (values, nulls) = primitives_vec::<T>(texts, spans, read)?;
     Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
@@ -199,12 +204,62 @@ fn timestamps(texts: &Texts, spans: &[Span], precision: u8, local: bool) -> Resu
         _ => java::smart_timestamp,
     };
     let trimmed = texts.dialect == Dialect::Csv;
+    if precision == 3 && !local {
+        let mut last = LastDate::new(separator);
+        return primitives::<Int64Type>(texts, spans, |_, text| {
+            if let Some(ms) = last.read(text, separator) {
+                return Read::Value(ms);
+            }
+            let text = if trimmed { trim(text) } else { text };
+            let parts = text::parse_timestamp(text, separator).or_else(|| rest(text, separator));
+            parts.map(|(ms, _)| ms).into()
+        });
+    }
     primitives::<Int64Type>(texts, spans, |_, text| {
         let text = if trimmed { trim(text) } else { text };
         let text = if local { text.strip_suffix(b"Z") } else { Some(text) };
         let parts = text.and_then(|text| text::parse_timestamp(text, separator).or_else(|| rest(text, separator)));
         parts.and_then(ticks).into()
     })
+}
+
+/// The date that the last timestamp had: rows in a row mostly share it, so that it is read once.
+struct LastDate {
+    /// The text up to the separator.
+    text: [u8; 11],
+    /// Its midnight.
+    ms: i64,
+}
+
+impl LastDate {
+    fn new(separator: u8) -> Self {
+        let mut text = *b"1970-01-01 ";
+        text[10] = separator;
+        Self { text, ms: 0 }
+    }
+
+    /// Reads the usual shape, `YYYY-MM-DD hh:mm:ss.fff`; `None` for anything else, which need not be wrong.
+    #[inline]
+    fn read(&mut self, text: &[u8], separator: u8) -> Option<i64> {
+        let text: &[u8; 23] = text.try_into().ok()?;
+        let (date, clock) = text.split_first_chunk::<11>()?;
+        if *date != self.text {
+            let (ms, _) = text::parse_timestamp(&[&date[..], b"00:00:00.000"].concat(), separator)?;
+            (self.text, self.ms) = (*date, ms);
+        }
+        let mut bad = clock[2] ^ b':' | clock[5] ^ b':' | clock[8] ^ b'.';
+        let mut digit = |at: usize| {
+            let digit = clock[at].wrapping_sub(b'0');
+            bad |= u8::from(digit > 9);
+            u32::from(digit)
+        };
+        let (hour, minute) = (digit(0) * 10 + digit(1), digit(3) * 10 + digit(4));
+        let (second, ms) = (digit(6) * 10 + digit(7), digit(9) * 100 + digit(10) * 10 + digit(11));
+        if bad != 0 || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        Some(self.ms + i64::from((hour * 3600 + minute * 60 + second) * 1000 + ms))
+    }
 }
 
 /// Without the characters up to U+0020 at both ends, as `String.trim`.
@@ -326,16 +381,9 @@ fn float(kind: u8, text: &[u8]) -> Option<f32> {
 }
 
 /// DECIMAL: NULL where the value has too many digits before the point, as in Flink.
-#[inline]
 fn decimal(dialect: Dialect, kind: u8, text: &[u8], precision: u8, scale: u8) -> Read<i128> {
     if kind & (kind::BOOLEAN | kind::NESTED) != 0 {
         return Read::Bad;
-    }
-    if let Some((value, fraction)) = short_decimal(text)
-        && fraction <= usize::from(scale)
-    {
-        let value = i128::from(value) * text::pow10(u32::from(scale) - fraction as u32);
-        return if value.unsigned_abs() < text::pow10(u32::from(precision)).unsigned_abs() { Read::Value(value) } else { Read::Null };
     }
     let text = if dialect == Dialect::Csv { text } else { trim(text) };
     match text::parse_decimal_text(text, precision, scale) {

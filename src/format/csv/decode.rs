@@ -19,6 +19,7 @@ use crate::batch::Schema;
 use crate::format::column::Dialect;
 use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count, quoted};
 use crate::format::{Decode, Decoded};
+use crate::sys::scan::mask64;
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -40,6 +41,16 @@ struct Malformed {
     /// Where reading stopped.
     position: usize,
     reason: String,
+}
+
+/// How far a plain chunk is cut.
+struct Cut {
+    /// Where the current record starts.
+    record: usize,
+    /// Where the current field starts.
+    start: usize,
+    /// The number of the current field.
+    field: usize,
 }
 
 /// How decoding goes on after a record.
@@ -75,34 +86,49 @@ impl CsvDecoder {
         memchr3(quote, self.options.escape.unwrap_or(quote), b'\r', bytes)
     }
 
-    /// Cuts a chunk in which only delimiters and newlines mean anything.
+    /// Cuts a chunk in which only delimiters and newlines mean anything: 64 bytes at a time, a bit for each end of a field.
     fn decode_plain(&mut self, source: &Utf8Buffer, from: usize, decoded: &mut Decoded) {
         let bytes = source.as_str().as_bytes();
-        let columns = self.slots.len();
-        let (mut record, mut start, mut field) = (from, from, 0usize);
-        let ends = memchr2_iter(self.options.delimiter, b'\n', &bytes[from..]).map(|at| from + at);
-        let unfinished = bytes.last().is_some_and(|&byte| byte != b'\n').then_some(bytes.len());
-        for end in ends.chain(unfinished) {
-            if let Some(&slot) = self.slots.get(field)
-                && slot != UNWANTED
-            {
-                let row = self.rows.records.len();
-                self.rows.spans[slot as usize][row] = Span { start: start as u32, end: end as u32, kind: kind::TEXT };
-            }
-            field += 1;
-            start = end + 1;
-            if end == bytes.len() || bytes[end] == b'\n' {
-                if field == columns {
-                    self.rows.records.push((record as u32, end as u32));
-                    if self.rows.is_full() && !self.rows.flush(&self.wanted, source, decoded) {
-                        return;
-                    }
-                } else if self.finish(source, record, end, field, decoded) == Flow::Stop {
+        let mut cut = Cut { record: from, start: from, field: 0 };
+        let (blocks, rest) = bytes[from..].as_chunks::<64>();
+        for (index, block) in blocks.iter().enumerate() {
+            let mut ends = mask64(block, self.options.delimiter, b'\n');
+            while ends != 0 {
+                let bit = ends.trailing_zeros() as usize;
+                ends &= ends - 1;
+                let flow = self.end_field(source, &mut cut, from + 64 * index + bit, block[bit] == b'\n', decoded);
+                if flow == Flow::Stop {
                     return;
                 }
-                (record, field) = (start, 0);
             }
         }
+        let rest_start = bytes.len() - rest.len();
+        let ends = memchr2_iter(self.options.delimiter, b'\n', rest).map(|at| rest_start + at);
+        let unfinished = bytes.last().is_some_and(|&byte| byte != b'\n').then_some(bytes.len());
+        for end in ends.chain(unfinished) {
+            let ends_record = bytes.get(end).is_none_or(|&byte| byte == b'\n');
+            if self.end_field(source, &mut cut, end, ends_record, decoded) == Flow::Stop {
+                return;
+            }
+        }
+    }
+
+    /// Notes the field that ends at `end`, and the row if the record ends there too.
+    #[inline]
+    fn end_field(&mut self, source: &Utf8Buffer, cut: &mut Cut, end: usize, ends_record: bool, decoded: &mut Decoded) -> Flow {
+        self.put(cut.field, Span { start: cut.start as u32, end: end as u32, kind: kind::TEXT });
+        cut.field += 1;
+        cut.start = end + 1;
+        if !ends_record {
+            return Flow::On;
+        }
+        let (record, fields) = (cut.record, cut.field);
+        (cut.record, cut.field) = (cut.start, 0);
+        if fields == self.slots.len() {
+            self.rows.records.push((record as u32, end as u32));
+            return if !self.rows.is_full() || self.rows.flush(&self.wanted, source, decoded) { Flow::On } else { Flow::Stop };
+        }
+        self.finish(source, record, end, fields, decoded)
     }
 
     /// Cuts any chunk, record by record.

@@ -22,6 +22,7 @@ use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
 use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count};
 use crate::format::{Decode, Decoded};
+use crate::sys::scan::find_either;
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -37,10 +38,33 @@ const FAST_COLUMNS_MAX: usize = 128;
 /// What stands before a value: a brace or comma, the field's name, the colon, and blanks.
 struct Segment {
     literal: Box<[u8]>,
+    /// The literal's first 16 bytes, and which of these bits it has.
+    start: u128,
+    start_mask: u128,
     /// The column that its value fills, or [`UNWANTED`].
     column: u32,
     /// The segment that followed it last.
     next: usize,
+}
+
+impl Segment {
+    fn new(literal: &[u8], column: u32, next: usize) -> Self {
+        let mut start = [0; 16];
+        let length = literal.len().min(16);
+        start[..length].copy_from_slice(&literal[..length]);
+        let start_mask = u128::MAX.checked_shr(128 - 8 * length as u32).unwrap_or(0);
+        Self { literal: literal.into(), start: u128::from_le_bytes(start), start_mask, column, next }
+    }
+
+    /// Whether the segment stands at `at`.
+    #[inline]
+    fn is_at(&self, bytes: &[u8], at: usize) -> bool {
+        match bytes[at..].first_chunk::<16>() {
+            Some(found) if (u128::from_le_bytes(*found) ^ self.start) & self.start_mask != 0 => false,
+            Some(_) if self.literal.len() <= 16 => true,
+            _ => bytes[at..].starts_with(&self.literal),
+        }
+    }
 }
 
 /// Reads JSON lines.
@@ -77,16 +101,16 @@ impl JsonDecoder {
         }
     }
 
-    /// Notes the fields of the record `line` (which ends where the slice ends), if it is like those before; whether it was.
-    fn read_fast(&mut self, bytes: &[u8], start: usize) -> bool {
+    /// Notes the fields of the record at `start .. end`, if it is like those before; whether it was.
+    fn read_fast(&mut self, bytes: &[u8], start: usize, end: usize) -> bool {
         let row = self.rows.records.len();
         let columns = self.rows.spans.len();
         let mut missing: u128 = if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
         let (mut at, mut index, mut previous) = (start, self.first, None::<usize>);
         loop {
             match self.segments.get(index) {
-                Some(segment) if bytes[at..].starts_with(&segment.literal) => {}
-                _ => match self.find_segment(&bytes[at..]) {
+                Some(segment) if segment.is_at(bytes, at) => {}
+                _ => match self.find_segment(bytes, at) {
                     Some(found) => {
                         index = found;
                         match previous {
@@ -94,12 +118,16 @@ impl JsonDecoder {
                             None => self.first = found,
                         }
                     }
-                    None => return previous.is_some() && is_end(&bytes[at..]) && self.fill_missing(missing, row),
+                    None => return previous.is_some() && is_end(&bytes[at..end]) && self.fill_missing(missing, row),
                 },
             }
             let segment = &self.segments[index];
             at += segment.literal.len();
             let Some(span) = read_simple(bytes, &mut at) else { return false };
+            // Nothing above stops at the record's end: what ran past it is not this record's.
+            if at > end {
+                return false;
+            }
             if segment.column != UNWANTED {
                 let bit = 1 << segment.column;
                 if missing & bit == 0 {
@@ -108,7 +136,7 @@ impl JsonDecoder {
                 missing &= !bit;
                 self.rows.spans[segment.column as usize][row] = span;
             }
-            if at + 1 == bytes.len() && bytes[at] == b'}' {
+            if at + 1 == end && bytes[at] == b'}' {
                 break;
             }
             previous = Some(index);
@@ -117,10 +145,10 @@ impl JsonDecoder {
         missing == 0 || self.fill_missing(missing, row)
     }
 
-    /// The longest segment that stands at the start of `bytes`.
+    /// The longest segment that stands at `at`.
     #[cold]
-    fn find_segment(&self, bytes: &[u8]) -> Option<usize> {
-        let fits = |index: &usize| bytes.starts_with(&self.segments[*index].literal);
+    fn find_segment(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let fits = |index: &usize| self.segments[*index].is_at(bytes, at);
         (0..self.segments.len()).filter(fits).max_by_key(|&index| self.segments[index].literal.len())
     }
 
@@ -226,7 +254,7 @@ impl JsonDecoder {
             && self.rows.spans.len() <= FAST_COLUMNS_MAX
             && !self.segments.iter().any(known)
         {
-            self.segments.push(Segment { literal: literal.into(), column, next: self.segments.len() + 1 });
+            self.segments.push(Segment::new(literal, column, self.segments.len() + 1));
         }
     }
 
@@ -247,8 +275,8 @@ fn read_simple(bytes: &[u8], at: &mut usize) -> Option<Span> {
     let value = match bytes.get(*at)? {
         b'"' => {
             let start = *at + 1;
-            let end = scan::find_quote(bytes, start)?;
-            if bytes[end] != b'"' {
+            let end = find_either(bytes, start, b'"', b'\\');
+            if *bytes.get(end)? != b'"' {
                 return None;
             }
             *at = end + 1;
@@ -272,7 +300,7 @@ impl JsonDecoder {
         let bytes = source.as_str().as_bytes();
         let result = if is_damaged {
             malformed(start, "it is not UTF-8")
-        } else if self.read_fast(&bytes[..end], start) {
+        } else if self.read_fast(bytes, start, end) {
             return self.push_row(source, start, end, decoded);
         } else {
             self.read_exact(source, start, end, decoded)
