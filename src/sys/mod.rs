@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod descriptor;
 pub mod random;
+pub mod scan;
 pub mod uring;
 pub mod views;

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use crate::batch::text;
 use crate::format::rows::kind;
+use crate::sys::scan::find_either;
 
 /// How deep objects and arrays may nest, as in Jackson.
 const DEPTH_MAX: usize = 1000;
@@ -22,7 +23,10 @@ pub(super) struct Malformed {
     pub(super) reason: Cow<'static, str>,
 }
 
-pub(super) fn malformed<T>(position: usize, reason: impl Into<Cow<'static, str>>) -> Result<T, Malformed> {
+pub(super) fn malformed<T>(
+    position: usize,
+    reason: impl Into<Cow<'static, str>>,
+) -> Result<T, Malformed> {
     Err(Malformed { position, reason: reason.into() })
 }
 
@@ -50,31 +54,15 @@ pub(super) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The first `"` or `\` from `at` on.
-#[inline]
-pub(super) fn find_quote(bytes: &[u8], mut at: usize) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    while let Some(word) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        let found = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    bytes.get(at..)?.iter().position(|&byte| byte == b'"' || byte == b'\\').map(|index| at + index)
-}
-
 /// Reads the string whose opening quote is at `at`.
 pub(super) fn read_string(bytes: &[u8], at: usize) -> Result<Value, Malformed> {
     let start = at + 1;
     let (mut from, mut escaped) = (start, false);
     loop {
-        let Some(found) = find_quote(bytes, from) else {
-            return malformed(bytes.len(), "a string is not closed");
-        };
+        let found = find_either(bytes, from, b'"', b'\\');
+        if found == bytes.len() {
+            return malformed(found, "a string is not closed");
+        }
         if bytes[found] == b'"' {
             return Ok(Value { start, end: found, kind: kind::TEXT, escaped, next: found + 1 });
         }
@@ -302,7 +290,11 @@ fn write_decimal(number: &str, out: &mut String) {
         return out.push('0');
     }
     let zeros = joined.len() - joined.trim_end_matches('0').len();
-    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -i64::from(i32::MAX) } else { i64::from(i32::MAX) });
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') {
+        -i64::from(i32::MAX)
+    } else {
+        i64::from(i32::MAX)
+    });
     let scale = (fraction.len() as i64 - zeros as i64).saturating_sub(exponent);
     let adjusted = (digits.len() as i64 - 1).saturating_sub(scale);
     if mantissa.starts_with('-') {
