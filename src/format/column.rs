@@ -19,6 +19,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer};
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
+use super::java;
 use super::rows::{Span, kind};
 use crate::batch::DataType;
 use crate::batch::text::{self, DecimalText};
@@ -27,7 +28,7 @@ use crate::sys::views::{Utf8Buffer, ViewColumn};
 /// Which rules turn text into values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// CSV: `java.sql.Timestamp.valueOf` and its like.
+    /// CSV.
     Csv,
     /// JSON with `timestamp-format.standard = SQL`.
     JsonSql,
@@ -69,17 +70,22 @@ pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Res
         DataType::Boolean => booleans(texts, spans)?,
         DataType::TinyInt => primitives::<Int8Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
         DataType::SmallInt => primitives::<Int16Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
-        DataType::Int | DataType::IntervalMonth => primitives::<Int32Type>(texts, spans, |kind, text| {
-            integer(kind, text).and_then(|value| i32::try_from(value).ok()).into()
-        })?,
+        DataType::Int | DataType::IntervalMonth => {
+            primitives::<Int32Type>(texts, spans, |kind, text| integer32(kind, text).into())?
+        }
         DataType::BigInt | DataType::IntervalDay => {
             primitives::<Int64Type>(texts, spans, |kind, text| integer(kind, text).into())?
         }
         DataType::Float => primitives::<Float32Type>(texts, spans, |kind, text| float(kind, text).into())?,
         DataType::Double => primitives::<Float64Type>(texts, spans, |kind, text| double(kind, text).into())?,
         DataType::Decimal(precision, scale) => {
-            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| {
-                decimal(dialect, kind, text, precision, scale)
+            // 18 digits, the most that the short way reads, fit any larger precision.
+            let bound = 10u64.pow(u32::from(precision.min(18)));
+            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| match short_decimal(text) {
+                Some((value, fraction)) if fraction == usize::from(scale) && value.unsigned_abs() < bound => {
+                    Read::Value(i128::from(value))
+                }
+                _ => decimal(dialect, kind, text, precision, scale),
             })?;
             let array = PrimitiveArray::<Decimal128Type>::new(values.0, values.1);
             Arc::new(array.with_precision_and_scale(precision, scale as i8).expect("the planner checked the type"))
@@ -87,8 +93,8 @@ pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Res
         DataType::Char(_) | DataType::VarChar(_) => strings(texts, spans),
         DataType::Binary(_) | DataType::VarBinary(_) => binaries(texts, spans)?,
         DataType::Date => primitives::<Int32Type>(texts, spans, |_, text| match dialect {
-            Dialect::Csv => java_date(text).into(),
-            Dialect::JsonSql | Dialect::JsonIso => text::parse_date(text).into(),
+            Dialect::Csv => text::parse_date(text).or_else(|| java::sql_date(text)).into(),
+            Dialect::JsonSql | Dialect::JsonIso => text::parse_date(text).or_else(|| java::strict_date(text)).into(),
         })?,
         DataType::Time(precision) => {
             primitives::<Int32Type>(texts, spans, |_, text| time(dialect, text, precision).into())?
@@ -114,7 +120,7 @@ type Values<T> = (ScalarBuffer<<T as ArrowPrimitiveType>::Native>, Option<NullBu
 fn primitives_vec<T: ArrowPrimitiveType>(
     texts: &Texts,
     spans: &[Span],
-    read: impl Fn(u8, &[u8]) -> Read<T::Native>,
+    mut read: impl FnMut(u8, &[u8]) -> Read<T::Native>,
 ) -> Result<Values<T>, usize> {
     let mut values = Vec::with_capacity(spans.len());
     let mut nulls = NullBufferBuilder::new(spans.len());
@@ -139,7 +145,7 @@ fn primitives_vec<T: ArrowPrimitiveType>(
 fn primitives<T: ArrowPrimitiveType>(
     texts: &Texts,
     spans: &[Span],
-    read: impl Fn(u8, &[u8]) -> Read<T::Native>,
+    read: impl FnMut(u8, &[u8]) -> Read<T::Native>,
 ) -> Result<ArrayRef, usize> {
     let (values, nulls) = primitives_vec::<T>(texts, spans, read)?;
     Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
@@ -191,16 +197,68 @@ fn binaries(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
 }
 
 fn timestamps(texts: &Texts, spans: &[Span], precision: u8, local: bool) -> Result<ArrayRef, usize> {
-    let ticks = |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
-    let zone = move |text: &[u8]| if local { text.strip_suffix(b"Z").map(<[u8]>::len) } else { Some(text.len()) };
-    match texts.dialect {
-        Dialect::Csv => primitives::<Int64Type>(texts, spans, |_, text| java_timestamp(text).and_then(ticks).into()),
-        Dialect::JsonSql => primitives::<Int64Type>(texts, spans, |_, text| {
-            zone(text).and_then(|length| text::parse_timestamp(&text[..length], b' ')).and_then(ticks).into()
-        }),
-        Dialect::JsonIso => primitives::<Int64Type>(texts, spans, |_, text| {
-            zone(text).and_then(|length| text::parse_timestamp(&text[..length], b'T')).and_then(ticks).into()
-        }),
+    let ticks = move |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
+    let separator = if texts.dialect == Dialect::JsonIso { b'T' } else { b' ' };
+    let rest = match (texts.dialect, local) {
+        (Dialect::JsonIso, false) => java::iso_timestamp,
+        _ => java::smart_timestamp,
+    };
+    let trimmed = texts.dialect == Dialect::Csv;
+    if precision == 3 && !local {
+        let mut last = LastDate::new(separator);
+        return primitives::<Int64Type>(texts, spans, |_, text| {
+            if let Some(ms) = last.read(text, separator) {
+                return Read::Value(ms);
+            }
+            let text = if trimmed { trim(text) } else { text };
+            let parts = text::parse_timestamp(text, separator).or_else(|| rest(text, separator));
+            parts.map(|(ms, _)| ms).into()
+        });
+    }
+    primitives::<Int64Type>(texts, spans, |_, text| {
+        let text = if trimmed { trim(text) } else { text };
+        let text = if local { text.strip_suffix(b"Z") } else { Some(text) };
+        let parts = text.and_then(|text| text::parse_timestamp(text, separator).or_else(|| rest(text, separator)));
+        parts.and_then(ticks).into()
+    })
+}
+
+/// The date that the last timestamp had: rows in a row mostly share it, so that it is read once.
+struct LastDate {
+    /// The text up to the separator.
+    text: [u8; 11],
+    /// Its midnight.
+    ms: i64,
+}
+
+impl LastDate {
+    fn new(separator: u8) -> Self {
+        let mut text = *b"1970-01-01 ";
+        text[10] = separator;
+        Self { text, ms: 0 }
+    }
+
+    /// Reads the usual shape, `YYYY-MM-DD hh:mm:ss.fff`; `None` for anything else, which need not be wrong.
+    #[inline]
+    fn read(&mut self, text: &[u8], separator: u8) -> Option<i64> {
+        let text: &[u8; 23] = text.try_into().ok()?;
+        let (date, clock) = text.split_first_chunk::<11>()?;
+        if *date != self.text {
+            let (ms, _) = text::parse_timestamp(&[&date[..], b"00:00:00.000"].concat(), separator)?;
+            (self.text, self.ms) = (*date, ms);
+        }
+        let mut bad = clock[2] ^ b':' | clock[5] ^ b':' | clock[8] ^ b'.';
+        let mut digit = |at: usize| {
+            let digit = clock[at].wrapping_sub(b'0');
+            bad |= u8::from(digit > 9);
+            u32::from(digit)
+        };
+        let (hour, minute) = (digit(0) * 10 + digit(1), digit(3) * 10 + digit(4));
+        let (second, ms) = (digit(6) * 10 + digit(7), digit(9) * 100 + digit(10) * 10 + digit(11));
+        if bad != 0 || hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        Some(self.ms + i64::from((hour * 3600 + minute * 60 + second) * 1000 + ms))
     }
 }
 
@@ -216,15 +274,25 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// BIGINT and INT: a fraction is cut where it is a JSON number, and refused where it is text.
+/// INT: see [`integer`].
+#[inline]
+fn integer32(kind: u8, text: &[u8]) -> Option<i32> {
+    if kind == kind::FRACTION {
+        let value = text::parse_f64(text)?;
+        return (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value).then_some(value as i32);
+    }
+    integer(kind, text).and_then(|value| i32::try_from(value).ok())
+}
+
+/// BIGINT: a fraction is cut where it is a JSON number, and refused where it is text.
 #[inline]
 fn integer(kind: u8, text: &[u8]) -> Option<i64> {
     match kind {
         kind::INTEGER | kind::TEXT => short_integer(text).or_else(|| text::parse_i64(trim(text))),
         kind::FRACTION => {
             let value = text::parse_f64(text)?;
-            // The largest double below 2^63: `i64::MAX as f64` is 2^63 itself.
-            (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value).then_some(value as i64)
+            // The upper end is 2^63, which is cut to the greatest integer, as in Java.
+            (i64::MIN as f64..=i64::MAX as f64).contains(&value).then_some(value as i64)
         }
         _ => None,
     }
@@ -308,21 +376,14 @@ fn double(kind: u8, text: &[u8]) -> Option<f64> {
 fn float(kind: u8, text: &[u8]) -> Option<f32> {
     let wide = double(kind, text)?;
     let body = trim(text);
-    let body = body.strip_suffix(b"f").or_else(|| body.strip_suffix(b"d")).unwrap_or(body);
+    let body = if let [body @ .., b'd' | b'D' | b'f' | b'F'] = body { body } else { body };
     Some(std::str::from_utf8(body).ok().and_then(|body| body.parse().ok()).unwrap_or(wide as f32))
 }
 
 /// DECIMAL: NULL where the value has too many digits before the point, as in Flink.
-#[inline]
 fn decimal(dialect: Dialect, kind: u8, text: &[u8], precision: u8, scale: u8) -> Read<i128> {
     if kind & (kind::BOOLEAN | kind::NESTED) != 0 {
         return Read::Bad;
-    }
-    if let Some((value, fraction)) = short_decimal(text)
-        && fraction <= usize::from(scale)
-    {
-        let value = i128::from(value) * text::pow10(u32::from(scale) - fraction as u32);
-        return if value.unsigned_abs() < text::pow10(u32::from(precision)).unsigned_abs() { Read::Value(value) } else { Read::Null };
     }
     let text = if dialect == Dialect::Csv { text } else { trim(text) };
     match text::parse_decimal_text(text, precision, scale) {
@@ -332,69 +393,13 @@ fn decimal(dialect: Dialect, kind: u8, text: &[u8], precision: u8, scale: u8) ->
     }
 }
 
-/// TIME(precision) in milliseconds, cut to its precision. CSV may leave the seconds out.
+/// TIME(precision) in milliseconds, cut to its precision. CSV may leave the seconds out, JSON may say 24:00:00.
 fn time(dialect: Dialect, text: &[u8], precision: u8) -> Option<i32> {
     let ms = match (dialect, text) {
         (Dialect::Csv, [h1, h2, b':', m1, m2]) => text::parse_time(&[*h1, *h2, b':', *m1, *m2, b':', b'0', b'0'])?,
+        (Dialect::JsonSql | Dialect::JsonIso, [b'2', b'4', ..]) => java::smart_timestamp(&[b"1970-01-01 ", text].concat(), b' ').map(|_| 0)?,
         _ => text::parse_time(text)?,
     };
     let unit = [1000, 100, 10, 1][usize::from(precision.min(3))];
     Some(ms - ms % unit)
-}
-
-/// `java.sql.Date.valueOf`: month and day may have one digit.
-fn java_date(text: &[u8]) -> Option<i32> {
-    text::parse_date(text).or_else(|| text::parse_date(&pad_date(text)?))
-}
-
-/// `2024-1-2` as `2024-01-02`.
-fn pad_date(text: &[u8]) -> Option<[u8; 10]> {
-    let mut parts = text.split(|&byte| byte == b'-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || year.len() != 4 {
-        return None;
-    }
-    let mut padded = *b"0000-00-00";
-    padded[..4].copy_from_slice(year);
-    pad_two(month, &mut padded[5..7])?;
-    pad_two(day, &mut padded[8..])?;
-    Some(padded)
-}
-
-fn pad_two(text: &[u8], into: &mut [u8]) -> Option<()> {
-    match text {
-        [one] => into[1] = *one,
-        [one, two] => (into[0], into[1]) = (*one, *two),
-        _ => return None,
-    }
-    Some(())
-}
-
-/// `java.sql.Timestamp.valueOf`: blanks around it, and one digit for month, day, hour, minute or second, are fine.
-#[inline]
-fn java_timestamp(text: &[u8]) -> Option<(i64, u32)> {
-    text::parse_timestamp(text, b' ').or_else(|| loose_timestamp(trim(text)))
-}
-
-#[cold]
-fn loose_timestamp(text: &[u8]) -> Option<(i64, u32)> {
-    let blank = text.iter().position(|&byte| byte == b' ')?;
-    let (clock, fraction) = match text.iter().position(|&byte| byte == b'.') {
-        Some(point) if point > blank => (&text[blank + 1..point], &text[point..]),
-        Some(_) => return None,
-        None => (&text[blank + 1..], &b""[..]),
-    };
-    let mut parts = clock.split(|&byte| byte == b':');
-    let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || fraction.len() > 10 || fraction == b"." {
-        return None;
-    }
-    let mut padded = Vec::with_capacity(29);
-    padded.extend_from_slice(&pad_date(&text[..blank])?);
-    padded.extend_from_slice(b" 00:00:00");
-    pad_two(hour, &mut padded[11..13])?;
-    pad_two(minute, &mut padded[14..16])?;
-    pad_two(second, &mut padded[17..19])?;
-    padded.extend_from_slice(fraction);
-    text::parse_timestamp(&padded, b' ')
 }

@@ -146,12 +146,20 @@ fn write_time(out: &mut Vec<u8>, ms: i32) {
     text::write_time(out, ms, precision);
 }
 
-/// A decimal as `BigDecimal.toString` writes it: with an exponent below 10^-6.
-fn write_decimal_scientific(out: &mut Vec<u8>, unscaled: i128, scale: u8) {
+/// A decimal without its trailing zeros, as `BigDecimal.toString` writes it: `1E+2`, `10.5`, `1E-7`.
+fn write_decimal_scientific(out: &mut Vec<u8>, mut unscaled: i128, scale: u8) {
+    let mut scale = i64::from(scale);
+    if unscaled == 0 {
+        return out.push(b'0');
+    }
+    while unscaled % 10 == 0 {
+        unscaled /= 10;
+        scale -= 1;
+    }
     let digits = unscaled.unsigned_abs().to_string();
-    let exponent = digits.len() as i64 - 1 - i64::from(scale);
-    if exponent >= -6 {
-        return text::write_decimal(out, unscaled, scale);
+    let exponent = digits.len() as i64 - 1 - scale;
+    if scale >= 0 && exponent >= -6 {
+        return text::write_decimal(out, unscaled, scale as u8);
     }
     if unscaled < 0 {
         out.push(b'-');
@@ -161,7 +169,7 @@ fn write_decimal_scientific(out: &mut Vec<u8>, unscaled: i128, scale: u8) {
         out.push(b'.');
         out.extend_from_slice(&digits.as_bytes()[1..]);
     }
-    out.push(b'E');
+    out.extend_from_slice(if exponent < 0 { b"E" } else { b"E+" });
     text::write_i64(out, exponent);
 }
 
@@ -210,10 +218,8 @@ impl Notation for CsvNotation {
         };
         out.push(quote);
         for &byte in text {
-            if Some(byte) == options.escape {
+            if byte == quote || Some(byte) == options.escape {
                 out.push(byte);
-            } else if byte == quote {
-                out.push(options.escape.unwrap_or(quote));
             }
             out.push(byte);
         }
@@ -229,13 +235,14 @@ impl Notation for CsvNotation {
     }
 }
 
-/// Whether Jackson would quote `text`: if it is long, or holds any character up to the greatest special one.
+/// Whether Jackson would quote `text`: if it is long, or holds a backslash or any character up to the greatest special one.
 fn must_quote(text: &[u8], delimiter: u8, quote: u8, escape: Option<u8>) -> bool {
-    const CHECKED_CHARS_MAX: usize = 24;
+    const CHECKED_UNITS_MAX: usize = 24;
     let least_safe = delimiter.max(quote).max(b'\r') + 1;
-    let special = |&byte: &u8| byte < least_safe || Some(byte) == escape;
-    text.len() > CHECKED_CHARS_MAX && std::str::from_utf8(text).is_ok_and(|text| text.chars().count() > CHECKED_CHARS_MAX)
-        || text.iter().any(special)
+    let special = |&byte: &u8| byte < least_safe || byte == b'\\' || Some(byte) == escape;
+    // Java counts UTF-16 units: one a character, two where UTF-8 takes four bytes.
+    let units = || text.iter().map(|&byte| usize::from(byte & 0xc0 != 0x80) + usize::from(byte >= 0xf0)).sum::<usize>();
+    text.iter().any(special) || text.len() > CHECKED_UNITS_MAX && units() > CHECKED_UNITS_MAX
 }
 
 /// Writes CSV.
@@ -262,7 +269,7 @@ pub(super) fn csv(options: &CsvOptions, schema: &Schema, with_kinds: bool) -> im
 }
 
 impl Encode for CsvEncoder {
-    fn header(&self, out: &mut Vec<u8>) {
+    fn header(&mut self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.header);
     }
 
@@ -304,20 +311,23 @@ impl Notation for JsonNotation {
         out.push(b'"');
         let mut from = 0;
         for (index, &byte) in text.iter().enumerate() {
-            if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            if byte >= b' ' && byte != b'"' && byte != b'\\' && byte < 0xf0 {
                 continue;
             }
             out.extend_from_slice(&text[from..index]);
             from = index + 1;
-            out.push(b'\\');
             match byte {
-                b'"' | b'\\' => out.push(byte),
-                b'\n' => out.push(b'n'),
-                b'\r' => out.push(b'r'),
-                b'\t' => out.push(b't'),
-                0x08 => out.push(b'b'),
-                0x0c => out.push(b'f'),
-                _ => out.extend_from_slice(format!("u{byte:04X}").as_bytes()),
+                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                0x08 => out.extend_from_slice(b"\\b"),
+                0x0c => out.extend_from_slice(b"\\f"),
+                0xf0.. => {
+                    from = index + 4;
+                    write_pair(&text[index..from], out);
+                }
+                _ => out.extend_from_slice(format!("\\u{byte:04X}").as_bytes()),
             }
         }
         out.extend_from_slice(&text[from..]);
@@ -330,6 +340,15 @@ impl Notation for JsonNotation {
 
     fn separator(&self) -> u8 {
         if self.options.iso_timestamps { b'T' } else { b' ' }
+    }
+}
+
+/// Appends a character of four bytes as two escapes, as Jackson does.
+fn write_pair(bytes: &[u8], out: &mut Vec<u8>) {
+    let character = std::str::from_utf8(bytes).ok().and_then(|text| text.chars().next()).expect("the text is UTF-8");
+    let mut units = [0; 2];
+    for unit in character.encode_utf16(&mut units) {
+        out.extend_from_slice(format!("\\u{unit:04X}").as_bytes());
     }
 }
 
@@ -354,7 +373,7 @@ pub(super) fn json(options: &JsonOptions, schema: &Schema, with_kinds: bool) -> 
 }
 
 impl Encode for JsonEncoder {
-    fn header(&self, _out: &mut Vec<u8>) {}
+    fn header(&mut self, _out: &mut Vec<u8>) {}
 
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         self.table.fill(batch);

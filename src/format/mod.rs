@@ -16,8 +16,10 @@ use arrow_buffer::Buffer;
 mod column;
 mod csv;
 mod encode;
+mod java;
 mod json;
 mod options;
+mod rkyv;
 mod rows;
 
 pub use options::resolve;
@@ -86,8 +88,8 @@ pub trait Decode: Send {
 
 /// Writes records.
 pub trait Encode: Send {
-    /// Bytes that open a file (a CSV header, say); most formats have none.
-    fn header(&self, out: &mut Vec<u8>);
+    /// Starts a file, before its rows, with the bytes that open it (a CSV header, say); most formats have none.
+    fn header(&mut self, out: &mut Vec<u8>);
     /// Appends the rows of `batch`.
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>);
     /// Appends what is still buffered (the last block of an rkyv file); most formats buffer nothing.

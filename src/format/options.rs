@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use super::csv::{Csv, CsvOptions};
 use super::json::{Json, JsonOptions};
+use super::rkyv::Rkyv;
 use super::{Format, Options};
 use crate::batch::{DataType, Schema};
 use crate::error::OptionError;
 
-const FORMATS: [&str; 2] = ["csv", "json"];
+const FORMATS: [&str; 3] = ["csv", "json", "rkyv"];
 
 const JSON_KEYS: [&str; 8] = [
     "json.decode.json-parser.enabled",
@@ -25,6 +26,8 @@ const JSON_KEYS: [&str; 8] = [
     "json.map-null-key.mode",
     "json.timestamp-format.standard",
 ];
+
+const RKYV_KEYS: [&str; 1] = ["rkyv.ignore-parse-errors"];
 
 const CSV_KEYS: [&str; 12] = [
     "csv.allow-comments",
@@ -60,6 +63,10 @@ pub fn resolve(options: &Options, default: Option<&str>, schema: &Schema) -> Res
             check_keys(options, "csv", &CSV_KEYS)?;
             check_csv_types(schema)?;
             Ok(Arc::new(Csv::new(csv_options(options)?)))
+        }
+        "rkyv" => {
+            check_keys(options, "rkyv", &RKYV_KEYS)?;
+            Ok(Arc::new(Rkyv { lenient: flag(options, "rkyv.ignore-parse-errors")? }))
         }
         other => {
             let hint = format!("the formats are {}", FORMATS.join(", "));

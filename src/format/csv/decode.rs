@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! 1. All three find the same fields in a record that all can read.
-//! 2. Every record is a row, a blank line or comment, a skipped record or the failure.
+//! 2. Every record is a row, a comment, a skipped record or the failure. A blank line is a record of one empty field.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::batch::Schema;
 use crate::format::column::Dialect;
 use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count, quoted};
 use crate::format::{Decode, Decoded};
+use crate::sys::scan::mask64;
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -40,6 +41,16 @@ struct Malformed {
     /// Where reading stopped.
     position: usize,
     reason: String,
+}
+
+/// How far a plain chunk is cut.
+struct Cut {
+    /// Where the current record starts.
+    record: usize,
+    /// Where the current field starts.
+    start: usize,
+    /// The number of the current field.
+    field: usize,
 }
 
 /// How decoding goes on after a record.
@@ -75,35 +86,49 @@ impl CsvDecoder {
         memchr3(quote, self.options.escape.unwrap_or(quote), b'\r', bytes)
     }
 
-    /// Cuts a chunk in which only delimiters and newlines mean anything.
+    /// Cuts a chunk in which only delimiters and newlines mean anything: 64 bytes at a time, a bit for each end of a field.
     fn decode_plain(&mut self, source: &Utf8Buffer, from: usize, decoded: &mut Decoded) {
         let bytes = source.as_str().as_bytes();
-        let columns = self.slots.len();
-        let (mut record, mut start, mut field) = (from, from, 0usize);
-        let ends = memchr2_iter(self.options.delimiter, b'\n', &bytes[from..]).map(|at| from + at);
-        let unfinished = bytes.last().is_some_and(|&byte| byte != b'\n').then_some(bytes.len());
-        for end in ends.chain(unfinished) {
-            if let Some(&slot) = self.slots.get(field)
-                && slot != UNWANTED
-            {
-                let row = self.rows.records.len();
-                self.rows.spans[slot as usize][row] = Span { start: start as u32, end: end as u32, kind: kind::TEXT };
-            }
-            field += 1;
-            start = end + 1;
-            if end == bytes.len() || bytes[end] == b'\n' {
-                let blank = end == record;
-                if field == columns && !blank {
-                    self.rows.records.push((record as u32, end as u32));
-                    if self.rows.is_full() && !self.rows.flush(&self.wanted, source, decoded) {
-                        return;
-                    }
-                } else if self.finish(source, record, end, field, decoded) == Flow::Stop {
+        let mut cut = Cut { record: from, start: from, field: 0 };
+        let (blocks, rest) = bytes[from..].as_chunks::<64>();
+        for (index, block) in blocks.iter().enumerate() {
+            let mut ends = mask64(block, self.options.delimiter, b'\n');
+            while ends != 0 {
+                let bit = ends.trailing_zeros() as usize;
+                ends &= ends - 1;
+                let flow = self.end_field(source, &mut cut, from + 64 * index + bit, block[bit] == b'\n', decoded);
+                if flow == Flow::Stop {
                     return;
                 }
-                (record, field) = (start, 0);
             }
         }
+        let rest_start = bytes.len() - rest.len();
+        let ends = memchr2_iter(self.options.delimiter, b'\n', rest).map(|at| rest_start + at);
+        let unfinished = bytes.last().is_some_and(|&byte| byte != b'\n').then_some(bytes.len());
+        for end in ends.chain(unfinished) {
+            let ends_record = bytes.get(end).is_none_or(|&byte| byte == b'\n');
+            if self.end_field(source, &mut cut, end, ends_record, decoded) == Flow::Stop {
+                return;
+            }
+        }
+    }
+
+    /// Notes the field that ends at `end`, and the row if the record ends there too.
+    #[inline]
+    fn end_field(&mut self, source: &Utf8Buffer, cut: &mut Cut, end: usize, ends_record: bool, decoded: &mut Decoded) -> Flow {
+        self.put(cut.field, Span { start: cut.start as u32, end: end as u32, kind: kind::TEXT });
+        cut.field += 1;
+        cut.start = end + 1;
+        if !ends_record {
+            return Flow::On;
+        }
+        let (record, fields) = (cut.record, cut.field);
+        (cut.record, cut.field) = (cut.start, 0);
+        if fields == self.slots.len() {
+            self.rows.records.push((record as u32, end as u32));
+            return if !self.rows.is_full() || self.rows.flush(&self.wanted, source, decoded) { Flow::On } else { Flow::Stop };
+        }
+        self.finish(source, record, end, fields, decoded)
     }
 
     /// Cuts any chunk, record by record.
@@ -112,11 +137,16 @@ impl CsvDecoder {
         let mut start = from;
         let mut damaged = damaged.iter().peekable();
         while start < bytes.len() {
-            let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
-            if self.options.comments && bytes[start] == b'#' {
-                start = line_end + 1;
-                continue;
+            if self.options.comments {
+                match skip_comment(bytes, start) {
+                    Ok(record) => start = record,
+                    Err(next) => {
+                        start = next;
+                        continue;
+                    }
+                }
             }
+            let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
             let text_end = line_end - usize::from(line_end > start && bytes[line_end - 1] == b'\r');
             let (end, next, fields) = if self.find_special(&bytes[start..text_end]).is_none() {
                 (text_end, line_end + 1, Ok(self.split(bytes, start, text_end)))
@@ -304,9 +334,6 @@ impl CsvDecoder {
     /// Counts the record at `start .. end`, whose fields were noted, as a row if their number is right.
     fn finish(&mut self, source: &Utf8Buffer, start: usize, end: usize, fields: usize, decoded: &mut Decoded) -> Flow {
         let columns = self.slots.len();
-        if start == end && columns != 1 {
-            return Flow::On;
-        }
         if fields > columns || fields < columns && !self.options.lenient {
             let reason = format!("the row has {fields} fields, the table {columns} columns");
             return self.refuse(source, start, end, Malformed { position: start, reason }, decoded);
@@ -360,10 +387,23 @@ impl CsvDecoder {
 
 /// Past the blanks that may surround a quoted field.
 fn skip_blanks(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
-    while bytes.get(at).is_some_and(|&byte| byte != delimiter && (byte == b' ' || byte == b'\t')) {
+    while bytes.get(at).is_some_and(|&byte| byte <= b' ' && byte != delimiter && byte != b'\n' && byte != b'\r') {
         at += 1;
     }
     at
+}
+
+/// Where the record at `start` begins in a file with comments, in which Jackson drops blanks at the start of a
+/// record; or, where the line is blank or a comment, the start of the next line.
+fn skip_comment(bytes: &[u8], start: usize) -> Result<usize, usize> {
+    let at = start + bytes[start..].iter().take_while(|&&byte| byte == b' ').count();
+    match bytes.get(at) {
+        None => Err(at),
+        Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => Err(at + 2),
+        Some(b'\n' | b'\r') => Err(at + 1),
+        Some(b'#') => Err(memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end + 1)),
+        Some(_) => Ok(at),
+    }
 }
 
 impl Decode for CsvDecoder {

@@ -5,8 +5,11 @@
 //! 1. Nothing recurses: nesting is a stack of at most [`DEPTH_MAX`] bits, and deeper input is an error.
 //! 2. Every function reads each byte a bounded number of times.
 
+use std::borrow::Cow;
+
 use crate::batch::text;
 use crate::format::rows::kind;
+use crate::sys::scan::find_either;
 
 /// How deep objects and arrays may nest, as in Jackson.
 const DEPTH_MAX: usize = 1000;
@@ -17,11 +20,11 @@ pub(super) struct Malformed {
     /// The byte where reading stopped.
     pub(super) position: usize,
     /// What was wrong.
-    pub(super) reason: &'static str,
+    pub(super) reason: Cow<'static, str>,
 }
 
-fn malformed<T>(position: usize, reason: &'static str) -> Result<T, Malformed> {
-    Err(Malformed { position, reason })
+pub(super) fn malformed<T>(position: usize, reason: impl Into<Cow<'static, str>>) -> Result<T, Malformed> {
+    Err(Malformed { position, reason: reason.into() })
 }
 
 /// A value: its bytes (of a string: without quotes), what it is, and where the text goes on.
@@ -48,31 +51,15 @@ pub(super) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The first `"` or `\` from `at` on.
-#[inline]
-pub(super) fn find_quote(bytes: &[u8], mut at: usize) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    while let Some(word) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        let found = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
-        if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-    }
-    bytes.get(at..)?.iter().position(|&byte| byte == b'"' || byte == b'\\').map(|index| at + index)
-}
-
 /// Reads the string whose opening quote is at `at`.
 pub(super) fn read_string(bytes: &[u8], at: usize) -> Result<Value, Malformed> {
     let start = at + 1;
     let (mut from, mut escaped) = (start, false);
     loop {
-        let Some(found) = find_quote(bytes, from) else {
-            return malformed(bytes.len(), "a string is not closed");
-        };
+        let found = find_either(bytes, from, b'"', b'\\');
+        if found == bytes.len() {
+            return malformed(found, "a string is not closed");
+        }
         if bytes[found] == b'"' {
             return Ok(Value { start, end: found, kind: kind::TEXT, escaped, next: found + 1 });
         }
@@ -184,7 +171,7 @@ pub(super) fn read_value(bytes: &[u8], at: usize) -> Result<Value, Malformed> {
         Some(b'-' | b'0'..=b'9') => read_number(bytes, at),
         Some(b'{' | b'[') => read_nested(bytes, at),
         Some(_) => read_word(bytes, at),
-        None => malformed(at, "the record ends within an object"),
+        None => malformed(at, "the record ends where a value was expected"),
     }
 }
 
@@ -244,9 +231,9 @@ fn read_nested(bytes: &[u8], start: usize) -> Result<Value, Malformed> {
     }
 }
 
-/// Appends `text`, an object or array that was read, as Jackson prints its tree: without blanks, with the
-/// fewest escapes, and fractions as Java prints doubles.
-pub(super) fn write_nested(text: &str, out: &mut String) {
+/// Appends `text`, an object or array that was read, as Jackson prints its tree: without blanks and with the
+/// fewest escapes. Fractions are read as decimals or as doubles and printed as Java prints these.
+pub(super) fn write_nested(text: &str, as_decimals: bool, out: &mut String) {
     let bytes = text.as_bytes();
     let mut at = 0;
     let mut scratch = String::new();
@@ -262,14 +249,11 @@ pub(super) fn write_nested(text: &str, out: &mut String) {
             }
             b'-' | b'0'..=b'9' => {
                 let value = read_number(bytes, at).expect("it was read before");
-                let number = &text[value.start..value.end];
-                match text::parse_f64(number.as_bytes()) {
-                    Some(double) if value.kind == kind::FRACTION => {
-                        let mut digits = Vec::new();
-                        text::write_f64_java(&mut digits, double);
-                        out.extend(digits.into_iter().map(char::from));
-                    }
-                    _ => out.push_str(number),
+                match &text[value.start..value.end] {
+                    "-0" => out.push('0'),
+                    whole if value.kind == kind::INTEGER => out.push_str(whole),
+                    fraction if as_decimals => write_decimal(fraction, out),
+                    fraction => write_double(fraction, out),
                 }
                 at = value.next;
             }
@@ -278,6 +262,51 @@ pub(super) fn write_nested(text: &str, out: &mut String) {
                 at += 1;
             }
         }
+    }
+}
+
+/// Appends a number with fraction or exponent as `Double.toString` does.
+fn write_double(number: &str, out: &mut String) {
+    let value = text::parse_f64(number.as_bytes()).unwrap_or(f64::NAN);
+    let mut digits = Vec::new();
+    text::write_f64_java(&mut digits, value);
+    let quote = if value.is_finite() { "" } else { "\"" };
+    out.push_str(quote);
+    out.extend(digits.into_iter().map(char::from));
+    out.push_str(quote);
+}
+
+/// Appends a number with fraction or exponent as `BigDecimal.toString` does without trailing zeros.
+fn write_decimal(number: &str, out: &mut String) {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let unsigned = mantissa.trim_start_matches('-');
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let joined = [whole, fraction].concat();
+    let digits = joined.trim_start_matches('0').trim_end_matches('0');
+    if digits.is_empty() {
+        return out.push('0');
+    }
+    let zeros = joined.len() - joined.trim_end_matches('0').len();
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -i64::from(i32::MAX) } else { i64::from(i32::MAX) });
+    let scale = (fraction.len() as i64 - zeros as i64).saturating_sub(exponent);
+    let adjusted = (digits.len() as i64 - 1).saturating_sub(scale);
+    if mantissa.starts_with('-') {
+        out.push('-');
+    }
+    if scale < 0 || adjusted < -6 {
+        let (first, rest) = digits.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        let sign = if adjusted < 0 { "" } else { "+" };
+        out.push_str(&format!("{first}{point}{rest}E{sign}{adjusted}"));
+    } else if scale == 0 {
+        out.push_str(digits);
+    } else if adjusted >= 0 {
+        let (whole, fraction) = digits.split_at(adjusted as usize + 1);
+        out.push_str(&format!("{whole}.{fraction}"));
+    } else {
+        out.push_str("0.");
+        out.extend(std::iter::repeat_n('0', (-adjusted - 1) as usize));
+        out.push_str(digits);
     }
 }
 
