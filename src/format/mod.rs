@@ -46,6 +46,12 @@ pub enum Framing {
 /// The alignment of self-describing blocks.
 pub const BLOCK_BYTES: u64 = 1 << 20;
 
+/// Which part of its block the slot that starts `slot` (64 bytes of it are enough) holds: only a slot of part 0 begins a
+/// chunk. A slot that is damaged counts as a block of its own, to be complained about by the decoder.
+pub fn block_part(slot: &[u8]) -> u32 {
+    rkyv::block_part(slot)
+}
+
 /// A record that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRecord {

@@ -39,6 +39,11 @@ use header::{HEADER_BYTES, Header};
 
 const SLOT_BYTES: usize = BLOCK_BYTES as usize;
 
+/// See [`super::block_part`].
+pub(super) fn block_part(slot: &[u8]) -> u32 {
+    Header::read(slot).map_or(0, |header| header.part)
+}
+
 /// The format.
 #[derive(Debug)]
 pub(super) struct Rkyv {
