@@ -63,7 +63,7 @@ impl DirectoryPart {
             let hidden = hidden(&path);
             let file = File::options().create_new(true).write(true).open(&hidden);
             let file = file.map_err(|error| failed(&hidden, error))?;
-            let encoder = (self.new_encoder)();
+            let mut encoder = (self.new_encoder)();
             let mut pending = Vec::with_capacity(PENDING_BYTES * 2);
             encoder.header(&mut pending);
             self.open = Some(OpenPart { path, file, encoder, pending, written_bytes: 0 });

@@ -114,7 +114,7 @@ impl FileSink {
         &self,
         file: &PlainFile,
         overwrite: bool,
-        encoder: &dyn Encode,
+        encoder: &mut dyn Encode,
     ) -> Result<(), JobError> {
         let mut state = file.lock();
         if !matches!(*state, PlainState::Unopened) {
@@ -159,7 +159,7 @@ impl Sink for FileSink {
         shard_index: usize,
         _: usize,
     ) -> Result<Box<dyn SinkPart>, JobError> {
-        let encoder = self.encoder(schema);
+        let mut encoder = self.encoder(schema);
         match &self.target {
             Target::Directory { rolling, run } => {
                 std::fs::create_dir_all(&self.path).map_err(|error| failed(&self.path, error))?;
@@ -183,7 +183,7 @@ impl Sink for FileSink {
                 )?))
             }
             Target::Plain { file, overwrite } => {
-                self.open_plain(file, *overwrite, &*encoder)?;
+                self.open_plain(file, *overwrite, &mut *encoder)?;
                 Ok(Box::new(PlainPart::new(file.clone(), hidden(&self.path), encoder)))
             }
         }
