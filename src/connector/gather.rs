@@ -12,10 +12,13 @@ use arrow_buffer::Buffer;
 
 use super::filesystem::{Ends, too_long};
 use super::{CHUNK_BYTES, RECORD_BYTES_MAX};
-use crate::format::{BLOCK_BYTES, BadRecord, Framing};
+use crate::format::{BLOCK_BYTES, BadRecord, Framing, block_part};
 
 /// Bytes asked for at once, unless told otherwise.
 pub(super) const READ_BYTES: usize = 256 << 10;
+
+/// How much of a slot tells whether a block begins there.
+const SLOT_HEAD_BYTES: usize = 64;
 
 /// Bytes of a stream that are not yet handed out.
 #[derive(Clone, Debug)]
@@ -105,8 +108,7 @@ impl Gather {
     /// Looks at what was appended. A record that turns out too long is given up and returned.
     pub(super) fn scan(&mut self) -> Option<BadRecord> {
         let Some(ends) = self.ends else {
-            self.best = self.bytes.len() - self.bytes.len() % BLOCK_BYTES as usize;
-            self.scanned = self.bytes.len();
+            self.scan_blocks();
             return None;
         };
         if self.skipping && !self.skip(ends) {
@@ -132,6 +134,19 @@ impl Gather {
         self.bytes = Vec::new();
         self.scanned = 0;
         Some(bad)
+    }
+
+    /// Looks for the end of the first block, which is where the next begins.
+    fn scan_blocks(&mut self) {
+        let slot_bytes = BLOCK_BYTES as usize;
+        let mut slot = slot_bytes;
+        while self.best == 0 && slot + SLOT_HEAD_BYTES <= self.bytes.len() {
+            if block_part(&self.bytes[slot..]) == 0 {
+                self.best = slot;
+            }
+            slot += slot_bytes;
+        }
+        self.scanned = self.bytes.len();
     }
 
     /// Drops bytes up to the end of the record that was given up; whether it has ended.
@@ -293,13 +308,23 @@ mod tests {
 
     #[test]
     fn blocks_are_whole() {
-        let block = BLOCK_BYTES as usize;
+        let bytes =
+            crate::connector::filesystem::blocks(&[10, 700_000, 2_500_000, 600_000, 3_000_000]);
         let mut gather = Gather::new(Framing::Blocks);
-        gather.space().extend(vec![1; block - 1]);
-        assert_eq!((gather.scan(), gather.is_full(), gather.take()), (None, false, None));
-        gather.space().extend(vec![1; 11]);
-        gather.scan();
-        assert_eq!(gather.take().unwrap().len(), block);
-        assert_eq!(gather.take_rest().unwrap().len(), 10);
+        let mut all = Vec::new();
+        let mut counts = Vec::new();
+        for piece in bytes.chunks(77_777) {
+            gather.space().extend_from_slice(piece);
+            assert_eq!(gather.scan(), None);
+            while gather.is_full() {
+                let block = gather.take().unwrap();
+                assert_eq!(block_part(&block), 0);
+                counts.push(block.len() / BLOCK_BYTES as usize);
+                all.extend_from_slice(&block);
+                gather.scan();
+            }
+        }
+        all.extend_from_slice(&gather.take_rest().unwrap());
+        assert!(all == bytes && counts.iter().max() == Some(&3), "{counts:?}");
     }
 }

@@ -129,4 +129,7 @@ pub(crate) fn plain_path(text: &str) -> String {
 }
 
 #[cfg(test)]
+pub(super) use range::tests::blocks;
+
+#[cfg(test)]
 mod tests;

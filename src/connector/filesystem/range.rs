@@ -28,7 +28,7 @@ use memchr::{memchr, memchr_iter, memchr2, memrchr2};
 
 use crate::connector::{RECORD_BYTES_MAX, RangedSplit};
 use crate::error::JobError;
-use crate::format::{BLOCK_BYTES, BadRecord, Framing};
+use crate::format::{BLOCK_BYTES, BadRecord, Framing, block_part};
 
 /// How far beyond a range is read at once in the hope that its last record ends there.
 const BEYOND_BYTES: u64 = 4096;
@@ -211,23 +211,21 @@ impl RangeReader {
                 return Ok(None);
             }
             let more_bytes = (beyond_bytes as u64).max(BEYOND_BYTES);
-            self.read_on(range, read_end.saturating_add(more_bytes).min(self.length_bytes))?;
+            self.read_on(range, read_end.saturating_add(more_bytes))?;
         }
     }
 
-    /// The blocks that start in `range`.
+    /// The blocks that start in `range`: from its first slot that begins a block to the next such slot at or after its end.
     fn cut_blocks(&self, range: &mut RawRange) -> Result<ChunkBytes, JobError> {
         let range_start = range.offset_bytes + range.start as u64;
         let range_end = range.offset_bytes + range.end as u64;
-        let first = range_start.next_multiple_of(BLOCK_BYTES).min(range_end);
+        let first = self.block_start(range, range_start, range_end)?.min(range_end);
         let last = if first == range_end {
             first
         } else {
-            range_end.next_multiple_of(BLOCK_BYTES).min(self.length_bytes)
+            self.block_start(range, range_end, self.length_bytes)?
         };
-        if range.offset_bytes + (range.bytes.len() as u64) < last {
-            self.read_on(range, last)?;
-        }
+        self.read_on(range, last)?;
         let (from, to) =
             ((first - range.offset_bytes) as usize, (last - range.offset_bytes) as usize);
         Ok(ChunkBytes {
@@ -237,8 +235,30 @@ impl RangeReader {
         })
     }
 
-    /// Makes `range` hold the file's bytes up to `read_end`.
+    /// The first slot of the file from `position` on that begins a block; `limit` or beyond if there is none before.
+    fn block_start(
+        &self,
+        range: &mut RawRange,
+        position: u64,
+        limit: u64,
+    ) -> Result<u64, JobError> {
+        let mut slot = position.next_multiple_of(BLOCK_BYTES);
+        while slot < limit {
+            self.read_on(range, slot.saturating_add(BEYOND_BYTES))?;
+            if block_part(&range.bytes[(slot - range.offset_bytes) as usize..]) == 0 {
+                break;
+            }
+            slot += BLOCK_BYTES;
+        }
+        Ok(slot.min(self.length_bytes))
+    }
+
+    /// Makes `range` hold the file's bytes up to `read_end`, or to the file's end.
     fn read_on(&self, range: &mut RawRange, read_end: u64) -> Result<(), JobError> {
+        let read_end = read_end.min(self.length_bytes);
+        if read_end <= range.offset_bytes + range.bytes.len() as u64 {
+            return Ok(());
+        }
         // Not shared unless an earlier cut of the same range is still held.
         let mut bytes = std::mem::take(&mut range.bytes)
             .into_vec::<u8>()
@@ -375,4 +395,4 @@ impl Ends {
 
 #[cfg(test)]
 #[path = "range_tests.rs"]
-mod tests;
+pub(super) mod tests;

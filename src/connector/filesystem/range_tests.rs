@@ -105,12 +105,30 @@ fn an_endless_record_is_reported_once_and_passed_over() {
     }
 }
 
+/// A file of blocks: `sizes` are the lengths of its rows' texts.
+pub(crate) fn blocks(sizes: &[usize]) -> Vec<u8> {
+    use arrow_array::StringViewArray;
+
+    use crate::batch::{Batch, DataType, Field, Schema};
+    let schema = Schema::new(vec![Field::new("text", DataType::STRING)]);
+    let options = [("format".to_owned(), "rkyv".to_owned())].into();
+    let mut encoder = crate::format::resolve(&options, None, &schema).unwrap().encoder(&schema);
+    let mut bytes = Vec::new();
+    encoder.header(&mut bytes);
+    for &size in sizes {
+        let column = StringViewArray::from_iter_values(["x".repeat(size)]);
+        encoder.encode(&Batch::new(vec![std::sync::Arc::new(column)], 1), &mut bytes);
+    }
+    encoder.finish(&mut bytes);
+    bytes
+}
+
 #[test]
 fn blocks_belong_to_the_range_they_start_in() {
-    let block = BLOCK_BYTES as usize;
-    let bytes: Vec<u8> = (0..block * 2 + 77).map(|index| (index / 1000) as u8).collect();
+    let bytes = blocks(&[10, 700_000, 2_500_000, 600_000, 20, 3_000_000]);
+    assert!(bytes.len() > 7 << 20);
     let (_file, split) = split(&bytes);
-    for chunk_bytes in [BLOCK_BYTES, BLOCK_BYTES * 2, 400_000, 300_001] {
+    for chunk_bytes in [BLOCK_BYTES, BLOCK_BYTES * 2, BLOCK_BYTES * 3, 900_000, 300_001] {
         let reader = RangeReader::open(&split, Framing::Blocks, chunk_bytes).unwrap();
         let mut all = Vec::new();
         for chunk in 0..reader.chunk_count() {
@@ -120,11 +138,22 @@ fn blocks_belong_to_the_range_they_start_in() {
                     (chunk.offset_bytes % BLOCK_BYTES, chunk.offset_bytes),
                     (0, all.len() as u64)
                 );
+                assert_eq!(block_part(&chunk.records), 0);
             }
             all.extend_from_slice(&chunk.records);
         }
         assert!(all == bytes, "chunks of {chunk_bytes} bytes");
     }
+}
+
+#[test]
+fn damaged_blocks_are_handed_on() {
+    let bytes = vec![7; BLOCK_BYTES as usize * 2 + 77];
+    let (_file, split) = split(&bytes);
+    let reader = RangeReader::open(&split, Framing::Blocks, BLOCK_BYTES).unwrap();
+    let lengths: Vec<usize> =
+        (0..3).map(|chunk| reader.read_chunk(chunk, false).unwrap().records.len()).collect();
+    assert_eq!(lengths, [BLOCK_BYTES as usize, BLOCK_BYTES as usize, 77]);
 }
 
 #[test]
