@@ -35,15 +35,27 @@ pub(super) fn to_wall_ms(instant_ms: i64, zone: Tz) -> i64 {
     instant_ms.saturating_add(offset_ms(instant_ms, zone))
 }
 
-/// The instant at which the wall clock shows `wall_ms`.
+/// The instant at which the wall clock shows `wall_ms`, the earlier one of two.
 pub(super) fn to_instant_ms(wall_ms: i64, zone: Tz) -> i64 {
+    resolve(wall_ms, zone, |earlier, _| earlier)
+}
+
+/// The instant at which the wall clock shows `wall_ms`, the later one of two: as `java.util.Calendar` has it.
+pub(super) fn to_later_instant_ms(wall_ms: i64, zone: Tz) -> i64 {
+    resolve(wall_ms, zone, |_, later| later)
+}
+
+/// `choose` settles an overlap, given the offsets of the earlier and the later instant.
+fn resolve(wall_ms: i64, zone: Tz, choose: fn(i64, i64) -> i64) -> i64 {
     if zone == Tz::UTC {
         return wall_ms;
     }
     let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
     let offset = match zone.offset_from_local_datetime(&wall.naive_utc()) {
-        MappedLocalTime::Single(offset) | MappedLocalTime::Ambiguous(offset, _) => {
-            i64::from(offset.fix().local_minus_utc()) * 1000
+        MappedLocalTime::Single(offset) => i64::from(offset.fix().local_minus_utc()) * 1000,
+        MappedLocalTime::Ambiguous(earlier, later) => {
+            let ms = |seconds: i32| i64::from(seconds) * 1000;
+            choose(ms(earlier.fix().local_minus_utc()), ms(later.fix().local_minus_utc()))
         }
         MappedLocalTime::None => {
             let one = offset_ms(wall_ms - offset_ms(wall_ms, zone), zone);
@@ -60,12 +72,6 @@ pub(super) fn add_months(days: i32, months: i64) -> Option<i32> {
     let year = i32::try_from(total.div_euclid(12)).ok()?;
     let month = total.rem_euclid(12) as u32 + 1;
     days_from_civil(year, month, day.min(days_in_month(year, month)))
-}
-
-/// Milliseconds moved by months, the time of day kept.
-pub(super) fn add_months_ms(ms: i64, months: i64) -> Option<i64> {
-    let days = add_months(i32::try_from(ms.div_euclid(DAY_MS)).ok()?, months)?;
-    Some(i64::from(days) * DAY_MS + ms.rem_euclid(DAY_MS))
 }
 
 /// A time of day cut to `precision` digits of a second.
@@ -143,7 +149,10 @@ pub(super) fn parse_timestamp_lenient(text: &str) -> Option<(i64, u32)> {
         let hour = fields.next().and_then(one_or_two)?;
         let minute = fields.next().and_then(one_or_two)?;
         let second = fields.next().and_then(one_or_two)?;
-        if hour > 23 || minute > 59 || second > 59 || fraction.len() > 9 {
+        // 24:00:00 is the next midnight.
+        let midnight =
+            hour == 24 && minute == 0 && second == 0 && fraction.bytes().all(|byte| byte == b'0');
+        if hour > 23 && !midnight || minute > 59 || second > 59 || fraction.len() > 9 {
             return None;
         }
         let fraction = if fraction.is_empty() {

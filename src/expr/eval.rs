@@ -15,7 +15,9 @@ mod casts;
 mod compare;
 mod datum;
 mod encodings;
+mod fields;
 mod fold;
+mod formats;
 mod logic;
 mod math;
 mod patterns;
@@ -162,6 +164,8 @@ fn kernel(name: &'static str, args: &[Expr], expr: &Expr) -> (Kernel, bool) {
         .or_else(|| patterns::kernel(name, args, expr.data_type))
         .or_else(|| strings::kernel(name, args))
         .or_else(|| encodings::kernel(name, args))
+        .or_else(|| fields::kernel(name, args))
+        .or_else(|| formats::kernel(name, args))
         .unwrap_or_else(|| panic!("no kernel computes {expr}"))
 }
 

@@ -15,6 +15,7 @@ mod bind;
 mod calendar;
 mod eval;
 mod expression;
+mod java_time;
 pub mod text;
 mod types;
 

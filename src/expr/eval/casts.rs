@@ -366,10 +366,10 @@ fn from_text(to: DataType, on_failure: OnFailure) -> Kernel {
             })
         }),
         DataType::Date => {
-            parsed::<Date32Free>(to, on_failure, |text, _| calendar::parse_date_lenient(text))
+            parsed::<Int32Type>(to, on_failure, |text, _| calendar::parse_date_lenient(text))
         }
         DataType::Time(_) => {
-            parsed::<Date32Free>(to, on_failure, |text, _| calendar::parse_time_lenient(text))
+            parsed::<Int32Type>(to, on_failure, |text, _| calendar::parse_time_lenient(text))
         }
         DataType::Timestamp(precision) => parsed::<Int64Type>(to, on_failure, move |text, _| {
             let (ms, nanos) = calendar::parse_timestamp_lenient(text)?;
@@ -399,9 +399,6 @@ fn from_text(to: DataType, on_failure: OnFailure) -> Kernel {
         }),
     }
 }
-
-/// DATE and TIME are plain 32-bit columns.
-type Date32Free = Int32Type;
 
 fn parsed<T: ArrowPrimitiveType>(
     to: DataType,
