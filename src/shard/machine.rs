@@ -199,8 +199,8 @@ impl Shard {
         let paced = token.splits.iter().any(|split| !split.ended && matches!(split.spec.reach, super::token::Reach::Paced(..)));
         let watch = self.watcher.as_ref().and_then(|watcher| watcher.due_at_ms(self.now_ms));
         let idle = (self.idle_timeout_ms > 0).then(|| {
-            let open = token.splits.iter().filter(|split| !split.ended && !split.idle);
-            open.map(|split| split.active_at_ms + self.idle_timeout_ms).min()
+            let awake = token.scans.iter().filter(|scan| !scan.idle);
+            awake.map(|scan| scan.active_at_ms + self.idle_timeout_ms).min()
         });
         let tick = self.needs_clock().then(|| self.now_ms + self.tick_ms());
         [paced.then(|| self.now_ms + 10), watch, idle.flatten(), tick].into_iter().flatten().min()
@@ -463,6 +463,7 @@ impl Shard {
             return Ok(true);
         }
         self.watch(&mut token)?;
+        let news = self.has_news(&mut token);
         if let Some(done) = self.read_live(&mut token)? {
             let (split, chunk) = done;
             self.take_decoded(token, split, chunk);
@@ -480,7 +481,7 @@ impl Shard {
             self.end_sequence(&token);
             return Ok(true);
         }
-        if self.has_news(&mut token) {
+        if news {
             self.run_nothing(&mut token, self.index, false);
             self.token = Some(token);
             return Ok(true);
@@ -528,13 +529,13 @@ impl Shard {
         Ok(None)
     }
 
-    /// Whether idle splits or the clock have something to say; notes which splits are idle.
+    /// Whether idle tables or the clock have something to say; notes which tables are idle.
     fn has_news(&mut self, token: &mut Token) -> bool {
         let mut news = false;
         if self.idle_timeout_ms > 0 {
-            for split in token.splits.iter_mut().filter(|split| !split.ended && !split.idle) {
-                if self.now_ms - split.active_at_ms >= self.idle_timeout_ms {
-                    split.idle = true;
+            for scan in token.scans.iter_mut().filter(|scan| !scan.idle) {
+                if self.now_ms - scan.active_at_ms >= self.idle_timeout_ms {
+                    scan.idle = true;
                     news = true;
                 }
             }
@@ -548,7 +549,8 @@ impl Shard {
 
     /// A chunk without rows: it says whose turn is next, or what time it is.
     fn run_nothing(&mut self, token: &mut Token, next_shard: usize, is_last: bool) {
-        let times = self.times(token, usize::MAX);
+        let caps = self.caps(token, None);
+        let times = self.times_after(token, caps);
         self.running = Some(Running { scan: 0, batches: VecDeque::new(), times, next_shard, is_last, failure: None });
     }
 
@@ -590,7 +592,7 @@ impl Shard {
 
     /// Puts a decoded chunk into the sequence and passes the token on.
     fn take_decoded(&mut self, mut token: Box<Token>, split: usize, mut decoded: DecodedChunk) {
-        let others: Vec<i64> = self.caps(&token, split);
+        let others: Vec<i64> = self.caps(&token, Some(split));
         let scan = token.splits[split].spec.scan;
         let failure = self.note_bad_records(&token, split, &mut decoded);
         let mut state = token.splits[split].clone();
@@ -598,10 +600,11 @@ impl Shard {
         state.in_quotes = Input::ends_in_quotes(&decoded, state.in_quotes);
         state.lines += decoded.line_count;
         state.next_chunk += 1;
-        state.active_at_ms = self.now_ms;
-        state.idle = false;
         state.ended = decoded.is_last || is_last_chunk(&state);
         token.splits[split] = state;
+        token.turn = Some(split);
+        token.scans[scan].active_at_ms = self.now_ms;
+        token.scans[scan].idle = false;
         let times = self.times_after(&mut token, others);
         let is_last = !token.live && token.choose().is_none();
         let next = if token.live { None } else { token.choose() };
@@ -624,14 +627,9 @@ impl Shard {
     }
 
     /// Per exchange, what caps the watermark of rows of `split`.
-    fn caps(&self, token: &Token, split: usize) -> Vec<i64> {
-        let cap = |exchange: &super::topology::Exchange| token.feeding_ms(&exchange.feeds, Some(split));
+    fn caps(&self, token: &Token, split: Option<usize>) -> Vec<i64> {
+        let cap = |exchange: &super::topology::Exchange| token.feeding_ms(&exchange.feeds, split);
         self.topology.exchanges.iter().map(cap).collect()
-    }
-
-    fn times(&mut self, token: &mut Token, split: usize) -> Vec<(i64, i64, i64)> {
-        let caps = self.caps(token, split);
-        self.times_after(token, caps)
     }
 
     fn times_after(&mut self, token: &mut Token, caps: Vec<i64>) -> Vec<(i64, i64, i64)> {
