@@ -13,15 +13,37 @@
 //! 2. A sequential reader never blocks: it says [`Read::Pending`], and [`SequentialReader::descriptors`]
 //!    says what to wait for.
 
+mod blackhole;
+pub mod clicks;
+mod datagen;
+mod descriptor;
+mod draw;
+mod filesystem;
+mod gather;
+mod option;
+mod print;
+mod resolve;
+mod socket;
+mod stdin;
+mod timer;
+
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
 
+pub use self::blackhole::Blackhole;
+pub use self::datagen::GeneratorSource;
+pub use self::filesystem::{ChunkBytes, FileSink, FileSource, RangeReader, RawRange};
+pub use self::print::{Output, PrintSink, Style};
+pub use self::resolve::{resolve_sink, resolve_source};
+pub use self::socket::SocketSource;
+pub use self::stdin::StdinSource;
+
 use crate::batch::{Batch, Schema};
 use crate::error::JobError;
-use crate::format::Format;
+use crate::format::{BadRecord, Format};
 
 /// The default size of a chunk of bytes.
 pub const CHUNK_BYTES: u64 = 1 << 20;
@@ -64,6 +86,8 @@ pub trait SequentialSplit: Send + std::fmt::Debug {
 pub enum Read {
     /// Whole records, at most about [`CHUNK_BYTES`] unless one record is longer.
     Records(Buffer),
+    /// A record longer than a record may be, passed over; a bad record like those of [`crate::format::Decoded`].
+    Oversized(BadRecord),
     /// Nothing now; wait for the descriptors.
     Pending,
     /// The end.
@@ -77,6 +101,10 @@ pub trait SequentialReader: Send {
     fn read(&mut self, flush: bool) -> Result<Read, JobError>;
     /// What to wait for until more can be read.
     fn descriptors(&self) -> Vec<RawFd>;
+    /// How many records the reader itself has dropped so far, because a client misbehaved (a line too long, gone in the middle of one).
+    fn dropped_count(&self) -> u64 {
+        0
+    }
 }
 
 /// Computes rows from their index, so that any shard can make any chunk.

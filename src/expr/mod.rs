@@ -1,7 +1,7 @@
 //! Typed scalar expressions over the columns of a batch, with Flink's types, NULLs and errors.
 //!
 //! The binder builds an [`Expr`] through [`call`], [`cast`] and [`case`], which resolve names,
-//! insert coercions and settle types; the engine compiles it once into an `Evaluator` and runs it
+//! insert coercions and settle types; the engine compiles it once into an [`Evaluator`] and runs it
 //! a batch at a time. Evaluation is columnar: an operator is a loop over slices, chosen by type when
 //! the expression is compiled.
 //!
@@ -9,12 +9,17 @@
 //!
 //! 1. An `Expr` is fully typed: every implicit cast is a node of its own.
 //! 2. Branches of CASE, IF, COALESCE and the right side of AND/OR never fail on rows they do not own.
-//! 3. No clock is read here: CURRENT_TIMESTAMP and its kin take the time from `EvalContext`.
+//! 3. No clock is read here: CURRENT_TIMESTAMP and its kin take the time from [`EvalContext`].
 
 mod bind;
+mod calendar;
+mod eval;
 mod expression;
+mod java_time;
+pub mod text;
 mod types;
 
 pub use bind::{call, case, cast, implicit_sink_cast, try_cast};
+pub use eval::{EvalContext, Evaluator, fold};
 pub use expression::{Expr, ExprKind, Value};
 pub use types::common_type;

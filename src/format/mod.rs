@@ -13,6 +13,17 @@ use std::collections::BTreeMap;
 
 use arrow_buffer::Buffer;
 
+mod column;
+mod csv;
+mod encode;
+mod java;
+mod json;
+mod options;
+mod rkyv;
+mod rows;
+
+pub use options::resolve;
+
 use crate::batch::{Batch, Schema};
 
 /// The options of a `WITH (…)` clause, by key.
@@ -34,6 +45,12 @@ pub enum Framing {
 
 /// The alignment of self-describing blocks.
 pub const BLOCK_BYTES: u64 = 1 << 20;
+
+/// Which part of its block the slot that starts `slot` (64 bytes of it are enough) holds: only a slot of part 0 begins a
+/// chunk. A slot that is damaged counts as a block of its own, to be complained about by the decoder.
+pub fn block_part(slot: &[u8]) -> u32 {
+    rkyv::block_part(slot)
+}
 
 /// A record that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,16 +87,19 @@ pub struct Decoded {
 
 /// Reads records.
 pub trait Decode: Send {
-    /// Decodes `chunk`, which holds whole records (the last may lack its delimiter).
-    fn decode(&mut self, chunk: &Buffer) -> Decoded;
+    /// Decodes `chunk`, which holds whole records (the last may lack its delimiter). `at_start` says that it
+    /// begins its file or stream, which is where a CSV header stands.
+    fn decode(&mut self, chunk: &Buffer, at_start: bool) -> Decoded;
 }
 
 /// Writes records.
 pub trait Encode: Send {
-    /// Bytes that open a file (a CSV header, say); most formats have none.
-    fn header(&self, out: &mut Vec<u8>);
+    /// Starts a file, before its rows, with the bytes that open it (a CSV header, say); most formats have none.
+    fn header(&mut self, out: &mut Vec<u8>);
     /// Appends the rows of `batch`.
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>);
+    /// Appends what is still buffered (the last block of an rkyv file); most formats buffer nothing.
+    fn finish(&mut self, out: &mut Vec<u8>);
 }
 
 /// A format with its options checked: makes decoders and encoders. Cheap to share between shards.
@@ -88,6 +108,15 @@ pub trait Format: Send + Sync + std::fmt::Debug {
     fn framing(&self) -> Framing;
     /// A decoder of the columns `projection` (indices into `schema`, ascending) of records of `schema`.
     fn decoder(&self, schema: &Schema, projection: &[usize]) -> Box<dyn Decode>;
-    /// An encoder of rows of `schema`.
+    /// An encoder of rows of `schema`; the rows' kinds are not written.
     fn encoder(&self, schema: &Schema) -> Box<dyn Encode>;
+    /// An encoder that writes each row's kind (`+I`, `-U`, `+U`, `-D`) as a first column `op`.
+    fn encoder_with_kinds(&self, schema: &Schema) -> Box<dyn Encode>;
+    /// What to write to skip bad records instead of stopping.
+    fn skip_hint(&self) -> &'static str;
+    /// Whether bad records are skipped, as that option says.
+    fn skips_bad_records(&self) -> bool;
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,7 +227,7 @@ pub(super) fn bind(name: &str, args: Vec<Expr>) -> Result<Expr, ExprError> {
         let param = function.params[index.min(function.params.len() - 1)];
         typed.push(convert(function.name, index, param, arg)?);
     }
-    check_special(function, &typed)?;
+    check_special(function, &mut typed)?;
     let build = if function.may_be_null { nullable } else { strict };
     let bound = build(function.kernel, typed, function.result);
     let null_only_by_first = function.name == "CONCAT_WS";
@@ -300,7 +300,7 @@ fn convert(name: &str, index: usize, param: Param, arg: Expr) -> Result<Expr, Ex
     })
 }
 
-fn check_special(function: &Function, args: &[Expr]) -> Result<(), ExprError> {
+fn check_special(function: &Function, args: &mut [Expr]) -> Result<(), ExprError> {
     if function.name != "TO_TIMESTAMP_LTZ" {
         return Ok(());
     }
@@ -312,6 +312,14 @@ fn check_special(function: &Function, args: &[Expr]) -> Result<(), ExprError> {
         [] => false,
     };
     if fits {
+        for arg in args.iter_mut().take(2) {
+            let target = match arg.data_type {
+                data_type if data_type.is_integer() => DataType::BigInt,
+                DataType::Float => DataType::Double,
+                other => other,
+            };
+            *arg = coerce(arg.clone(), target);
+        }
         return Ok(());
     }
     Err(ExprError {

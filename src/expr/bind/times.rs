@@ -166,7 +166,7 @@ fn addition([unit_arg, count, value]: [Expr; 3]) -> Result<Expr, ExprError> {
     let months = matches!(unit, "YEAR" | "QUARTER" | "MONTH" | "WEEK" | "DAY");
     let (value, data_type) = match value.data_type {
         DataType::Date if months => (value, DataType::Date),
-        DataType::Date => (coerce(value, DataType::Timestamp(3)), DataType::Timestamp(3)),
+        DataType::Date => (coerce(value, DataType::Timestamp(6)), DataType::Timestamp(6)),
         DataType::Null => (coerce(value, DataType::Timestamp(3)), DataType::Timestamp(3)),
         data_type if data_type.is_timestamp() || matches!(data_type, DataType::Time(_)) => {
             (value, data_type)

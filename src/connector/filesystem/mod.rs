@@ -1,0 +1,135 @@
+//! `filesystem`: files as a table. What follows is about reading; [`FileSink`]'s module is about writing.
+//!
+//! # Options of a source
+//!
+//! | option | default | meaning |
+//! |---|---|---|
+//! | `path` | required | a file, a directory (with all below it), or a pattern (`logs/*.csv`); `file:///…` works too |
+//! | `format` | required | `json`, `csv` or `rkyv`, with the options of that format |
+//! | `source.monitor-interval` | never | how often to look for new files; makes the table unbounded |
+//! | `source.path.regex-pattern` | all | reads only files whose absolute path it matches, whole |
+//!
+//! Files come in the order of their names; names that start with `.` or `_` are passed over in directories.
+//! `.gz`, `.zst` and `.deflate` files are decompressed. A watched directory should get whole files, by renaming.
+//!
+//! # Invariants
+//!
+//! 1. A file is read up to the length it had when it was listed, once.
+
+mod listing;
+mod part;
+mod range;
+mod sink;
+mod stream;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+pub use range::{ChunkBytes, RangeReader, RawRange};
+pub use sink::FileSink;
+pub(super) use range::{Ends, too_long};
+
+use self::listing::Listing;
+use self::stream::{PackedSplit, Packing, PipeSplit};
+use super::option::{OptionReader, wrong_hint};
+use super::{RangedSplit, Source, Split};
+use crate::error::{JobError, OptionError};
+use crate::format::{Format, Framing, Options};
+
+/// Files as a source.
+#[derive(Debug)]
+pub struct FileSource {
+    format: Arc<dyn Format>,
+    listing: Listing,
+    monitor_interval_ms: Option<u64>,
+    /// What has been listed, to tell new files.
+    seen: Mutex<HashSet<PathBuf>>,
+}
+
+impl FileSource {
+    /// The files of `path` (a file, a directory or a pattern), as they are when the job starts.
+    pub fn new(path: impl Into<String>, format: Arc<dyn Format>) -> Self {
+        let listing = Listing { path: path.into(), pattern: None, watched: false };
+        Self { format, listing, monitor_interval_ms: None, seen: Mutex::default() }
+    }
+
+    pub(super) fn resolve(options: &Options, format: Arc<dyn Format>) -> Result<Self, OptionError> {
+        let mut reader = OptionReader::new("filesystem", options);
+        reader.known("format");
+        let path = plain_path(reader.required("path", "the file, directory or pattern to read")?);
+        let monitor_interval_ms = reader.duration_ms("source.monitor-interval")?;
+        let key = "source.path.regex-pattern";
+        let pattern = reader.text(key).map(|text| {
+            regex::Regex::new(&format!("^(?:{text})$")).map_err(|error| {
+                let message =
+                    format!("'{text}' is not a regular expression that can be used: {error}");
+                wrong_hint(key, message, "look-around and back-references are not supported")
+            })
+        });
+        let listing =
+            Listing { path, pattern: pattern.transpose()?, watched: monitor_interval_ms.is_some() };
+        reader.finish()?;
+        Ok(Self { format, listing, monitor_interval_ms, seen: Mutex::default() })
+    }
+
+    /// Files that were not listed before.
+    fn list_new(&self) -> Result<Vec<Split>, JobError> {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut splits = Vec::new();
+        for path in self.listing.files()? {
+            if !seen.contains(&path) {
+                splits.push(split(&path, self.format.framing())?);
+                seen.insert(path);
+            }
+        }
+        Ok(splits)
+    }
+}
+
+impl Source for FileSource {
+    fn format(&self) -> Option<Arc<dyn Format>> {
+        Some(self.format.clone())
+    }
+
+    fn splits(&self) -> Result<Vec<Split>, JobError> {
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.list_new()
+    }
+
+    fn monitor_interval_ms(&self) -> Option<u64> {
+        self.monitor_interval_ms
+    }
+
+    fn new_splits(&self) -> Result<Vec<Split>, JobError> {
+        self.list_new()
+    }
+}
+
+/// The split that reads `path`.
+fn split(path: &Path, framing: Framing) -> Result<Split, JobError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|error| JobError::io(path.display().to_string(), error))?;
+    let path = path.to_owned();
+    Ok(match Packing::of(&path) {
+        _ if !metadata.is_file() => Split::Sequential(Box::new(PipeSplit { path, framing })),
+        Packing::Plain => Split::Ranged(RangedSplit { path, length_bytes: metadata.len() }),
+        packing => Split::Sequential(Box::new(PackedSplit { path, packing, framing })),
+    })
+}
+
+/// A `path` option without the scheme of a URI.
+pub(crate) fn plain_path(text: &str) -> String {
+    let path = match text.strip_prefix("file:") {
+        Some(rest) if rest.starts_with("///") => &rest[2..],
+        Some(rest) => rest,
+        None => text,
+    };
+    path.to_owned()
+}
+
+#[cfg(test)]
+pub(super) use range::tests::blocks;
+
+#[cfg(test)]
+mod tests;

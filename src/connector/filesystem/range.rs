@@ -1,0 +1,398 @@
+//! Reads a plain file in numbered ranges: the records that start in a range, whole.
+//!
+//! Chunk *i* of size *c* holds the records that start in bytes `[i × c, (i + 1) × c)`: the reader skips
+//! to the first record start and reads past the end to finish the last record. Whether a CSV range
+//! begins inside quotes depends on all bytes before it, so reading ([`RangeReader::read_range`]) and
+//! cutting ([`RangeReader::cut`]) are two steps: the guess that it does not can be decoded at once
+//! and be made again when [`RawRange::ends_in_quotes`] of the range before says otherwise.
+//!
+//! ```text
+//!            start                         end
+//!              │                            │
+//!   …,7\na,1\nb│,2\nc,"x                    │y",3\nd,4\n
+//!              │    ╰──── chunk i ──────────┼──────╯
+//!              ╰ the tail of chunk i - 1    ╰ read beyond to finish
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. What a chunk holds depends on the file's first `length_bytes` bytes, the chunk size and the index alone.
+//! 2. The concatenation of all chunks, in order, is the file.
+//! 3. At most the range, one record and a few kilobytes are held.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow_buffer::Buffer;
+use memchr::{memchr, memchr_iter, memchr2, memrchr2};
+
+use crate::connector::{RECORD_BYTES_MAX, RangedSplit};
+use crate::error::JobError;
+use crate::format::{BLOCK_BYTES, BadRecord, Framing, block_part};
+
+/// How far beyond a range is read at once in the hope that its last record ends there.
+const BEYOND_BYTES: u64 = 4096;
+
+/// Reads ranges of one file. Cheap; every shard may have its own.
+#[derive(Debug)]
+pub struct RangeReader {
+    file: File,
+    path: PathBuf,
+    length_bytes: u64,
+    chunk_bytes: u64,
+    framing: Framing,
+    record_bytes_max: usize,
+}
+
+/// The bytes of a range, read but not yet cut into records.
+#[derive(Debug)]
+pub struct RawRange {
+    /// The range, with the byte before it and what was read beyond it.
+    bytes: Buffer,
+    /// Where in the file `bytes` starts.
+    offset_bytes: u64,
+    /// Where in `bytes` the range starts.
+    start: usize,
+    /// Where in `bytes` the range ends.
+    end: usize,
+    /// Whether the range holds an odd number of quotes.
+    odd_quotes: bool,
+}
+
+/// The whole records of a chunk.
+#[derive(Clone, Debug)]
+pub struct ChunkBytes {
+    /// The records, delimiters included (the file's last may lack it); possibly none.
+    pub records: Buffer,
+    /// Where in the file they start.
+    pub offset_bytes: u64,
+    /// The record after them, if it is longer than a record may be.
+    pub oversized: Option<BadRecord>,
+}
+
+impl RangeReader {
+    /// Opens `split`, to be read in chunks of `chunk_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with the path.
+    ///
+    /// # Panics
+    ///
+    /// If `chunk_bytes` is 0.
+    pub fn open(split: &RangedSplit, framing: Framing, chunk_bytes: u64) -> Result<Self, JobError> {
+        assert!(chunk_bytes > 0);
+        let origin = || split.path.display().to_string();
+        let file = File::open(&split.path).map_err(|error| JobError::io(origin(), error))?;
+        let (path, length_bytes) = (split.path.clone(), split.length_bytes);
+        Ok(Self {
+            file,
+            path,
+            length_bytes,
+            chunk_bytes,
+            framing,
+            record_bytes_max: RECORD_BYTES_MAX,
+        })
+    }
+
+    /// How many chunks the file has.
+    pub fn chunk_count(&self) -> u64 {
+        self.length_bytes.div_ceil(self.chunk_bytes)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a chunk depends on the quotes before it, so that the parity must be handed on.
+    pub fn needs_quotes(&self) -> bool {
+        matches!(self.framing, Framing::Quoted { .. })
+    }
+
+    /// Reads range `chunk_index` and cuts it: the records that start in it, `in_quotes` telling whether it begins inside quotes.
+    ///
+    /// # Errors
+    ///
+    /// As [`RangeReader::read_range`].
+    pub fn read_chunk(&self, chunk_index: u64, in_quotes: bool) -> Result<ChunkBytes, JobError> {
+        self.cut(&mut self.read_range(chunk_index)?, in_quotes)
+    }
+
+    /// Reads range `chunk_index`; one beyond the end is empty.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, and a file that is shorter than when it was listed.
+    pub fn read_range(&self, chunk_index: u64) -> Result<RawRange, JobError> {
+        let start = chunk_index.saturating_mul(self.chunk_bytes).min(self.length_bytes);
+        let end = start.saturating_add(self.chunk_bytes).min(self.length_bytes);
+        let offset_bytes = start.saturating_sub(1);
+        let mut bytes = Vec::new();
+        if start < end {
+            self.read(
+                &mut bytes,
+                offset_bytes,
+                end.saturating_add(BEYOND_BYTES).min(self.length_bytes),
+            )?;
+        }
+        let (start, end) = ((start - offset_bytes) as usize, (end - offset_bytes) as usize);
+        let odd_quotes = match self.framing {
+            Framing::Quoted { quote } if start < end => {
+                memchr_iter(quote, &bytes[start..end]).count() % 2 == 1
+            }
+            _ => false,
+        };
+        Ok(RawRange { bytes: Buffer::from_vec(bytes), offset_bytes, start, end, odd_quotes })
+    }
+
+    /// The records that start in `range`, which begins inside quotes if `in_quotes` says so (`false` where the
+    /// framing knows no quotes). May be called again with the other answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`RangeReader::read_range`]: the last record may end beyond what was read.
+    pub fn cut(&self, range: &mut RawRange, in_quotes: bool) -> Result<ChunkBytes, JobError> {
+        let empty =
+            |offset_bytes| ChunkBytes { records: Buffer::default(), offset_bytes, oversized: None };
+        let range_end = range.offset_bytes + range.end as u64;
+        if range.start >= range.end {
+            return Ok(empty(range_end));
+        }
+        let ends = match self.framing {
+            Framing::Blocks => return self.cut_blocks(range),
+            Framing::Delimited(delimiter) => Ends { delimiter, quote: None },
+            Framing::Quoted { quote } => Ends { delimiter: b'\n', quote: Some(quote) },
+        };
+        let first = match range.offset_bytes {
+            0 if range.start == 0 => Some(0),
+            _ => ends.record_start(&range.bytes[..range.end], range.start, in_quotes),
+        };
+        let Some(first) = first.filter(|&first| first < range.end) else {
+            return Ok(empty(range_end));
+        };
+        let offset_bytes = range.offset_bytes + first as u64;
+        let after = range.ends_in_quotes(in_quotes);
+        let Some(last) = self.extend(range, ends, after)? else {
+            let last = ends.last_record_start(&range.bytes, first, range.end, after);
+            let oversized =
+                Some(self.oversized(&range.bytes[first..], last - first, ends.delimiter));
+            return Ok(ChunkBytes {
+                records: slice(&range.bytes, first, last),
+                offset_bytes,
+                oversized,
+            });
+        };
+        Ok(ChunkBytes { records: slice(&range.bytes, first, last), offset_bytes, oversized: None })
+    }
+
+    /// Where in `range` its last record ends, reading on as far as needed; `None` if the record is too long.
+    fn extend(
+        &self,
+        range: &mut RawRange,
+        ends: Ends,
+        mut in_quotes: bool,
+    ) -> Result<Option<usize>, JobError> {
+        if range.bytes[range.end - 1] == ends.delimiter && !in_quotes {
+            return Ok(Some(range.end));
+        }
+        let mut from = range.end;
+        loop {
+            if let Some(end) = ends.next_end(&range.bytes, from, &mut in_quotes) {
+                return Ok(Some(end));
+            }
+            from = range.bytes.len();
+            let read_end = range.offset_bytes + from as u64;
+            if read_end >= self.length_bytes {
+                return Ok(Some(from));
+            }
+            let beyond_bytes = from - range.end;
+            if beyond_bytes > self.record_bytes_max {
+                return Ok(None);
+            }
+            let more_bytes = (beyond_bytes as u64).max(BEYOND_BYTES);
+            self.read_on(range, read_end.saturating_add(more_bytes))?;
+        }
+    }
+
+    /// The blocks that start in `range`: from its first slot that begins a block to the next such slot at or after its end.
+    fn cut_blocks(&self, range: &mut RawRange) -> Result<ChunkBytes, JobError> {
+        let range_start = range.offset_bytes + range.start as u64;
+        let range_end = range.offset_bytes + range.end as u64;
+        let first = self.block_start(range, range_start, range_end)?.min(range_end);
+        let last = if first == range_end {
+            first
+        } else {
+            self.block_start(range, range_end, self.length_bytes)?
+        };
+        self.read_on(range, last)?;
+        let (from, to) =
+            ((first - range.offset_bytes) as usize, (last - range.offset_bytes) as usize);
+        Ok(ChunkBytes {
+            records: slice(&range.bytes, from, to),
+            offset_bytes: first,
+            oversized: None,
+        })
+    }
+
+    /// The first slot of the file from `position` on that begins a block; `limit` or beyond if there is none before.
+    fn block_start(
+        &self,
+        range: &mut RawRange,
+        position: u64,
+        limit: u64,
+    ) -> Result<u64, JobError> {
+        let mut slot = position.next_multiple_of(BLOCK_BYTES);
+        while slot < limit {
+            self.read_on(range, slot.saturating_add(BEYOND_BYTES))?;
+            if block_part(&range.bytes[(slot - range.offset_bytes) as usize..]) == 0 {
+                break;
+            }
+            slot += BLOCK_BYTES;
+        }
+        Ok(slot.min(self.length_bytes))
+    }
+
+    /// Makes `range` hold the file's bytes up to `read_end`, or to the file's end.
+    fn read_on(&self, range: &mut RawRange, read_end: u64) -> Result<(), JobError> {
+        let read_end = read_end.min(self.length_bytes);
+        if read_end <= range.offset_bytes + range.bytes.len() as u64 {
+            return Ok(());
+        }
+        // Not shared unless an earlier cut of the same range is still held.
+        let mut bytes = std::mem::take(&mut range.bytes)
+            .into_vec::<u8>()
+            .unwrap_or_else(|shared| shared.to_vec());
+        let read_start = range.offset_bytes + bytes.len() as u64;
+        self.read(&mut bytes, read_start, read_end)?;
+        range.bytes = Buffer::from_vec(bytes);
+        Ok(())
+    }
+
+    /// Appends bytes `start .. end` of the file.
+    fn read(&self, bytes: &mut Vec<u8>, start: u64, end: u64) -> Result<(), JobError> {
+        let filled = bytes.len();
+        bytes.reserve_exact((end - start) as usize);
+        let mut position = start;
+        while position < end {
+            let old_bytes = bytes.len();
+            let read =
+                rustix::io::pread(&self.file, rustix::buffer::spare_capacity(bytes), position);
+            match read {
+                Ok(0) => return Err(self.shrunk(position)),
+                Ok(_) => position += (bytes.len() - old_bytes) as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => {
+                    return Err(JobError::io(self.path.display().to_string(), error.into()));
+                }
+            }
+        }
+        // The capacity may be larger than asked for, and so the last read may have gone beyond `end`.
+        bytes.truncate(filled + (end - start) as usize);
+        Ok(())
+    }
+
+    fn shrunk(&self, position: u64) -> JobError {
+        let message = format!(
+            "the file was {} bytes long when it was listed and ends at byte {position} now; it must not be changed while it is read",
+            self.length_bytes
+        );
+        let source = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message);
+        JobError::io(self.path.display().to_string(), source)
+    }
+
+    /// The record at `records[start..]`, which is too long.
+    fn oversized(&self, records: &[u8], start: usize, delimiter: u8) -> BadRecord {
+        too_long(
+            &records[start..],
+            memchr_iter(delimiter, &records[..start]).count() as u64,
+            self.record_bytes_max,
+        )
+    }
+}
+
+/// A record of which `record` is the beginning, after `line_index` lines of its chunk.
+pub(crate) fn too_long(record: &[u8], line_index: u64, bytes_max: usize) -> BadRecord {
+    let reason = format!("the record is longer than {bytes_max} bytes");
+    BadRecord {
+        line_index,
+        column: 1,
+        reason,
+        record: record[..record.len().min(BadRecord::BYTES_MAX)].to_vec(),
+    }
+}
+
+impl RawRange {
+    /// Whether the next range begins inside quotes, if this one does as `in_quotes` says.
+    pub fn ends_in_quotes(&self, in_quotes: bool) -> bool {
+        in_quotes ^ self.odd_quotes
+    }
+}
+
+fn slice(bytes: &Buffer, start: usize, end: usize) -> Buffer {
+    bytes.slice_with_length(start, end - start)
+}
+
+/// What ends a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) delimiter: u8,
+    /// Between two of these a delimiter is none.
+    pub(crate) quote: Option<u8>,
+}
+
+impl Ends {
+    /// The position after the first delimiter at or after `from`, where `in_quotes` holds; at the end of `bytes`, `in_quotes` is what holds there.
+    pub(crate) fn next_end(self, bytes: &[u8], from: usize, in_quotes: &mut bool) -> Option<usize> {
+        let Some(quote) = self.quote else {
+            return memchr(self.delimiter, &bytes[from..]).map(|index| from + index + 1);
+        };
+        let mut from = from;
+        loop {
+            if *in_quotes {
+                from += memchr(quote, &bytes[from..])? + 1;
+                *in_quotes = false;
+            }
+            let index = from + memchr2(self.delimiter, quote, &bytes[from..])?;
+            if bytes[index] == self.delimiter {
+                return Some(index + 1);
+            }
+            *in_quotes = true;
+            from = index + 1;
+        }
+    }
+
+    /// Where the first record at or after `start > 0` begins, `in_quotes` holding at `start`.
+    fn record_start(self, bytes: &[u8], start: usize, mut in_quotes: bool) -> Option<usize> {
+        if bytes[start - 1] == self.delimiter && !in_quotes {
+            return Some(start);
+        }
+        self.next_end(bytes, start, &mut in_quotes)
+    }
+
+    /// Where the last record of `bytes[first..end]` begins, `in_quotes` holding at `end`.
+    fn last_record_start(
+        self,
+        bytes: &[u8],
+        first: usize,
+        end: usize,
+        mut in_quotes: bool,
+    ) -> usize {
+        let mut end = end;
+        while let Some(index) =
+            memrchr2(self.delimiter, self.quote.unwrap_or(self.delimiter), &bytes[first..end])
+        {
+            end = first + index;
+            if self.quote == Some(bytes[end]) {
+                in_quotes = !in_quotes;
+            } else if !in_quotes {
+                return end + 1;
+            }
+        }
+        first
+    }
+}
+
+#[cfg(test)]
+#[path = "range_tests.rs"]
+pub(super) mod tests;

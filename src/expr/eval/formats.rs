@@ -1,0 +1,263 @@
+//! Times to text and back by Java's patterns: DATE_FORMAT, TO_DATE, TO_TIMESTAMP, TO_TIMESTAMP_LTZ,
+//! UNIX_TIMESTAMP, FROM_UNIXTIME, CONVERT_TZ.
+//!
+//! A pattern that is a literal is compiled once. Texts that do not fit are NULL; UNIX_TIMESTAMP answers the
+//! least BIGINT for them, as in Flink.
+
+use std::sync::Arc;
+
+use arrow_array::types::*;
+use arrow_array::{Array, Float64Array, Int64Array};
+use chrono_tz::Tz;
+
+use crate::batch::DataType;
+use crate::batch::text::pow10;
+use crate::expr::calendar::{self, DAY_MS};
+use crate::expr::expression::{Expr, ExprKind, Value};
+use crate::expr::java_time::{Flavor, Pattern, read_jdbc};
+
+use super::datum::{Datum, some_numbers, try_numbers, try_texts};
+use super::{EvalContext, Kernel};
+
+const DEFAULT: &str = "yyyy-MM-dd HH:mm:ss";
+
+/// The loop for `name`, and whether it can fail: on a pattern that Java does not take.
+pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)> {
+    let types: Vec<DataType> = args.iter().map(|arg| arg.data_type).collect();
+    let kernel: Kernel = match name {
+        "DATE_FORMAT" if types[0].is_string() => {
+            date_format_text(Patterns::new(args.get(1), Flavor::Simple))
+        }
+        "DATE_FORMAT" => date_format(types[0], Patterns::new(args.get(1), Flavor::Modern)),
+        "TO_DATE" if args.len() == 1 => Box::new(|args: &[Datum], rows: usize, _: &EvalContext| {
+            let texts = args[0].texts();
+            Ok(Arc::new(some_numbers::<Int32Type>(args, rows, |row| {
+                calendar::parse_date_lenient(texts.get(row))
+            })) as Arc<dyn Array>)
+        }) as Kernel,
+        "TO_DATE" => to_date(Patterns::new(args.get(1), Flavor::Simple)),
+        "TO_TIMESTAMP" if args.len() == 1 => Box::new(|args, rows, _| {
+            let texts = args[0].texts();
+            Ok(Arc::new(some_numbers::<Int64Type>(args, rows, |row| {
+                calendar::parse_timestamp_lenient(texts.get(row)).map(|(ms, _)| ms)
+            })))
+        }),
+        "TO_TIMESTAMP" => to_timestamp(Patterns::new(args.get(1), Flavor::Modern)),
+        "TO_TIMESTAMP_LTZ" if types[0].is_numeric() => from_number(types[0], args.len() == 1),
+        "TO_TIMESTAMP_LTZ" => to_timestamp_ltz(Patterns::new(args.get(1), Flavor::Modern)),
+        "UNIX_TIMESTAMP" if args.is_empty() => Box::new(|_, rows, context| {
+            Ok(Arc::new(Int64Array::from(vec![context.now_ms / 1000; rows])))
+        }),
+        "UNIX_TIMESTAMP" => unix_timestamp(Patterns::new(args.get(1), Flavor::Simple)),
+        "FROM_UNIXTIME" => from_unixtime(Patterns::new(args.get(1), Flavor::Simple)),
+        "CONVERT_TZ" => convert_zone(),
+        _ => return None,
+    };
+    Some((kernel, args.len() > 1))
+}
+
+/// The pattern of a call: a literal compiled, the default, or a column's.
+struct Patterns {
+    fixed: Option<Result<Pattern, String>>,
+    flavor: Flavor,
+}
+
+impl Patterns {
+    fn new(arg: Option<&Expr>, flavor: Flavor) -> Self {
+        let fixed = match arg.map(|arg| &arg.kind) {
+            None => Some(Pattern::parse(DEFAULT, flavor)),
+            Some(ExprKind::Literal(Value::String(text))) => Some(Pattern::parse(text, flavor)),
+            Some(_) => None,
+        };
+        Self { fixed, flavor }
+    }
+
+    /// Calls `each` with the pattern of a row, found in argument 1 if it is no constant.
+    fn with<T>(
+        &self,
+        args: &[Datum],
+        row: usize,
+        each: impl FnOnce(&Pattern) -> Result<T, String>,
+    ) -> Result<T, String> {
+        match &self.fixed {
+            Some(Ok(pattern)) => each(pattern),
+            Some(Err(message)) => Err(message.clone()),
+            None => each(&Pattern::parse(args[1].texts().get(row), self.flavor)?),
+        }
+    }
+}
+
+fn date_format(data_type: DataType, patterns: Patterns) -> Kernel {
+    let zoned = matches!(data_type, DataType::TimestampLtz(_));
+    Box::new(move |args, rows, context| {
+        let ticks = args[0].numbers::<Int64Type>();
+        try_texts(args, rows, |row, out| {
+            patterns.with(args, row, |pattern| {
+                let (ms, nanos) = calendar::parts(ticks.get(row), data_type.ticks_per_ms());
+                let ms = if zoned { calendar::to_wall_ms(ms, context.time_zone) } else { ms };
+                pattern.format(ms, nanos, out);
+                Ok(true)
+            })
+        })
+    })
+}
+
+fn date_format_text(patterns: Patterns) -> Kernel {
+    let read = Pattern::parse(DEFAULT, Flavor::Simple).expect("the default is a pattern");
+    Box::new(move |args, rows, _| {
+        let texts = args[0].texts();
+        try_texts(args, rows, |row, out| {
+            patterns.with(args, row, |pattern| {
+                let Some((ms, _)) = read.read(texts.get(row)) else { return Ok(false) };
+                pattern.format(ms, 0, out);
+                Ok(true)
+            })
+        })
+    })
+}
+
+fn to_date(patterns: Patterns) -> Kernel {
+    Box::new(move |args, rows, _| {
+        let texts = args[0].texts();
+        let column = try_numbers::<Int32Type>(args, rows, |row| {
+            patterns.with(args, row, |pattern| {
+                let read = pattern.read(texts.get(row));
+                Ok(read.and_then(|(ms, _)| i32::try_from(ms.div_euclid(DAY_MS)).ok()))
+            })
+        })?;
+        Ok(Arc::new(column))
+    })
+}
+
+fn to_timestamp(patterns: Patterns) -> Kernel {
+    Box::new(move |args, rows, _| {
+        let texts = args[0].texts();
+        let column = try_numbers::<Int64Type>(args, rows, |row| {
+            patterns.with(args, row, |pattern| {
+                let text = texts.get(row);
+                Ok(pattern.read(text).or_else(|| read_jdbc(text)).map(|(ms, _)| ms))
+            })
+        })?;
+        Ok(Arc::new(column))
+    })
+}
+
+/// TO_TIMESTAMP_LTZ(text[, pattern[, zone]]); the zone is UTC unless given.
+fn to_timestamp_ltz(patterns: Patterns) -> Kernel {
+    Box::new(move |args, rows, _| {
+        let texts = args[0].texts();
+        let zones = args.get(2).map(Datum::texts);
+        let column = try_numbers::<Int64Type>(args, rows, |row| {
+            let text = texts.get(row);
+            let wall = if args.len() == 1 {
+                calendar::parse_timestamp_lenient(text)
+            } else {
+                patterns
+                    .with(args, row, |pattern| Ok(pattern.read(text).or_else(|| read_jdbc(text))))?
+            };
+            let zone = zones.as_ref().map_or(Tz::UTC, |zones| zone(zones.get(row)));
+            Ok(wall.map(|(ms, _)| calendar::to_instant_ms(ms, zone)))
+        })?;
+        Ok(Arc::new(column))
+    })
+}
+
+/// The instants of the years 0 to 9999, in milliseconds: what TO_TIMESTAMP_LTZ answers.
+const INSTANTS_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
+
+/// TO_TIMESTAMP_LTZ(number[, precision]): seconds for 0, milliseconds for 3 (and if not given).
+fn from_number(data_type: DataType, millis: bool) -> Kernel {
+    Box::new(move |args, rows, _| {
+        let precision = args.get(1).map(Datum::numbers::<Int64Type>);
+        let integers = args[0].array();
+        let (whole, fine): (Box<dyn Fn(usize) -> Option<i64>>, Option<&Float64Array>) =
+            match data_type {
+                DataType::Decimal(_, scale) => {
+                    let values = args[0].numbers::<Decimal128Type>();
+                    (
+                        Box::new(move |row| {
+                            i64::try_from(values.get(row) / pow10(scale.into())).ok()
+                        }),
+                        None,
+                    )
+                }
+                DataType::Double => (
+                    Box::new(|_| None),
+                    Some(integers.as_any().downcast_ref().expect("a DOUBLE column")),
+                ),
+                _ => {
+                    let values = args[0].numbers::<Int64Type>();
+                    (Box::new(move |row| Some(values.get(row))), None)
+                }
+            };
+        let column = try_numbers::<Int64Type>(args, rows, |row| {
+            let per_unit = match precision.as_ref().map(|precision| precision.get(row)) {
+                None if millis => 1,
+                Some(3) | None => 1,
+                Some(0) => 1000,
+                Some(other) => {
+                    return Err(format!(
+                        "TO_TIMESTAMP_LTZ knows the precisions 0 and 3, not {other}"
+                    ));
+                }
+            };
+            let ms = match fine {
+                Some(values) => {
+                    let value =
+                        values.value(if values.len() == 1 { 0 } else { row }) * f64::from(per_unit);
+                    value.is_finite().then(|| value.floor() as i64)
+                }
+                None => whole(row).and_then(|value| value.checked_mul(per_unit.into())),
+            };
+            Ok(ms.filter(|ms| INSTANTS_MS.contains(ms)))
+        })?;
+        Ok(Arc::new(column))
+    })
+}
+
+fn unix_timestamp(patterns: Patterns) -> Kernel {
+    Box::new(move |args, rows, context| {
+        let texts = args[0].texts();
+        let column = try_numbers::<Int64Type>(args, rows, |row| {
+            patterns.with(args, row, |pattern| {
+                let wall = pattern.read(texts.get(row));
+                let ms = wall.map(|(ms, _)| calendar::to_later_instant_ms(ms, context.time_zone));
+                Ok(Some(ms.map_or(i64::MIN, |ms| ms / 1000)))
+            })
+        })?;
+        Ok(Arc::new(column))
+    })
+}
+
+fn from_unixtime(patterns: Patterns) -> Kernel {
+    Box::new(move |args, rows, context| {
+        let seconds = args[0].numbers::<Int64Type>();
+        try_texts(args, rows, |row, out| {
+            patterns.with(args, row, |pattern| {
+                let ms =
+                    calendar::to_wall_ms(seconds.get(row).wrapping_mul(1000), context.time_zone);
+                pattern.format(ms, 0, out);
+                Ok(true)
+            })
+        })
+    })
+}
+
+fn convert_zone() -> Kernel {
+    let pattern = Pattern::parse(DEFAULT, Flavor::Simple).expect("the default is a pattern");
+    Box::new(move |args, rows, _| {
+        let (texts, from, to) = (args[0].texts(), args[1].texts(), args[2].texts());
+        try_texts(args, rows, |row, out| {
+            let Some((wall, _)) = pattern.read(texts.get(row)) else { return Ok(false) };
+            let instant = calendar::to_later_instant_ms(wall, zone(from.get(row)));
+            let ms = calendar::to_wall_ms(instant, zone(to.get(row)));
+            pattern.format(ms, 0, out);
+            Ok(true)
+        })
+    })
+}
+
+/// A zone by its name; an unknown one is UTC, as in Java's `TimeZone`.
+fn zone(name: &str) -> Tz {
+    name.parse().unwrap_or(Tz::UTC)
+}

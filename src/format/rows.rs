@@ -1,0 +1,286 @@
+//! Records found in a chunk, before they are columns: where each field's text stands.
+//!
+//! Finding fields is row by row; converting them is column by column, so that a column's type is looked
+//! at once per batch and its loop is plain. Between the two stands [`Rows`]: per column a [`Span`] a row.
+//!
+//! # Invariants
+//!
+//! 1. `rows <= BATCH_ROWS_MAX`, and every column has a span for each of these rows.
+//! 2. A span lies in the chunk, or, where its kind has [`OWNED`], in `side`; its edges never cut a character.
+
+use arrow_array::ArrayRef;
+use arrow_buffer::Buffer;
+use memchr::{memchr, memchr_iter, memrchr};
+
+use super::column::{self, Dialect};
+use super::{BadRecord, Decoded};
+use crate::batch::{BATCH_ROWS_MAX, Batch, DataType, Schema};
+use crate::sys::views::Utf8Buffer;
+
+/// What a field's text is. The numbers are bits so that a column's kinds can be gathered by `|`.
+pub(super) mod kind {
+    /// NULL, or missing.
+    pub(in crate::format) const NULL: u8 = 0;
+    /// A JSON string's content, or any CSV field.
+    pub(in crate::format) const TEXT: u8 = 1;
+    /// A JSON number without fraction and exponent.
+    pub(in crate::format) const INTEGER: u8 = 2;
+    /// A JSON number with fraction or exponent.
+    pub(in crate::format) const FRACTION: u8 = 4;
+    /// `true` or `false`.
+    pub(in crate::format) const BOOLEAN: u8 = 8;
+    /// A JSON object or array.
+    pub(in crate::format) const NESTED: u8 = 16;
+    /// The text was rewritten (unescaped) and stands in the side text.
+    pub(in crate::format) const OWNED: u8 = 128;
+}
+
+/// The place of one field's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Span {
+    /// First byte.
+    pub(super) start: u32,
+    /// One past the last byte.
+    pub(super) end: u32,
+    /// One of [`kind`].
+    pub(super) kind: u8,
+}
+
+/// Text that was rewritten, and where it came from.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// All of it.
+    pub(super) text: String,
+    /// For each rewritten text: its start in `text`, and the start of its source in the chunk.
+    origins: Vec<(u32, u32)>,
+}
+
+impl Side {
+    /// Appends `text`, read at `origin` in the chunk; its span.
+    pub(super) fn push(&mut self, text: &str, kind: u8, origin: usize) -> Span {
+        let start = self.text.len() as u32;
+        self.origins.push((start, origin as u32));
+        self.text.push_str(text);
+        Span { start, end: self.text.len() as u32, kind: kind | kind::OWNED }
+    }
+
+    /// Where the text of `span` starts in the chunk.
+    fn origin(&self, span: Span) -> usize {
+        if span.kind & kind::OWNED == 0 {
+            return span.start as usize;
+        }
+        let index = self.origins.partition_point(|&(start, _)| start <= span.start);
+        self.origins[index - 1].1 as usize
+    }
+}
+
+/// The columns that a decoder builds.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// Their names, for errors.
+    pub(super) names: Vec<String>,
+    /// Their types.
+    pub(super) types: Vec<DataType>,
+    /// How text becomes values.
+    pub(super) dialect: Dialect,
+    /// Text that means NULL.
+    pub(super) null_literal: Option<String>,
+    /// Whether a bad field is NULL rather than the end of the job.
+    pub(super) lenient: bool,
+}
+
+impl Wanted {
+    /// The columns `projection` of `schema`.
+    pub(super) fn new(schema: &Schema, projection: &[usize], dialect: Dialect) -> Self {
+        let fields = || projection.iter().map(|&index| &schema.fields[index]);
+        Self {
+            names: fields().map(|field| field.name.clone()).collect(),
+            types: fields().map(|field| field.data_type).collect(),
+            dialect,
+            null_literal: None,
+            lenient: false,
+        }
+    }
+}
+
+/// The fields of up to [`BATCH_ROWS_MAX`] records.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// A column's spans, each `BATCH_ROWS_MAX` long.
+    pub(super) spans: Vec<Vec<Span>>,
+    /// Where each record starts and ends in the chunk.
+    pub(super) records: Vec<(u32, u32)>,
+    /// Rewritten text.
+    pub(super) side: Side,
+}
+
+impl Rows {
+    /// No rows of `columns` columns.
+    pub(super) fn new(columns: usize) -> Self {
+        let spans = vec![vec![Span::default(); BATCH_ROWS_MAX]; columns];
+        Self { spans, records: Vec::with_capacity(BATCH_ROWS_MAX), side: Side::default() }
+    }
+
+    /// Whether a further row needs a [`Rows::flush`] first. Rewritten text is bounded too, for its offsets are 32 bits.
+    pub(super) fn is_full(&self) -> bool {
+        self.records.len() == BATCH_ROWS_MAX || self.side.text.len() > 1 << 24
+    }
+
+    /// Turns the rows into a batch of `decoded` and starts over. False if a field stopped the job: then
+    /// `decoded.failure` is set, and the batch holds the rows before it.
+    pub(super) fn flush(
+        &mut self,
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        decoded: &mut Decoded,
+    ) -> bool {
+        let mut rows = self.records.len();
+        if let Some(literal) = &wanted.null_literal {
+            self.mark_nulls(literal, source);
+        }
+        let texts = column::Texts {
+            source,
+            side: &self.side.text,
+            dialect: wanted.dialect,
+            lenient: wanted.lenient,
+        };
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(wanted.types.len());
+        for (index, &data_type) in wanted.types.iter().enumerate() {
+            match column::convert(&texts, data_type, &self.spans[index][..rows]) {
+                Ok(column) => columns.push(column),
+                Err(row) => {
+                    decoded.failure = Some(self.bad_field(wanted, source, index, row));
+                    rows = row;
+                    columns.iter_mut().for_each(|column| *column = column.slice(0, rows));
+                    let good = column::convert(&texts, data_type, &self.spans[index][..rows]);
+                    columns.push(good.expect("the rows before the first bad one are good"));
+                }
+            }
+        }
+        if rows > 0 {
+            decoded.batches.push(Batch::new(columns, rows));
+        }
+        self.records.clear();
+        self.side.text.clear();
+        self.side.origins.clear();
+        decoded.failure.is_none()
+    }
+
+    fn mark_nulls(&mut self, literal: &str, source: &Utf8Buffer) {
+        let rows = self.records.len();
+        for span in self.spans.iter_mut().flat_map(|spans| &mut spans[..rows]) {
+            let text = if span.kind & kind::OWNED == 0 { source.as_str() } else { &self.side.text };
+            if span.kind != kind::NULL
+                && &text.as_bytes()[span.start as usize..span.end as usize] == literal.as_bytes()
+            {
+                span.kind = kind::NULL;
+            }
+        }
+    }
+
+    fn bad_field(
+        &self,
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        column: usize,
+        row: usize,
+    ) -> BadRecord {
+        let span = self.spans[column][row];
+        let texts = if span.kind & kind::OWNED == 0 { source.as_str() } else { &self.side.text };
+        let text = &texts[span.start as usize..span.end as usize];
+        let data_type = wanted.types[column];
+        let reason = format!(
+            "field `{}`: {} is not {}",
+            wanted.names[column],
+            quoted(text),
+            with_article(data_type)
+        );
+        let (start, end) = self.records[row];
+        bad_record(
+            source.as_str().as_bytes(),
+            start as usize,
+            end as usize,
+            self.side.origin(span),
+            reason,
+        )
+    }
+}
+
+/// `text` in quotes, cut after 60 characters.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("'{}…'", &text[..end]),
+        None => format!("'{text}'"),
+    }
+}
+
+/// `an INT`, `a DOUBLE`.
+fn with_article(data_type: DataType) -> String {
+    let article =
+        if matches!(data_type, DataType::Int | DataType::IntervalDay | DataType::IntervalMonth) {
+            "an"
+        } else {
+            "a"
+        };
+    format!("{article} {data_type}")
+}
+
+/// Describes the record at bytes `start .. end` of `chunk`, in which reading stopped at the byte `position`.
+pub(super) fn bad_record(
+    chunk: &[u8],
+    start: usize,
+    end: usize,
+    position: usize,
+    reason: String,
+) -> BadRecord {
+    let position = position.clamp(start, end);
+    let line_start =
+        memrchr(b'\n', &chunk[start..position]).map_or(start, |newline| start + newline + 1);
+    BadRecord {
+        line_index: memchr_iter(b'\n', &chunk[..start]).count() as u64,
+        column: (position - line_start) as u64 + 1,
+        reason,
+        record: chunk[start..end.min(start + BadRecord::BYTES_MAX)].to_vec(),
+    }
+}
+
+/// How many lines `chunk` holds; a last one without newline counts.
+pub(super) fn line_count(chunk: &[u8]) -> u64 {
+    let unfinished = chunk.last().is_some_and(|&byte| byte != b'\n');
+    memchr_iter(b'\n', chunk).count() as u64 + u64::from(unfinished)
+}
+
+/// `chunk` as UTF-8. Where it is not, a copy of the same length in which the bytes that are not are `?`,
+/// and the ranges of lines that held them, so that every other line keeps its place.
+pub(super) fn checked(chunk: &Buffer) -> (Utf8Buffer, Vec<(usize, usize)>) {
+    let chunk = match Utf8Buffer::new(chunk.clone()) {
+        Ok(text) => return (text, Vec::new()),
+        Err(chunk) => chunk,
+    };
+    let mut bytes = chunk.to_vec();
+    let mut damaged: Vec<(usize, usize)> = Vec::new();
+    let mut from = 0;
+    while let Err(error) = std::str::from_utf8(&bytes[from..]) {
+        let bad = from + error.valid_up_to();
+        let length = error.error_len().unwrap_or(bytes.len() - bad);
+        bytes[bad..bad + length].fill(b'?');
+        if damaged.last().is_none_or(|&(_, end)| bad > end) {
+            let start = memrchr(b'\n', &bytes[..bad]).map_or(0, |newline| newline + 1);
+            let end = memchr(b'\n', &bytes[bad..]).map_or(bytes.len(), |newline| bad + newline);
+            damaged.push((start, end));
+        }
+        from = bad + length;
+    }
+    (Utf8Buffer::new(Buffer::from_vec(bytes)).expect("the bad bytes were replaced"), damaged)
+}
+
+/// Notes a record that is dropped.
+pub(super) fn skip(decoded: &mut Decoded, record: impl FnOnce() -> BadRecord) {
+    decoded.skipped_count += 1;
+    if decoded.skipped.len() < SKIPPED_MAX {
+        decoded.skipped.push(record());
+    }
+}
+
+/// How many dropped records a chunk keeps.
+const SKIPPED_MAX: usize = 100;

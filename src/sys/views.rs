@@ -1,0 +1,203 @@
+//! String columns that point into the bytes they were read from.
+//!
+//! A decoder reads a chunk of about a megabyte; copying every string out of it would cost as much as
+//! finding it. A [`ViewColumn`] stores 16-byte views into the chunk instead. Arrow checks UTF-8 a value
+//! at a time; here the chunk is checked once ([`Utf8Buffer`]) and each value only for its edges.
+//!
+//! # Invariants
+//!
+//! 1. The bytes of a [`Utf8Buffer`] are valid UTF-8, at most `u32::MAX` of them, and never change.
+//! 2. Every view that a [`ViewColumn`] holds was made from a `&str` that lies in buffer 0 (the
+//!    `Utf8Buffer`) or in a later buffer (text appended by `push_owned`) at the view's offset, or is inline.
+//! 3. Buffers only grow at the end or are sealed, so offsets stay true.
+
+use std::sync::Arc;
+
+use arrow_array::StringViewArray;
+use arrow_array::builder::make_view;
+use arrow_buffer::{Buffer, NullBufferBuilder, ScalarBuffer};
+
+/// The longest text that a view holds itself, in bytes.
+const INLINE_BYTES_MAX: usize = 12;
+
+/// A side buffer is sealed before it grows beyond this many bytes.
+const SIDE_BYTES_MAX: usize = 1 << 30;
+
+/// The view of the `length` bytes that stand at `offset` of buffer 0 and begin `window`: what `make_view` gives,
+/// without a branch on the length.
+#[inline]
+fn view_of(window: u128, length: usize, offset: u32) -> u128 {
+    let inline = window & ((1 << (8 * length.min(INLINE_BYTES_MAX))) - 1);
+    let apart = window & u128::from(u32::MAX) | u128::from(offset) << 64;
+    length as u128 | (if length <= INLINE_BYTES_MAX { inline } else { apart }) << 32
+}
+
+/// A buffer whose bytes are known to be UTF-8 (invariant 1). Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Utf8Buffer {
+    buffer: Buffer,
+}
+
+impl Utf8Buffer {
+    /// Checks `buffer` once. Hands it back where it is not UTF-8 or longer than `u32::MAX` bytes.
+    pub fn new(buffer: Buffer) -> Result<Self, Buffer> {
+        if buffer.len() > u32::MAX as usize || simdutf8::basic::from_utf8(&buffer).is_err() {
+            return Err(buffer);
+        }
+        Ok(Self { buffer })
+    }
+
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        // SAFETY: invariant 1: `new` checked the bytes, and a `Buffer` is immutable.
+        unsafe { std::str::from_utf8_unchecked(&self.buffer) }
+    }
+}
+
+/// Builds a string column of views into a [`Utf8Buffer`].
+#[derive(Debug)]
+pub struct ViewColumn {
+    source: Utf8Buffer,
+    views: Vec<u128>,
+    nulls: NullBufferBuilder,
+    /// Whether a view points into `source`; if none does, the column does not keep it alive.
+    uses_source: bool,
+    sealed: Vec<Buffer>,
+    side: Vec<u8>,
+}
+
+impl ViewColumn {
+    /// An empty column over `source` with room for `capacity` rows.
+    pub fn new(source: Utf8Buffer, capacity: usize) -> Self {
+        Self {
+            source,
+            views: Vec::with_capacity(capacity),
+            nulls: NullBufferBuilder::new(capacity),
+            uses_source: false,
+            sealed: Vec::new(),
+            side: Vec::new(),
+        }
+    }
+
+    /// Appends the text at bytes `start .. end` of the source, without copying it.
+    ///
+    /// # Panics
+    ///
+    /// If the range is out of bounds or cuts a character: a decoder's bug.
+    #[inline]
+    pub fn push(&mut self, start: usize, end: usize) {
+        let text = &self.source.as_str()[start..end];
+        self.uses_source |= text.len() > INLINE_BYTES_MAX;
+        let view = match self.source.as_str().as_bytes()[start..].first_chunk::<16>() {
+            Some(window) => view_of(u128::from_le_bytes(*window), text.len(), start as u32),
+            None => make_view(text.as_bytes(), 0, start as u32),
+        };
+        self.views.push(view);
+        self.nulls.append_non_null();
+    }
+
+    /// Appends NULL.
+    #[inline]
+    pub fn push_null(&mut self) {
+        self.views.push(0);
+        self.nulls.append_null();
+    }
+
+    /// Appends text that is not in the source (unescaped, say): copied where it is not inline.
+    pub fn push_owned(&mut self, text: &str) {
+        if text.len() <= INLINE_BYTES_MAX {
+            self.views.push(make_view(text.as_bytes(), 0, 0));
+        } else {
+            assert!(text.len() <= u32::MAX as usize, "a text of more than 4 GiB");
+            if !self.side.is_empty() && self.side.len() + text.len() > SIDE_BYTES_MAX {
+                self.sealed.push(Buffer::from_vec(std::mem::take(&mut self.side)));
+            }
+            let index = 1 + self.sealed.len() as u32;
+            self.views.push(make_view(text.as_bytes(), index, self.side.len() as u32));
+            self.side.extend_from_slice(text.as_bytes());
+        }
+        self.nulls.append_non_null();
+    }
+
+    /// The column.
+    pub fn finish(mut self) -> StringViewArray {
+        if !self.side.is_empty() {
+            self.sealed.push(Buffer::from_vec(self.side));
+        }
+        let mut buffers = Vec::with_capacity(1 + self.sealed.len());
+        if self.uses_source {
+            buffers.push(self.source.buffer);
+        } else if !self.sealed.is_empty() {
+            buffers.push(Buffer::default());
+        }
+        buffers.append(&mut self.sealed);
+        let (views, buffers) = (ScalarBuffer::from(self.views), Arc::from(buffers));
+        // SAFETY: invariant 2: each view names a range of its buffer that was a `&str`, with its true length
+        // and prefix (`make_view`, `view_of`), and by invariant 3 it still is; `nulls` got one bit per view.
+        unsafe { StringViewArray::new_unchecked(views, buffers, self.nulls.finish()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Array;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn views_share_the_source() {
+        let text = "short, and a text that is longer than twelve bytes";
+        let source = Utf8Buffer::new(Buffer::from(text.as_bytes())).unwrap();
+        let address = source.as_str().as_ptr();
+        let mut column = ViewColumn::new(source, 4);
+        column.push(0, 5);
+        column.push_null();
+        column.push(7, text.len());
+        column.push_owned("text from elsewhere, unescaped");
+        let array = column.finish();
+        assert_eq!(array.value(0), "short");
+        assert!(array.is_null(1));
+        assert_eq!(array.value(2), &text[7..]);
+        assert_eq!(array.value(3), "text from elsewhere, unescaped");
+        assert_eq!(array.data_buffers()[0].as_ptr(), address);
+    }
+
+    #[test]
+    fn a_column_of_short_texts_keeps_nothing_alive() {
+        let mut column = ViewColumn::new(Utf8Buffer::new(Buffer::from(b"abc")).unwrap(), 1);
+        column.push(1, 3);
+        assert!(column.finish().data_buffers().is_empty());
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_handed_back() {
+        assert_eq!(Utf8Buffer::new(Buffer::from([b'a', 0xff])).unwrap_err().len(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "char boundary")]
+    fn a_cut_character_is_a_bug() {
+        ViewColumn::new(Utf8Buffer::new(Buffer::from("ä".as_bytes())).unwrap(), 1).push(0, 1);
+    }
+
+    proptest! {
+        #[test]
+        fn same_as_arrows_own_builder(texts in prop::collection::vec(prop::option::of(".{0,20}"), 0..20), owned: u32) {
+            let joined: String = texts.iter().flatten().map(String::as_str).collect();
+            let mut column = ViewColumn::new(Utf8Buffer::new(Buffer::from(joined.as_bytes())).unwrap(), texts.len());
+            let mut start = 0;
+            for (index, text) in texts.iter().enumerate() {
+                match text {
+                    None => column.push_null(),
+                    Some(text) if owned >> (index % 32) & 1 == 1 => column.push_owned(text),
+                    Some(text) => column.push(start, start + text.len()),
+                }
+                start += text.as_ref().map_or(0, String::len);
+            }
+            let array = column.finish();
+            array.to_data().validate_full().unwrap();
+            prop_assert_eq!(array, StringViewArray::from_iter(texts));
+        }
+    }
+}
