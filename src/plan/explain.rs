@@ -14,7 +14,7 @@ use std::fmt::Write;
 use super::optimise::inputs;
 use super::{Node, NodeIndex, Op, Plan};
 use crate::agg::AggregateFunction;
-use crate::batch::Schema;
+use crate::batch::{DataType, Schema};
 use crate::expr::{Expr, ExprKind, Value};
 use crate::window::{Emit, EmitClock, EmitMode, TimeDomain, WindowKind, WindowSpec};
 
@@ -290,6 +290,7 @@ fn shown(expr: &Expr, schema: &Schema) -> String {
     match &expr.kind {
         ExprKind::Column(column) => name(schema, *column).to_string(),
         ExprKind::Literal(Value::String(text)) => format!("'{}'", text.replace('\'', "''")),
+        ExprKind::Literal(Value::Int(ms)) if expr.data_type == DataType::IntervalDay => span(*ms),
         ExprKind::Literal(_) => expr.to_string(),
         ExprKind::Call(operator, args) => {
             let args: Vec<String> = args.iter().map(|arg| shown(arg, schema)).collect();

@@ -10,6 +10,8 @@
 //! 2. Every [`Node::schema`] agrees with what its [`Op`] computes from its inputs.
 //! 3. Every node but a [`Op::Sink`] is read by at least one other.
 
+#[cfg(test)]
+mod check;
 mod explain;
 mod optimise;
 
@@ -23,6 +25,8 @@ use crate::connector::{Sink, Source};
 use crate::expr::Expr;
 use crate::window::{Emit, WindowSpec};
 
+#[cfg(test)]
+pub(crate) use check::assert_valid;
 pub use explain::explain;
 pub use optimise::optimise;
 

@@ -58,7 +58,7 @@ pub(crate) fn bind_script(
         scans: BTreeMap::new(),
         settings: None,
         explains: Vec::new(),
-        broken: BTreeSet::new(),
+        broken: parsed.broken.into_iter().collect(),
     };
     for (statement, span) in &parsed.statements {
         binder.statement(statement, *span, &mut errors);

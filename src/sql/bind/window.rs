@@ -222,6 +222,15 @@ impl Binder<'_> {
                 );
             }
         }
+        if let Some(Some((offset_ms, span))) =
+            values.get(parameters.len() - 1).filter(|_| name != "SESSION")
+            && let Some(size) = values[parameters.len() - 2]
+            && offset_ms.unsigned_abs() >= size.0.unsigned_abs()
+        {
+            return Err(
+                ScriptError::new("a window's offset is less than its size, as in Flink").at(*span)
+            );
+        }
         let ms = |index: usize| values.get(index).copied().flatten().map_or(0, |(ms, _)| ms);
         let span_of = |index: usize| values[index].map_or(call.span, |(_, span)| span);
         let kind = match name {
