@@ -1,10 +1,40 @@
 //! Aggregate functions: what each is called with and returns; update, merge and finish over slices.
 //!
+//! An accumulator is a run of 64-bit words in a *slot*; a group's slot holds those of all its calls side
+//! by side. Kernels take a batch's slot numbers and one column and run a plain loop, chosen once per
+//! batch by the column's type. Words are reached through [`Slots`], so that a kernel works alike on a
+//! cache-resident table before the exchange and on paged state behind it.
+//!
 //! # Invariants
 //!
 //! 1. No I/O, no store, no window is known here.
-//! 2. Every function is associative over the sequence of its rows: `merge(a, b)` equals having updated `a` with `b`'s rows, in order.
+//! 2. Every function is associative over the sequence of its rows: `merge(a, b)` equals having updated `a`
+//!    with `b`'s rows, in order. Sums of DOUBLE are exact (see [`exact`]), so this holds for them too.
+//! 3. An accumulator of zeros is the empty one.
 
 mod call;
+pub mod exact;
+mod finish;
+mod layout;
+mod merge;
+mod update;
 
 pub use call::{AggregateCall, AggregateFunction, bind};
+pub use finish::finish;
+pub use layout::{Accumulator, Layout};
+pub use merge::{Partials, export, merge};
+pub use update::{Argument, update};
+
+/// The accumulators of many groups, by slot number.
+pub trait Slots {
+    /// The words of one slot.
+    fn words(&self, slot: u32) -> &[u64];
+    /// The words of one slot, to change.
+    fn words_mut(&mut self, slot: u32) -> &mut [u64];
+    /// The bytes behind a reference that is not 0.
+    fn blob(&self, blob: u64) -> &[u8];
+    /// Replaces the bytes behind `blob` (0: none yet) and returns the new reference.
+    fn put_blob(&mut self, blob: u64, bytes: &[u8]) -> u64;
+    /// Appends to the bytes behind `blob` (0: none yet) and returns the new reference.
+    fn append_blob(&mut self, blob: u64, bytes: &[u8]) -> u64;
+}

@@ -7,14 +7,20 @@
 //! 3. A batch is immutable: operators build new columns and share those that they keep.
 
 mod data_type;
+pub mod hash;
+mod key;
 mod schema;
 pub mod text;
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array};
+use arrow_buffer::ScalarBuffer;
 
 pub use data_type::DataType;
+pub use key::Keys;
 pub use schema::{Field, Schema, TimeAttribute};
 
 /// How many rows a batch holds at most, unless one record forces more.
@@ -55,6 +61,9 @@ pub struct Batch {
     pub rows: usize,
     /// The row kinds of a changelog; absent: all inserts.
     pub kinds: Option<Arc<[RowKind]>>,
+    /// `[rows]`: the watermark, in milliseconds, when each row arrived, that is, before the row itself
+    /// raised it. Present between a source and the operator that tests for late rows.
+    pub arrival_ms: Option<ScalarBuffer<i64>>,
 }
 
 impl Batch {
@@ -64,11 +73,8 @@ impl Batch {
     ///
     /// If a column has not `rows` rows (invariant 1).
     pub fn new(columns: Vec<ArrayRef>, rows: usize) -> Self {
-        assert!(
-            columns.iter().all(|column| column.len() == rows),
-            "a column's length is not the batch's"
-        );
-        Self { columns, rows, kinds: None }
+        assert!(columns.iter().all(|column| column.len() == rows), "a column's length is not the batch's");
+        Self { columns, rows, kinds: None, arrival_ms: None }
     }
 
     /// The same columns as a changelog.
@@ -94,7 +100,31 @@ impl Batch {
             columns: self.columns.iter().map(|column| column.slice(start, count)).collect(),
             rows: count,
             kinds: self.kinds.as_ref().map(|kinds| kinds[start..start + count].into()),
+            arrival_ms: self.arrival_ms.as_ref().map(|arrival| arrival.slice(start, count)),
         }
+    }
+
+    /// The rows at these indices, in this order.
+    pub fn take(&self, rows: &UInt32Array) -> Batch {
+        let take = |column: &dyn Array| arrow_select::take::take(column, rows, None).expect("indices in range");
+        let arrival_ms = self.arrival_ms.as_ref().map(|arrival| {
+            let column = Int64Array::new(arrival.clone(), None);
+            take(&column).as_primitive::<Int64Type>().values().clone()
+        });
+        Batch {
+            columns: self.columns.iter().map(|column| take(column)).collect(),
+            rows: rows.len(),
+            kinds: self.kinds.as_ref().map(|kinds| rows.values().iter().map(|&row| kinds[row as usize]).collect()),
+            arrival_ms,
+        }
+    }
+
+    /// The same rows with other columns.
+    #[must_use]
+    pub fn with_columns(&self, columns: Vec<ArrayRef>) -> Batch {
+        let rows = self.rows;
+        assert!(columns.iter().all(|column| column.len() == rows), "a column's length is not the batch's");
+        Batch { columns, rows, kinds: self.kinds.clone(), arrival_ms: self.arrival_ms.clone() }
     }
 
     /// The rows where `keep` is true (NULL counts as false).
@@ -118,6 +148,11 @@ impl Batch {
             let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
             kept.map(|row| kinds[row]).collect()
         });
-        Batch { columns, rows, kinds }
+        let arrival_ms = self.arrival_ms.as_ref().map(|arrival| {
+            let column = Int64Array::new(arrival.clone(), None);
+            let kept = predicate.filter(&column).expect("lengths agree");
+            kept.as_primitive::<Int64Type>().values().clone()
+        });
+        Batch { columns, rows, kinds, arrival_ms }
     }
 }

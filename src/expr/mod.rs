@@ -11,6 +11,14 @@
 //! 2. Branches of CASE, IF, COALESCE and the right side of AND/OR never fail on rows they do not own.
 //! 3. No clock is read here: CURRENT_TIMESTAMP and its kin take the time from [`EvalContext`].
 
+mod bind;
+mod calendar;
+mod eval;
 mod expression;
+pub mod text;
+mod types;
 
+pub use bind::{call, case, cast, implicit_sink_cast, try_cast};
+pub use eval::{EvalContext, Evaluator, fold};
 pub use expression::{Expr, ExprKind, Value};
+pub use types::common_type;

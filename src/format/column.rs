@@ -12,7 +12,8 @@
 use std::sync::Arc;
 
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type,
 };
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer, NullBufferBuilder, ScalarBuffer};
@@ -63,38 +64,60 @@ impl<T> From<Option<T>> for Read<T> {
 }
 
 /// The column of `data_type` whose texts stand at `spans`; the row of the first bad text where it is not skipped.
-pub(super) fn convert(texts: &Texts, data_type: DataType, spans: &[Span]) -> Result<ArrayRef, usize> {
+pub(super) fn convert(
+    texts: &Texts,
+    data_type: DataType,
+    spans: &[Span],
+) -> Result<ArrayRef, usize> {
     let dialect = texts.dialect;
     Ok(match data_type {
         DataType::Null => Arc::new(BooleanArray::new_null(spans.len())),
         DataType::Boolean => booleans(texts, spans)?,
-        DataType::TinyInt => primitives::<Int8Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
-        DataType::SmallInt => primitives::<Int16Type>(texts, spans, |kind, text| small_integer(kind, text).into())?,
+        DataType::TinyInt => {
+            primitives::<Int8Type>(texts, spans, |kind, text| small_integer(kind, text).into())?
+        }
+        DataType::SmallInt => {
+            primitives::<Int16Type>(texts, spans, |kind, text| small_integer(kind, text).into())?
+        }
         DataType::Int | DataType::IntervalMonth => {
             primitives::<Int32Type>(texts, spans, |kind, text| integer32(kind, text).into())?
         }
         DataType::BigInt | DataType::IntervalDay => {
             primitives::<Int64Type>(texts, spans, |kind, text| integer(kind, text).into())?
         }
-        DataType::Float => primitives::<Float32Type>(texts, spans, |kind, text| float(kind, text).into())?,
-        DataType::Double => primitives::<Float64Type>(texts, spans, |kind, text| double(kind, text).into())?,
+        DataType::Float => {
+            primitives::<Float32Type>(texts, spans, |kind, text| float(kind, text).into())?
+        }
+        DataType::Double => {
+            primitives::<Float64Type>(texts, spans, |kind, text| double(kind, text).into())?
+        }
         DataType::Decimal(precision, scale) => {
             // 18 digits, the most that the short way reads, fit any larger precision.
             let bound = 10u64.pow(u32::from(precision.min(18)));
-            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| match short_decimal(text) {
-                Some((value, fraction)) if fraction == usize::from(scale) && value.unsigned_abs() < bound => {
-                    Read::Value(i128::from(value))
+            let values = primitives_vec::<Decimal128Type>(texts, spans, |kind, text| {
+                match short_decimal(text) {
+                    Some((value, fraction))
+                        if fraction == usize::from(scale) && value.unsigned_abs() < bound =>
+                    {
+                        Read::Value(i128::from(value))
+                    }
+                    _ => decimal(dialect, kind, text, precision, scale),
                 }
-                _ => decimal(dialect, kind, text, precision, scale),
             })?;
             let array = PrimitiveArray::<Decimal128Type>::new(values.0, values.1);
-            Arc::new(array.with_precision_and_scale(precision, scale as i8).expect("the planner checked the type"))
+            Arc::new(
+                array
+                    .with_precision_and_scale(precision, scale as i8)
+                    .expect("the planner checked the type"),
+            )
         }
         DataType::Char(_) | DataType::VarChar(_) => strings(texts, spans),
         DataType::Binary(_) | DataType::VarBinary(_) => binaries(texts, spans)?,
         DataType::Date => primitives::<Int32Type>(texts, spans, |_, text| match dialect {
             Dialect::Csv => text::parse_date(text).or_else(|| java::sql_date(text)).into(),
-            Dialect::JsonSql | Dialect::JsonIso => text::parse_date(text).or_else(|| java::strict_date(text)).into(),
+            Dialect::JsonSql | Dialect::JsonIso => {
+                text::parse_date(text).or_else(|| java::strict_date(text)).into()
+            }
         })?,
         DataType::Time(precision) => {
             primitives::<Int32Type>(texts, spans, |_, text| time(dialect, text, precision).into())?
@@ -125,7 +148,11 @@ fn primitives_vec<T: ArrowPrimitiveType>(
     let mut values = Vec::with_capacity(spans.len());
     let mut nulls = NullBufferBuilder::new(spans.len());
     for (row, &span) in spans.iter().enumerate() {
-        let value = if span.kind == kind::NULL { Read::Null } else { read(span.kind & !kind::OWNED, texts.get(span)) };
+        let value = if span.kind == kind::NULL {
+            Read::Null
+        } else {
+            read(span.kind & !kind::OWNED, texts.get(span))
+        };
         match value {
             Read::Value(value) => {
                 values.push(value);
@@ -181,7 +208,8 @@ fn binaries(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
         let value = match span.kind & !kind::OWNED {
             kind::NULL => None,
             kind::TEXT => {
-                let text: Vec<u8> = texts.get(span).iter().copied().filter(|&byte| byte > b' ').collect();
+                let text: Vec<u8> =
+                    texts.get(span).iter().copied().filter(|&byte| byte > b' ').collect();
                 let value = engine.decode(text).ok();
                 if value.is_none() && !texts.lenient {
                     return Err(row);
@@ -196,7 +224,12 @@ fn binaries(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
     Ok(Arc::new(BinaryViewArray::from_iter(values)))
 }
 
-fn timestamps(texts: &Texts, spans: &[Span], precision: u8, local: bool) -> Result<ArrayRef, usize> {
+fn timestamps(
+    texts: &Texts,
+    spans: &[Span],
+    precision: u8,
+    local: bool,
+) -> Result<ArrayRef, usize> {
     let ticks = move |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
     let separator = if texts.dialect == Dialect::JsonIso { b'T' } else { b' ' };
     let rest = match (texts.dialect, local) {
@@ -218,7 +251,9 @@ fn timestamps(texts: &Texts, spans: &[Span], precision: u8, local: bool) -> Resu
     primitives::<Int64Type>(texts, spans, |_, text| {
         let text = if trimmed { trim(text) } else { text };
         let text = if local { text.strip_suffix(b"Z") } else { Some(text) };
-        let parts = text.and_then(|text| text::parse_timestamp(text, separator).or_else(|| rest(text, separator)));
+        let parts = text.and_then(|text| {
+            text::parse_timestamp(text, separator).or_else(|| rest(text, separator))
+        });
         parts.and_then(ticks).into()
     })
 }
@@ -279,7 +314,9 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
 fn integer32(kind: u8, text: &[u8]) -> Option<i32> {
     if kind == kind::FRACTION {
         let value = text::parse_f64(text)?;
-        return (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value).then_some(value as i32);
+        return (f64::from(i32::MIN)..=f64::from(i32::MAX))
+            .contains(&value)
+            .then_some(value as i32);
     }
     integer(kind, text).and_then(|value| i32::try_from(value).ok())
 }
@@ -300,7 +337,11 @@ fn integer(kind: u8, text: &[u8]) -> Option<i64> {
 
 /// TINYINT and SMALLINT: never from a fraction.
 fn small_integer<T: TryFrom<i64>>(kind: u8, text: &[u8]) -> Option<T> {
-    if kind == kind::FRACTION { None } else { integer(kind, text).and_then(|value| T::try_from(value).ok()) }
+    if kind == kind::FRACTION {
+        None
+    } else {
+        integer(kind, text).and_then(|value| T::try_from(value).ok())
+    }
 }
 
 /// Up to 18 digits with an optional minus: what nearly every integer is.
@@ -355,8 +396,8 @@ fn short_decimal(text: &[u8]) -> Option<(i64, usize)> {
 
 /// 10^n, exact in a double up to n = 22.
 const POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
 #[inline]
@@ -367,7 +408,9 @@ fn double(kind: u8, text: &[u8]) -> Option<f64> {
     // A mantissa below 2^53 and a power of ten up to 22 are both exact, so that one division rounds right.
     match short_decimal(text) {
         Some((0, _)) if text[0] == b'-' => Some(-0.0),
-        Some((mantissa, scale)) if mantissa.unsigned_abs() < 1 << 53 => Some(mantissa as f64 / POWERS[scale]),
+        Some((mantissa, scale)) if mantissa.unsigned_abs() < 1 << 53 => {
+            Some(mantissa as f64 / POWERS[scale])
+        }
         _ => text::parse_f64(text),
     }
 }
@@ -396,8 +439,12 @@ fn decimal(dialect: Dialect, kind: u8, text: &[u8], precision: u8, scale: u8) ->
 /// TIME(precision) in milliseconds, cut to its precision. CSV may leave the seconds out, JSON may say 24:00:00.
 fn time(dialect: Dialect, text: &[u8], precision: u8) -> Option<i32> {
     let ms = match (dialect, text) {
-        (Dialect::Csv, [h1, h2, b':', m1, m2]) => text::parse_time(&[*h1, *h2, b':', *m1, *m2, b':', b'0', b'0'])?,
-        (Dialect::JsonSql | Dialect::JsonIso, [b'2', b'4', ..]) => java::smart_timestamp(&[b"1970-01-01 ", text].concat(), b' ').map(|_| 0)?,
+        (Dialect::Csv, [h1, h2, b':', m1, m2]) => {
+            text::parse_time(&[*h1, *h2, b':', *m1, *m2, b':', b'0', b'0'])?
+        }
+        (Dialect::JsonSql | Dialect::JsonIso, [b'2', b'4', ..]) => {
+            java::smart_timestamp(&[b"1970-01-01 ", text].concat(), b' ').map(|_| 0)?
+        }
         _ => text::parse_time(text)?,
     };
     let unit = [1000, 100, 10, 1][usize::from(precision.min(3))];

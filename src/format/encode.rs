@@ -8,7 +8,10 @@
 //! 1. What is written reads back as the same values, except that CSV may not tell NULL from an empty text.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type};
+use arrow_array::types::{
+    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type,
+};
 use arrow_array::{Array, ArrayRef};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -60,41 +63,22 @@ fn each(
     fields.bytes.clear();
     fields.ends.clear();
     for row in 0..column.len() {
-        if column.is_null(row) { notation.null(&mut fields.bytes) } else { value(row, &mut fields.bytes) }
+        if column.is_null(row) {
+            notation.null(&mut fields.bytes)
+        } else {
+            value(row, &mut fields.bytes)
+        }
         fields.ends.push(fields.bytes.len());
     }
 }
 
 /// Writes the values of `column`.
-fn write_column(column: &ArrayRef, data_type: DataType, notation: &impl Notation, fields: &mut Fields) {
-    let mut scratch = Vec::new();
-    macro_rules! integers {
-        ($type:ty) => {{
-            let values = column.as_primitive::<$type>();
-            each(values, notation, fields, |row, out| text::write_i64(out, i64::from(values.value(row))));
-        }};
-    }
-    macro_rules! texts {
-        ($type:ty, $write:expr) => {{
-            let values = column.as_primitive::<$type>();
-            each(values, notation, fields, |row, out| {
-                scratch.clear();
-                $write(&mut scratch, values.value(row));
-                notation.text(&scratch, out);
-            });
-        }};
-    }
-    macro_rules! floats {
-        ($type:ty, $write:path) => {{
-            let values = column.as_primitive::<$type>();
-            each(values, notation, fields, |row, out| {
-                let value = values.value(row);
-                scratch.clear();
-                $write(&mut scratch, value);
-                if value.is_finite() { notation.plain(&scratch, out) } else { notation.special_number(&scratch, out) }
-            });
-        }};
-    }
+fn write_column(
+    column: &ArrayRef,
+    data_type: DataType,
+    notation: &impl Notation,
+    fields: &mut Fields,
+) {
     match data_type {
         DataType::Null => each(column, notation, fields, |_, _| {}),
         DataType::Boolean => {
@@ -103,19 +87,21 @@ fn write_column(column: &ArrayRef, data_type: DataType, notation: &impl Notation
                 notation.plain(if values.value(row) { b"true" } else { b"false" }, out);
             });
         }
-        DataType::TinyInt => integers!(Int8Type),
-        DataType::SmallInt => integers!(Int16Type),
-        DataType::Int | DataType::IntervalMonth => integers!(Int32Type),
-        DataType::BigInt | DataType::IntervalDay => integers!(Int64Type),
-        DataType::Float => floats!(Float32Type, text::write_f32_java),
-        DataType::Double => floats!(Float64Type, text::write_f64_java),
+        DataType::TinyInt => integers::<Int8Type>(column, notation, fields),
+        DataType::SmallInt => integers::<Int16Type>(column, notation, fields),
+        DataType::Int | DataType::IntervalMonth => integers::<Int32Type>(column, notation, fields),
+        DataType::BigInt | DataType::IntervalDay => integers::<Int64Type>(column, notation, fields),
+        DataType::Float => floats::<Float32Type>(column, notation, fields, text::write_f32_java),
+        DataType::Double => floats::<Float64Type>(column, notation, fields, text::write_f64_java),
         DataType::Decimal(_, scale) => {
             let values = column.as_primitive::<Decimal128Type>();
-            each(values, notation, fields, |row, out| notation.decimal(values.value(row), scale, out));
+            let write = |row, out: &mut Vec<u8>| notation.decimal(values.value(row), scale, out);
+            each(values, notation, fields, write);
         }
         DataType::Char(_) | DataType::VarChar(_) => {
             let values = column.as_string_view();
-            each(values, notation, fields, |row, out| notation.text(values.value(row).as_bytes(), out));
+            let write = |row, out: &mut Vec<u8>| notation.text(values.value(row).as_bytes(), out);
+            each(values, notation, fields, write);
         }
         DataType::Binary(_) | DataType::VarBinary(_) => {
             let values = column.as_binary_view();
@@ -123,16 +109,65 @@ fn write_column(column: &ArrayRef, data_type: DataType, notation: &impl Notation
                 notation.text(STANDARD.encode(values.value(row)).as_bytes(), out);
             });
         }
-        DataType::Date => texts!(Int32Type, text::write_date),
-        DataType::Time(_) => texts!(Int32Type, write_time),
-        DataType::Timestamp(precision) => texts!(Int64Type, |out: &mut Vec<u8>, ticks: i64| {
-            text::write_timestamp_trimmed(out, ticks, precision, notation.separator());
-        }),
-        DataType::TimestampLtz(precision) => texts!(Int64Type, |out: &mut Vec<u8>, ticks: i64| {
-            text::write_timestamp_trimmed(out, ticks, precision, notation.separator());
-            out.push(b'Z');
-        }),
+        DataType::Date => texts::<Int32Type>(column, notation, fields, text::write_date),
+        DataType::Time(_) => texts::<Int32Type>(column, notation, fields, write_time),
+        DataType::Timestamp(precision) => {
+            texts::<Int64Type>(column, notation, fields, |out, ticks| {
+                text::write_timestamp_trimmed(out, ticks, precision, notation.separator());
+            });
+        }
+        DataType::TimestampLtz(precision) => {
+            texts::<Int64Type>(column, notation, fields, |out, ticks| {
+                text::write_timestamp_trimmed(out, ticks, precision, notation.separator());
+                out.push(b'Z');
+            });
+        }
     }
+}
+
+fn integers<T: ArrowPrimitiveType<Native: Into<i64>>>(
+    column: &ArrayRef,
+    notation: &impl Notation,
+    fields: &mut Fields,
+) {
+    let values = column.as_primitive::<T>();
+    each(values, notation, fields, |row, out| text::write_i64(out, values.value(row).into()));
+}
+
+fn floats<T: ArrowPrimitiveType<Native: Into<f64>>>(
+    column: &ArrayRef,
+    notation: &impl Notation,
+    fields: &mut Fields,
+    write: impl Fn(&mut Vec<u8>, T::Native),
+) {
+    let values = column.as_primitive::<T>();
+    let mut scratch = Vec::new();
+    each(values, notation, fields, |row, out| {
+        let value = values.value(row);
+        scratch.clear();
+        write(&mut scratch, value);
+        if value.into().is_finite() {
+            notation.plain(&scratch, out);
+        } else {
+            notation.special_number(&scratch, out);
+        }
+    });
+}
+
+/// Writes values that are text: dates and times.
+fn texts<T: ArrowPrimitiveType>(
+    column: &ArrayRef,
+    notation: &impl Notation,
+    fields: &mut Fields,
+    write: impl Fn(&mut Vec<u8>, T::Native),
+) {
+    let values = column.as_primitive::<T>();
+    let mut scratch = Vec::new();
+    each(values, notation, fields, |row, out| {
+        scratch.clear();
+        write(&mut scratch, values.value(row));
+        notation.text(&scratch, out);
+    });
 }
 
 /// `hh:mm:ss`, and milliseconds without trailing zeros where there are any.
@@ -190,7 +225,9 @@ impl<N: Notation> Table<N> {
 
     fn fill(&mut self, batch: &Batch) {
         assert_eq!(batch.columns.len(), self.types.len(), "the batch is not of the sink's schema");
-        for ((column, &data_type), fields) in batch.columns.iter().zip(&self.types).zip(&mut self.fields) {
+        for ((column, &data_type), fields) in
+            batch.columns.iter().zip(&self.types).zip(&mut self.fields)
+        {
             write_column(column, data_type, &self.notation, fields);
         }
     }
@@ -212,7 +249,10 @@ impl Notation for CsvNotation {
 
     fn text(&self, text: &[u8], out: &mut Vec<u8>) {
         let options = &self.options;
-        let Some(quote) = options.quote.filter(|&quote| must_quote(text, options.delimiter, quote, options.escape)) else {
+        let Some(quote) = options
+            .quote
+            .filter(|&quote| must_quote(text, options.delimiter, quote, options.escape))
+        else {
             out.extend_from_slice(text);
             return;
         };
@@ -227,7 +267,11 @@ impl Notation for CsvNotation {
     }
 
     fn decimal(&self, unscaled: i128, scale: u8, out: &mut Vec<u8>) {
-        if self.options.scientific { write_decimal_scientific(out, unscaled, scale) } else { text::write_decimal(out, unscaled, scale) }
+        if self.options.scientific {
+            write_decimal_scientific(out, unscaled, scale)
+        } else {
+            text::write_decimal(out, unscaled, scale)
+        }
     }
 
     fn separator(&self) -> u8 {
@@ -241,7 +285,11 @@ fn must_quote(text: &[u8], delimiter: u8, quote: u8, escape: Option<u8>) -> bool
     let least_safe = delimiter.max(quote).max(b'\r') + 1;
     let special = |&byte: &u8| byte < least_safe || byte == b'\\' || Some(byte) == escape;
     // Java counts UTF-16 units: one a character, two where UTF-8 takes four bytes.
-    let units = || text.iter().map(|&byte| usize::from(byte & 0xc0 != 0x80) + usize::from(byte >= 0xf0)).sum::<usize>();
+    let units = || {
+        text.iter()
+            .map(|&byte| usize::from(byte & 0xc0 != 0x80) + usize::from(byte >= 0xf0))
+            .sum::<usize>()
+    };
     text.iter().any(special) || text.len() > CHECKED_UNITS_MAX && units() > CHECKED_UNITS_MAX
 }
 
@@ -256,7 +304,10 @@ pub(super) fn csv(options: &CsvOptions, schema: &Schema, with_kinds: bool) -> im
     let notation = CsvNotation { options: options.clone() };
     let mut header = Vec::new();
     if options.header {
-        let names = with_kinds.then_some("op").into_iter().chain(schema.fields.iter().map(|field| field.name.as_str()));
+        let names = with_kinds
+            .then_some("op")
+            .into_iter()
+            .chain(schema.fields.iter().map(|field| field.name.as_str()));
         for (index, name) in names.enumerate() {
             if index > 0 {
                 header.push(options.delimiter);
@@ -335,7 +386,11 @@ impl Notation for JsonNotation {
     }
 
     fn decimal(&self, unscaled: i128, scale: u8, out: &mut Vec<u8>) {
-        if self.options.plain_decimals { text::write_decimal(out, unscaled, scale) } else { write_decimal_scientific(out, unscaled, scale) }
+        if self.options.plain_decimals {
+            text::write_decimal(out, unscaled, scale)
+        } else {
+            write_decimal_scientific(out, unscaled, scale)
+        }
     }
 
     fn separator(&self) -> u8 {
@@ -345,7 +400,10 @@ impl Notation for JsonNotation {
 
 /// Appends a character of four bytes as two escapes, as Jackson does.
 fn write_pair(bytes: &[u8], out: &mut Vec<u8>) {
-    let character = std::str::from_utf8(bytes).ok().and_then(|text| text.chars().next()).expect("the text is UTF-8");
+    let character = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.chars().next())
+        .expect("the text is UTF-8");
     let mut units = [0; 2];
     for unit in character.encode_utf16(&mut units) {
         out.extend_from_slice(format!("\\u{unit:04X}").as_bytes());
@@ -360,7 +418,11 @@ struct JsonEncoder {
 }
 
 /// An encoder of `schema` as JSON lines.
-pub(super) fn json(options: &JsonOptions, schema: &Schema, with_kinds: bool) -> impl Encode + use<> {
+pub(super) fn json(
+    options: &JsonOptions,
+    schema: &Schema,
+    with_kinds: bool,
+) -> impl Encode + use<> {
     let notation = JsonNotation { options: options.clone() };
     let key = |name: &str| {
         let mut key = Vec::new();

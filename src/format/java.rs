@@ -82,7 +82,12 @@ fn read_date(text: &[u8]) -> Option<(i32, u32, u32, &[u8])> {
     }
     let (year, rest) = unsigned.split_at(length);
     let [b'-', m1, m2, b'-', d1, d2, rest @ ..] = rest else { return None };
-    Some((digits(year)? as i32 * signed.unwrap_or(1), digits(&[*m1, *m2])?, digits(&[*d1, *d2])?, rest))
+    Some((
+        digits(year)? as i32 * signed.unwrap_or(1),
+        digits(&[*m1, *m2])?,
+        digits(&[*d1, *d2])?,
+        rest,
+    ))
 }
 
 /// A time of day: milliseconds, and nanoseconds within the last of them. After `T` the seconds may be missing.

@@ -124,6 +124,8 @@ pub trait Format: Send + Sync + std::fmt::Debug {
     fn encoder_with_kinds(&self, schema: &Schema) -> Box<dyn Encode>;
     /// What to write to skip bad records instead of stopping.
     fn skip_hint(&self) -> &'static str;
+    /// Whether bad records are skipped, as that option says.
+    fn skips_bad_records(&self) -> bool;
 }
 
 #[cfg(test)]

@@ -50,9 +50,17 @@ const CSV_KEYS: [&str; 12] = [
 ///
 /// A missing or unknown format, an unknown option of it, a value that is none of its values, or a column
 /// type that it cannot hold.
-pub fn resolve(options: &Options, default: Option<&str>, schema: &Schema) -> Result<Arc<dyn Format>, OptionError> {
+pub fn resolve(
+    options: &Options,
+    default: Option<&str>,
+    schema: &Schema,
+) -> Result<Arc<dyn Format>, OptionError> {
     let Some(name) = options.get("format").map(String::as_str).or(default) else {
-        return Err(error("format", "it is missing", Some("write 'format' = 'json' or 'format' = 'csv'".into())));
+        return Err(error(
+            "format",
+            "it is missing",
+            Some("write 'format' = 'json' or 'format' = 'csv'".into()),
+        ));
     };
     match name {
         "json" => {
@@ -70,7 +78,8 @@ pub fn resolve(options: &Options, default: Option<&str>, schema: &Schema) -> Res
         }
         other => {
             let hint = format!("the formats are {}", FORMATS.join(", "));
-            let hint = nearest(other, &FORMATS).map_or(hint, |near| format!("did you mean '{near}'?"));
+            let hint =
+                nearest(other, &FORMATS).map_or(hint, |near| format!("did you mean '{near}'?"));
             Err(error("format", format!("there is no format '{other}'"), Some(hint)))
         }
     }
@@ -90,14 +99,19 @@ fn check_keys(options: &Options, format: &str, known: &[&str]) -> Result<(), Opt
             };
             return Err(error(key, format!("the format {format} has no such option"), Some(hint)));
         }
-        let other = FORMATS.iter().find(|other| **other != format && key.starts_with(&format!("{other}.")));
+        let other =
+            FORMATS.iter().find(|other| **other != format && key.starts_with(&format!("{other}.")));
         if let Some(other) = other {
             let hint = format!("remove it, or write 'format' = '{other}'");
             return Err(error(key, format!("the table's format is {format}"), Some(hint)));
         }
         let prefixed = format!("{format}.{key}");
         if known.contains(&prefixed.as_str()) {
-            return Err(error(key, "it lacks the format's name", Some(format!("write '{prefixed}'"))));
+            return Err(error(
+                key,
+                "it lacks the format's name",
+                Some(format!("write '{prefixed}'")),
+            ));
         }
     }
     Ok(())
@@ -150,7 +164,11 @@ fn json_options(options: &Options) -> Result<JsonOptions, OptionError> {
         "ISO-8601" => true,
         other => {
             let hint = Some("write 'SQL' or 'ISO-8601'".into());
-            return Err(error("json.timestamp-format.standard", format!("there is no standard '{other}'"), hint));
+            return Err(error(
+                "json.timestamp-format.standard",
+                format!("there is no standard '{other}'"),
+                hint,
+            ));
         }
     };
     let parsed = JsonOptions {
@@ -181,7 +199,11 @@ fn csv_options(options: &Options) -> Result<CsvOptions, OptionError> {
     let quote = match options.get("csv.quote-character") {
         Some(_) if unquoted => {
             let hint = Some("remove one of them".into());
-            return Err(error("csv.quote-character", "it makes no sense with 'csv.disable-quote-character'", hint));
+            return Err(error(
+                "csv.quote-character",
+                "it makes no sense with 'csv.disable-quote-character'",
+                hint,
+            ));
         }
         Some(value) => Some(one_byte("csv.quote-character", value)?),
         None => (!unquoted).then_some(b'"'),
@@ -204,7 +226,8 @@ fn csv_options(options: &Options) -> Result<CsvOptions, OptionError> {
         null_literal: options.get("csv.null-literal").cloned(),
         trim: flag(options, "csv.trim-spaces")?,
         header: flag(options, "csv-header")? | flag(options, "csv.header")?,
-        scientific: flag_or_unset(options, "csv.write-bigdecimal-in-scientific-notation")?.unwrap_or(true),
+        scientific: flag_or_unset(options, "csv.write-bigdecimal-in-scientific-notation")?
+            .unwrap_or(true),
     })
 }
 
@@ -214,7 +237,10 @@ fn unescape(text: &str) -> String {
     match text {
         "\\t" => "\t".into(),
         "\\\\" => "\\".into(),
-        _ => match code.and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32) {
+        _ => match code
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .and_then(char::from_u32)
+        {
             Some(character) => character.to_string(),
             None => text.to_owned(),
         },
@@ -234,7 +260,8 @@ fn check_csv_types(schema: &Schema) -> Result<(), OptionError> {
         if let DataType::Time(precision) = field.data_type
             && precision > 3
         {
-            let message = format!("csv cannot hold the column `{}` {}", field.name, field.data_type);
+            let message =
+                format!("csv cannot hold the column `{}` {}", field.name, field.data_type);
             return Err(error("format", message, Some("declare it as TIME(3)".into())));
         }
     }

@@ -128,12 +128,22 @@ impl Rows {
 
     /// Turns the rows into a batch of `decoded` and starts over. False if a field stopped the job: then
     /// `decoded.failure` is set, and the batch holds the rows before it.
-    pub(super) fn flush(&mut self, wanted: &Wanted, source: &Utf8Buffer, decoded: &mut Decoded) -> bool {
+    pub(super) fn flush(
+        &mut self,
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        decoded: &mut Decoded,
+    ) -> bool {
         let mut rows = self.records.len();
         if let Some(literal) = &wanted.null_literal {
             self.mark_nulls(literal, source);
         }
-        let texts = column::Texts { source, side: &self.side.text, dialect: wanted.dialect, lenient: wanted.lenient };
+        let texts = column::Texts {
+            source,
+            side: &self.side.text,
+            dialect: wanted.dialect,
+            lenient: wanted.lenient,
+        };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(wanted.types.len());
         for (index, &data_type) in wanted.types.iter().enumerate() {
             match column::convert(&texts, data_type, &self.spans[index][..rows]) {
@@ -160,20 +170,39 @@ impl Rows {
         let rows = self.records.len();
         for span in self.spans.iter_mut().flat_map(|spans| &mut spans[..rows]) {
             let text = if span.kind & kind::OWNED == 0 { source.as_str() } else { &self.side.text };
-            if span.kind != kind::NULL && &text.as_bytes()[span.start as usize..span.end as usize] == literal.as_bytes() {
+            if span.kind != kind::NULL
+                && &text.as_bytes()[span.start as usize..span.end as usize] == literal.as_bytes()
+            {
                 span.kind = kind::NULL;
             }
         }
     }
 
-    fn bad_field(&self, wanted: &Wanted, source: &Utf8Buffer, column: usize, row: usize) -> BadRecord {
+    fn bad_field(
+        &self,
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        column: usize,
+        row: usize,
+    ) -> BadRecord {
         let span = self.spans[column][row];
         let texts = if span.kind & kind::OWNED == 0 { source.as_str() } else { &self.side.text };
         let text = &texts[span.start as usize..span.end as usize];
         let data_type = wanted.types[column];
-        let reason = format!("field `{}`: {} is not {}", wanted.names[column], quoted(text), with_article(data_type));
+        let reason = format!(
+            "field `{}`: {} is not {}",
+            wanted.names[column],
+            quoted(text),
+            with_article(data_type)
+        );
         let (start, end) = self.records[row];
-        bad_record(source.as_str().as_bytes(), start as usize, end as usize, self.side.origin(span), reason)
+        bad_record(
+            source.as_str().as_bytes(),
+            start as usize,
+            end as usize,
+            self.side.origin(span),
+            reason,
+        )
     }
 }
 
@@ -187,14 +216,26 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// `an INT`, `a DOUBLE`.
 fn with_article(data_type: DataType) -> String {
-    let article = if matches!(data_type, DataType::Int | DataType::IntervalDay | DataType::IntervalMonth) { "an" } else { "a" };
+    let article =
+        if matches!(data_type, DataType::Int | DataType::IntervalDay | DataType::IntervalMonth) {
+            "an"
+        } else {
+            "a"
+        };
     format!("{article} {data_type}")
 }
 
 /// Describes the record at bytes `start .. end` of `chunk`, in which reading stopped at the byte `position`.
-pub(super) fn bad_record(chunk: &[u8], start: usize, end: usize, position: usize, reason: String) -> BadRecord {
+pub(super) fn bad_record(
+    chunk: &[u8],
+    start: usize,
+    end: usize,
+    position: usize,
+    reason: String,
+) -> BadRecord {
     let position = position.clamp(start, end);
-    let line_start = memrchr(b'\n', &chunk[start..position]).map_or(start, |newline| start + newline + 1);
+    let line_start =
+        memrchr(b'\n', &chunk[start..position]).map_or(start, |newline| start + newline + 1);
     BadRecord {
         line_index: memchr_iter(b'\n', &chunk[..start]).count() as u64,
         column: (position - line_start) as u64 + 1,

@@ -4,6 +4,7 @@
 mod answers;
 mod random;
 mod speed;
+mod written;
 
 use std::sync::Arc;
 
@@ -44,10 +45,12 @@ fn decode(pairs: &[(&str, &str)], schema: &Schema, bytes: &[u8]) -> String {
     }
     let mut text = String::from_utf8(out).unwrap();
     for skipped in &decoded.skipped {
-        text += &format!("skipped {}:{} {}\n", skipped.line_index + 1, skipped.column, skipped.reason);
+        text +=
+            &format!("skipped {}:{} {}\n", skipped.line_index + 1, skipped.column, skipped.reason);
     }
     if let Some(failure) = &decoded.failure {
-        text += &format!("failed {}:{} {}\n", failure.line_index + 1, failure.column, failure.reason);
+        text +=
+            &format!("failed {}:{} {}\n", failure.line_index + 1, failure.column, failure.reason);
     }
     text
 }
@@ -114,7 +117,8 @@ fn csv_skipping_errors() {
 {"ts":"2024-01-01 00:00:06","k":"e","v":null}
 skipped 5:1 the row has 4 fields, the table 3 columns
 "#;
-    let pairs = [("format", "csv"), ("csv.ignore-parse-errors", "true"), ("csv.null-literal", "NULL")];
+    let pairs =
+        [("format", "csv"), ("csv.ignore-parse-errors", "true"), ("csv.null-literal", "NULL")];
     assert_eq!(decode(&pairs, &schema(), input.as_bytes()), expected);
 }
 
@@ -140,7 +144,9 @@ fn only_the_columns_asked_for_are_built() {
         let decoded = decoder.decode(&Buffer::from(input.as_bytes()), true);
         assert_eq!(decoded.failure, None);
         assert_eq!(decoded.batches[0].columns[0].as_primitive::<Int32Type>().values(), &[7, 8]);
-        let none = format(&[("format", name)], &schema).decoder(&schema, &[]).decode(&Buffer::from(input.as_bytes()), true);
+        let none = format(&[("format", name)], &schema)
+            .decoder(&schema, &[])
+            .decode(&Buffer::from(input.as_bytes()), true);
         assert_eq!((none.batches[0].rows, none.batches[0].columns.len()), (2, 0));
     }
 }
@@ -151,11 +157,18 @@ fn a_chunk_of_many_rows_is_cut_into_batches() {
     let csv: String = (0..10_000).map(|row| format!("{row}\n")).collect();
     let json: String = (0..10_000).map(|row| format!("{{\"v\":{row}}}\n")).collect();
     for (name, input) in [("csv", csv), ("json", json)] {
-        let decoded = format(&[("format", name)], &schema).decoder(&schema, &[0]).decode(&Buffer::from(input.as_bytes()), true);
+        let decoded = format(&[("format", name)], &schema)
+            .decoder(&schema, &[0])
+            .decode(&Buffer::from(input.as_bytes()), true);
         assert_eq!(decoded.line_count, 10_000);
-        assert_eq!(decoded.batches.iter().map(|batch| batch.rows).collect::<Vec<_>>(), [4096, 4096, 1808]);
-        let columns: Vec<&dyn Array> = decoded.batches.iter().map(|batch| batch.columns[0].as_ref()).collect();
-        let values: Vec<i64> = concat(&columns).unwrap().as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!(
+            decoded.batches.iter().map(|batch| batch.rows).collect::<Vec<_>>(),
+            [4096, 4096, 1808]
+        );
+        let columns: Vec<&dyn Array> =
+            decoded.batches.iter().map(|batch| batch.columns[0].as_ref()).collect();
+        let values: Vec<i64> =
+            concat(&columns).unwrap().as_primitive::<Int64Type>().values().to_vec();
         assert_eq!(values, (0..10_000).collect::<Vec<_>>());
     }
 }
@@ -167,7 +180,10 @@ fn csv_headers_are_checked() {
     let good = decode(&pairs, &schema(), format!("ts,\"k\",v\r\n{row}").as_bytes());
     assert_eq!(good, "{\"ts\":\"2024-01-01 00:00:00\",\"k\":\"a\",\"v\":1}\n");
     let permuted = decode(&pairs, &schema(), format!("k,ts,v\n{row}").as_bytes());
-    assert_eq!(permuted, "failed 1:1 the header has the table's columns in another order: declare them as k, ts, v\n");
+    assert_eq!(
+        permuted,
+        "failed 1:1 the header has the table's columns in another order: declare them as k, ts, v\n"
+    );
     let other = decode(&pairs, &schema(), format!("a,b\n{row}").as_bytes());
     assert_eq!(other, "failed 1:1 the header names 'a,b', the table has ts, k, v\n");
 }
@@ -184,7 +200,15 @@ fn options_are_checked() {
     );
     assert!(refused(&[("format", "jsn")]).contains("did you mean 'json'?"));
     assert!(refused(&[]).contains("missing"));
-    assert!(refused(&[("format", "csv"), ("csv.field-delimiter", ";;")]).contains("one ASCII character"));
-    assert!(refused(&[("format", "json"), ("json.ignore-parse-errors", "yes")]).contains("neither"));
-    assert!(refused(&[("format", "json"), ("ignore-parse-errors", "true")]).contains("write 'json.ignore-parse-errors'"));
+    assert!(
+        refused(&[("format", "csv"), ("csv.field-delimiter", ";;")])
+            .contains("one ASCII character")
+    );
+    assert!(
+        refused(&[("format", "json"), ("json.ignore-parse-errors", "yes")]).contains("neither")
+    );
+    assert!(
+        refused(&[("format", "json"), ("ignore-parse-errors", "true")])
+            .contains("write 'json.ignore-parse-errors'")
+    );
 }

@@ -10,6 +10,9 @@
 //! 2. Every [`Node::schema`] agrees with what its [`Op`] computes from its inputs.
 //! 3. Every node but a [`Op::Sink`] is read by at least one other.
 
+mod explain;
+mod optimise;
+
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -19,6 +22,9 @@ use crate::batch::Schema;
 use crate::connector::{Sink, Source};
 use crate::expr::Expr;
 use crate::window::{Emit, WindowSpec};
+
+pub use explain::explain;
+pub use optimise::optimise;
 
 /// A node's index in [`Plan::nodes`].
 pub type NodeIndex = usize;

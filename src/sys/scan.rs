@@ -38,7 +38,9 @@ pub fn mask64(block: &[u8; 64], first: u8, second: u8) -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn mask16(block: &[u8; 16], first: u8, second: u8) -> u16 {
-    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+    };
     // SAFETY: invariants 1 and 2: the processor has SSE2, and `block` has the sixteen bytes that are loaded.
     unsafe {
         let bytes = _mm_loadu_si128(block.as_ptr().cast());

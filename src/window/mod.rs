@@ -1,5 +1,9 @@
-//! Windows as pure arithmetic: slices, spans, triggers. No I/O, no store, no clock.
+//! Windows as pure arithmetic: slices, spans, wall time. No I/O, no store, no clock.
 
+mod slices;
 mod spec;
+mod wall;
 
+pub use slices::Slices;
 pub use spec::{Emit, EmitClock, EmitMode, TimeDomain, WindowKind, WindowSpec};
+pub use wall::WallTime;

@@ -96,7 +96,13 @@ impl CsvDecoder {
             while ends != 0 {
                 let bit = ends.trailing_zeros() as usize;
                 ends &= ends - 1;
-                let flow = self.end_field(source, &mut cut, from + 64 * index + bit, block[bit] == b'\n', decoded);
+                let flow = self.end_field(
+                    source,
+                    &mut cut,
+                    from + 64 * index + bit,
+                    block[bit] == b'\n',
+                    decoded,
+                );
                 if flow == Flow::Stop {
                     return;
                 }
@@ -115,7 +121,14 @@ impl CsvDecoder {
 
     /// Notes the field that ends at `end`, and the row if the record ends there too.
     #[inline]
-    fn end_field(&mut self, source: &Utf8Buffer, cut: &mut Cut, end: usize, ends_record: bool, decoded: &mut Decoded) -> Flow {
+    fn end_field(
+        &mut self,
+        source: &Utf8Buffer,
+        cut: &mut Cut,
+        end: usize,
+        ends_record: bool,
+        decoded: &mut Decoded,
+    ) -> Flow {
         self.put(cut.field, Span { start: cut.start as u32, end: end as u32, kind: kind::TEXT });
         cut.field += 1;
         cut.start = end + 1;
@@ -126,13 +139,23 @@ impl CsvDecoder {
         (cut.record, cut.field) = (cut.start, 0);
         if fields == self.slots.len() {
             self.rows.records.push((record as u32, end as u32));
-            return if !self.rows.is_full() || self.rows.flush(&self.wanted, source, decoded) { Flow::On } else { Flow::Stop };
+            return if !self.rows.is_full() || self.rows.flush(&self.wanted, source, decoded) {
+                Flow::On
+            } else {
+                Flow::Stop
+            };
         }
         self.finish(source, record, end, fields, decoded)
     }
 
     /// Cuts any chunk, record by record.
-    fn decode_records(&mut self, source: &Utf8Buffer, from: usize, damaged: &[(usize, usize)], decoded: &mut Decoded) {
+    fn decode_records(
+        &mut self,
+        source: &Utf8Buffer,
+        from: usize,
+        damaged: &[(usize, usize)],
+        decoded: &mut Decoded,
+    ) {
         let bytes = source.as_str().as_bytes();
         let mut start = from;
         let mut damaged = damaged.iter().peekable();
@@ -208,12 +231,19 @@ impl CsvDecoder {
     }
 
     /// Cuts any record: where it ends, where the next one starts, and how many fields it has.
-    fn read_record(&mut self, source: &Utf8Buffer, start: usize) -> (usize, usize, Result<usize, Malformed>) {
+    fn read_record(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+    ) -> (usize, usize, Result<usize, Malformed>) {
         let bytes = source.as_str().as_bytes();
         let (mut at, mut field) = (start, 0);
         loop {
-            let first = if self.options.trim { skip_blanks(bytes, at, self.options.delimiter) } else { at };
-            let result = if self.options.quote.is_some() && bytes.get(first).copied() == self.options.quote {
+            let first =
+                if self.options.trim { skip_blanks(bytes, at, self.options.delimiter) } else { at };
+            let result = if self.options.quote.is_some()
+                && bytes.get(first).copied() == self.options.quote
+            {
                 self.read_quoted(source, first, field)
             } else {
                 Ok(self.read_unquoted(source, at, field))
@@ -262,14 +292,24 @@ impl CsvDecoder {
     }
 
     /// Reads a field that starts with a quote at `start`; where its delimiter stands.
-    fn read_quoted(&mut self, source: &Utf8Buffer, start: usize, field: usize) -> Result<usize, Malformed> {
+    fn read_quoted(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        field: usize,
+    ) -> Result<usize, Malformed> {
         let bytes = source.as_str().as_bytes();
         let quote = self.options.quote.expect("the caller saw one");
         let mut text = String::new();
         let (mut at, mut from) = (start + 1, start + 1);
         let end = loop {
-            let Some(found) = memchr::memchr2(quote, self.options.escape.unwrap_or(quote), &bytes[at..]) else {
-                return Err(Malformed { position: start, reason: "a quoted field is not closed".into() });
+            let Some(found) =
+                memchr::memchr2(quote, self.options.escape.unwrap_or(quote), &bytes[at..])
+            else {
+                return Err(Malformed {
+                    position: start,
+                    reason: "a quoted field is not closed".into(),
+                });
             };
             at += found;
             if bytes[at] == quote && bytes.get(at + 1) != Some(&quote) {
@@ -283,7 +323,10 @@ impl CsvDecoder {
                 from = self.unescape(source, at + 1, &mut text);
                 at = from;
             } else {
-                return Err(Malformed { position: start, reason: "a quoted field is not closed".into() });
+                return Err(Malformed {
+                    position: start,
+                    reason: "a quoted field is not closed".into(),
+                });
             }
         };
         if from == start + 1 && text.is_empty() {
@@ -332,7 +375,14 @@ impl CsvDecoder {
     }
 
     /// Counts the record at `start .. end`, whose fields were noted, as a row if their number is right.
-    fn finish(&mut self, source: &Utf8Buffer, start: usize, end: usize, fields: usize, decoded: &mut Decoded) -> Flow {
+    fn finish(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        end: usize,
+        fields: usize,
+        decoded: &mut Decoded,
+    ) -> Flow {
         let columns = self.slots.len();
         if fields > columns || fields < columns && !self.options.lenient {
             let reason = format!("the row has {fields} fields, the table {columns} columns");
@@ -342,10 +392,21 @@ impl CsvDecoder {
             self.put(field, Span::default());
         }
         self.rows.records.push((start as u32, end as u32));
-        if self.rows.is_full() && !self.rows.flush(&self.wanted, source, decoded) { Flow::Stop } else { Flow::On }
+        if self.rows.is_full() && !self.rows.flush(&self.wanted, source, decoded) {
+            Flow::Stop
+        } else {
+            Flow::On
+        }
     }
 
-    fn refuse(&mut self, source: &Utf8Buffer, start: usize, end: usize, error: Malformed, decoded: &mut Decoded) -> Flow {
+    fn refuse(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        end: usize,
+        error: Malformed,
+        decoded: &mut Decoded,
+    ) -> Flow {
         let bytes = source.as_str().as_bytes();
         let record = || bad_record(bytes, start, end, error.position, error.reason);
         if self.options.lenient {
@@ -366,10 +427,12 @@ impl CsvDecoder {
         let quote = self.options.quote.map(char::from);
         let unquote = |name: &str| {
             let name = name.trim();
-            let inner = quote.and_then(|quote| name.strip_prefix(quote)?.strip_suffix(quote).map(str::to_owned));
+            let inner = quote
+                .and_then(|quote| name.strip_prefix(quote)?.strip_suffix(quote).map(str::to_owned));
             inner.unwrap_or_else(|| name.to_owned())
         };
-        let found: Vec<String> = line.split(char::from(self.options.delimiter)).map(unquote).collect();
+        let found: Vec<String> =
+            line.split(char::from(self.options.delimiter)).map(unquote).collect();
         if found == self.names {
             return Ok((end + 1).min(bytes.len()));
         }
@@ -377,7 +440,10 @@ impl CsvDecoder {
         sorted.sort();
         expected.sort();
         let reason = if sorted == expected {
-            format!("the header has the table's columns in another order: declare them as {}", found.join(", "))
+            format!(
+                "the header has the table's columns in another order: declare them as {}",
+                found.join(", ")
+            )
         } else {
             format!("the header names {}, the table has {}", quoted(line), self.names.join(", "))
         };
@@ -387,7 +453,10 @@ impl CsvDecoder {
 
 /// Past the blanks that may surround a quoted field.
 fn skip_blanks(bytes: &[u8], mut at: usize, delimiter: u8) -> usize {
-    while bytes.get(at).is_some_and(|&byte| byte <= b' ' && byte != delimiter && byte != b'\n' && byte != b'\r') {
+    while bytes
+        .get(at)
+        .is_some_and(|&byte| byte <= b' ' && byte != delimiter && byte != b'\n' && byte != b'\r')
+    {
         at += 1;
     }
     at
@@ -417,7 +486,8 @@ impl Decode for CsvDecoder {
                 Ok(from) => from,
                 Err(error) => {
                     let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
-                    decoded.failure = Some(bad_record(bytes, from, end, error.position, error.reason));
+                    decoded.failure =
+                        Some(bad_record(bytes, from, end, error.position, error.reason));
                     return decoded;
                 }
             };

@@ -88,4 +88,8 @@ impl Format for Csv {
     fn skip_hint(&self) -> &'static str {
         "set 'csv.ignore-parse-errors' = 'true' to skip such rows and read such fields as NULL"
     }
+
+    fn skips_bad_records(&self) -> bool {
+        self.options.lenient
+    }
 }

@@ -53,14 +53,22 @@ impl Segment {
         let length = literal.len().min(16);
         start[..length].copy_from_slice(&literal[..length]);
         let start_mask = u128::MAX.checked_shr(128 - 8 * length as u32).unwrap_or(0);
-        Self { literal: literal.into(), start: u128::from_le_bytes(start), start_mask, column, next }
+        Self {
+            literal: literal.into(),
+            start: u128::from_le_bytes(start),
+            start_mask,
+            column,
+            next,
+        }
     }
 
     /// Whether the segment stands at `at`.
     #[inline]
     fn is_at(&self, bytes: &[u8], at: usize) -> bool {
         match bytes[at..].first_chunk::<16>() {
-            Some(found) if (u128::from_le_bytes(*found) ^ self.start) & self.start_mask != 0 => false,
+            Some(found) if (u128::from_le_bytes(*found) ^ self.start) & self.start_mask != 0 => {
+                false
+            }
             Some(_) if self.literal.len() <= 16 => true,
             _ => bytes[at..].starts_with(&self.literal),
         }
@@ -91,7 +99,10 @@ impl JsonDecoder {
         let names = wanted.names.iter().cloned();
         Self {
             fail_on_missing: options.fail_on_missing,
-            as_decimals: wanted.types.iter().any(|data_type| matches!(data_type, DataType::Decimal(..))),
+            as_decimals: wanted
+                .types
+                .iter()
+                .any(|data_type| matches!(data_type, DataType::Decimal(..))),
             columns: names.zip(0..).collect(),
             rows: Rows::new(projection.len()),
             seen: vec![false; projection.len()],
@@ -105,7 +116,8 @@ impl JsonDecoder {
     fn read_fast(&mut self, bytes: &[u8], start: usize, end: usize) -> bool {
         let row = self.rows.records.len();
         let columns = self.rows.spans.len();
-        let mut missing: u128 = if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
+        let mut missing: u128 =
+            if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
         let (mut at, mut index, mut previous) = (start, self.first, None::<usize>);
         loop {
             match self.segments.get(index) {
@@ -118,7 +130,11 @@ impl JsonDecoder {
                             None => self.first = found,
                         }
                     }
-                    None => return previous.is_some() && is_end(&bytes[at..end]) && self.fill_missing(missing, row),
+                    None => {
+                        return previous.is_some()
+                            && is_end(&bytes[at..end])
+                            && self.fill_missing(missing, row);
+                    }
                 },
             }
             let segment = &self.segments[index];
@@ -149,7 +165,9 @@ impl JsonDecoder {
     #[cold]
     fn find_segment(&self, bytes: &[u8], at: usize) -> Option<usize> {
         let fits = |index: &usize| self.segments[*index].is_at(bytes, at);
-        (0..self.segments.len()).filter(fits).max_by_key(|&index| self.segments[index].literal.len())
+        (0..self.segments.len())
+            .filter(fits)
+            .max_by_key(|&index| self.segments[index].literal.len())
     }
 
     /// Notes NULL for the columns `missing`; whether that will do.
@@ -163,7 +181,13 @@ impl JsonDecoder {
     }
 
     /// Notes the rows of any line: of an object one, of an array of objects several. False if a field stopped the job.
-    fn read_exact(&mut self, source: &Utf8Buffer, start: usize, end: usize, decoded: &mut Decoded) -> Result<bool, Malformed> {
+    fn read_exact(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        end: usize,
+        decoded: &mut Decoded,
+    ) -> Result<bool, Malformed> {
         let bytes = &source.as_str().as_bytes()[..end];
         let opening = start + if bytes[start..].starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
         let opening = scan::skip_blanks(bytes, opening);
@@ -191,14 +215,26 @@ impl JsonDecoder {
 
     /// Counts the noted fields as a row of the line at `start .. end`. False if a field stopped the job.
     #[inline]
-    fn push_row(&mut self, source: &Utf8Buffer, start: usize, end: usize, decoded: &mut Decoded) -> bool {
+    fn push_row(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        end: usize,
+        decoded: &mut Decoded,
+    ) -> bool {
         self.rows.records.push((start as u32, end as u32));
         !self.rows.is_full() || self.rows.flush(&self.wanted, source, decoded)
     }
 
     /// Notes the fields of the object at `at`, and where the text goes on. What stands before a value is
     /// remembered if the line begins at `learn_from`.
-    fn read_object(&mut self, source: &Utf8Buffer, at: usize, end: usize, mut learn_from: Option<usize>) -> Result<usize, Malformed> {
+    fn read_object(
+        &mut self,
+        source: &Utf8Buffer,
+        at: usize,
+        end: usize,
+        mut learn_from: Option<usize>,
+    ) -> Result<usize, Malformed> {
         let bytes = &source.as_str().as_bytes()[..end];
         let row = self.rows.records.len();
         self.seen.fill(false);
@@ -232,7 +268,10 @@ impl JsonDecoder {
         }
         for (column, _) in self.seen.iter().enumerate().filter(|&(_, &seen)| !seen) {
             if self.fail_on_missing {
-                return malformed(start, format!("the field `{}` is missing", self.wanted.names[column]));
+                return malformed(
+                    start,
+                    format!("the field `{}` is missing", self.wanted.names[column]),
+                );
             }
             self.rows.spans[column][row] = Span::default();
         }
@@ -264,7 +303,11 @@ impl JsonDecoder {
             return Span { start: value.start as u32, end: value.end as u32, kind: value.kind };
         }
         let mut written = String::with_capacity(text.len());
-        if value.kind == kind::NESTED { scan::write_nested(text, self.as_decimals, &mut written) } else { scan::unescape(text, &mut written) }
+        if value.kind == kind::NESTED {
+            scan::write_nested(text, self.as_decimals, &mut written)
+        } else {
+            scan::unescape(text, &mut written)
+        }
         self.rows.side.push(&written, value.kind, value.start)
     }
 }
@@ -296,7 +339,14 @@ fn is_end(rest: &[u8]) -> bool {
 
 impl JsonDecoder {
     /// Notes the rows of the line at `start .. end`. False if the job stops.
-    fn decode_line(&mut self, source: &Utf8Buffer, start: usize, end: usize, is_damaged: bool, decoded: &mut Decoded) -> bool {
+    fn decode_line(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        end: usize,
+        is_damaged: bool,
+        decoded: &mut Decoded,
+    ) -> bool {
         let bytes = source.as_str().as_bytes();
         let result = if is_damaged {
             malformed(start, "it is not UTF-8")
@@ -309,7 +359,15 @@ impl JsonDecoder {
             Ok(goes_on) => return goes_on,
             Err(error) => error,
         };
-        let record = || bad_record(bytes, start, end, error.position, format!("malformed JSON: {}", error.reason));
+        let record = || {
+            bad_record(
+                bytes,
+                start,
+                end,
+                error.position,
+                format!("malformed JSON: {}", error.reason),
+            )
+        };
         if self.wanted.lenient {
             rows::skip(decoded, record);
             return true;

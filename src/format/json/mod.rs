@@ -56,4 +56,8 @@ impl Format for Json {
     fn skip_hint(&self) -> &'static str {
         "set 'json.ignore-parse-errors' = 'true' to skip such records and read such fields as NULL"
     }
+
+    fn skips_bad_records(&self) -> bool {
+        self.options.lenient
+    }
 }

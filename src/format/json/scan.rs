@@ -23,7 +23,10 @@ pub(super) struct Malformed {
     pub(super) reason: Cow<'static, str>,
 }
 
-pub(super) fn malformed<T>(position: usize, reason: impl Into<Cow<'static, str>>) -> Result<T, Malformed> {
+pub(super) fn malformed<T>(
+    position: usize,
+    reason: impl Into<Cow<'static, str>>,
+) -> Result<T, Malformed> {
     Err(Malformed { position, reason: reason.into() })
 }
 
@@ -287,7 +290,11 @@ fn write_decimal(number: &str, out: &mut String) {
         return out.push('0');
     }
     let zeros = joined.len() - joined.trim_end_matches('0').len();
-    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { -i64::from(i32::MAX) } else { i64::from(i32::MAX) });
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') {
+        -i64::from(i32::MAX)
+    } else {
+        i64::from(i32::MAX)
+    });
     let scale = (fraction.len() as i64 - zeros as i64).saturating_sub(exponent);
     let adjusted = (digits.len() as i64 - 1).saturating_sub(scale);
     if mantissa.starts_with('-') {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::builder::BinaryViewBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type,
 };
 use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
@@ -60,14 +61,16 @@ pub(super) fn schema_hash(schema: &Schema) -> u64 {
 }
 
 fn schema_text(schema: &Schema) -> String {
-    let columns: Vec<String> = schema.fields.iter().map(|field| format!("{} {}", field.name, field.data_type)).collect();
+    let columns: Vec<String> =
+        schema.fields.iter().map(|field| format!("{} {}", field.name, field.data_type)).collect();
     columns.join("\n")
 }
 
 /// The archive of the rows of `batches`.
 pub(super) fn write(batches: &[Batch], schema: &Schema) -> AlignedVec {
     let column = |index: usize| {
-        let pieces: Vec<&dyn Array> = batches.iter().map(|batch| batch.columns[index].as_ref()).collect();
+        let pieces: Vec<&dyn Array> =
+            batches.iter().map(|batch| batch.columns[index].as_ref()).collect();
         write_column(&concat(&pieces).expect("the pieces are of one type"))
     };
     let columns = (0..schema.column_count()).map(column).collect();
@@ -88,11 +91,14 @@ fn write_column(column: &ArrayRef) -> Column {
         ArrowType::Float32 => Values::F32(primitive::<Float32Type>(column)),
         ArrowType::Float64 => Values::F64(primitive::<Float64Type>(column)),
         ArrowType::Decimal128(..) => Values::I128(primitive::<Decimal128Type>(column)),
-        ArrowType::Utf8View => joined(column.as_string_view().iter().map(|value| value.map(str::as_bytes))),
+        ArrowType::Utf8View => {
+            joined(column.as_string_view().iter().map(|value| value.map(str::as_bytes)))
+        }
         ArrowType::BinaryView => joined(column.as_binary_view().iter()),
         other => unreachable!("no column has the type {other}"),
     };
-    let valid = column.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| bits(nulls.inner()));
+    let valid =
+        column.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| bits(nulls.inner()));
     Column { valid, values }
 }
 
@@ -110,17 +116,27 @@ fn joined<'a>(values: impl Iterator<Item = Option<&'a [u8]>>) -> Values {
 }
 
 /// The columns `projection` of `schema` from the archive `payload`.
-pub(super) fn read(payload: &Buffer, header: &Header, schema: &Schema, projection: &[usize]) -> Result<Vec<ArrayRef>, String> {
+pub(super) fn read(
+    payload: &Buffer,
+    header: &Header,
+    schema: &Schema,
+    projection: &[usize],
+) -> Result<Vec<ArrayRef>, String> {
     if payload.as_ptr().align_offset(16) != 0 {
         // rkyv reads values in place, so they must be aligned; chunks nearly always are.
         return read(&Buffer::from(payload.as_slice()), header, schema, projection);
     }
-    let block = rkyv::access::<ArchivedBlock, Error>(payload).map_err(|error| format!("a block is no valid archive: {error}"))?;
+    let block = rkyv::access::<ArchivedBlock, Error>(payload)
+        .map_err(|error| format!("a block is no valid archive: {error}"))?;
     if header.schema_hash != schema_hash(schema) || *block.schema != *schema_text(schema) {
         return Err(schema_difference(&block.schema, &schema_text(schema)));
     }
     if block.columns.len() != schema.column_count() {
-        return Err(format!("a block has {} columns, the table {}", block.columns.len(), schema.column_count()));
+        return Err(format!(
+            "a block has {} columns, the table {}",
+            block.columns.len(),
+            schema.column_count()
+        ));
     }
     let column = |&index: &usize| {
         let field = &schema.fields[index];
@@ -143,17 +159,32 @@ fn schema_difference(found: &str, expected: &str) -> String {
     }
 }
 
-fn read_column(payload: &Buffer, column: &ArchivedColumn, data_type: DataType, rows: usize) -> Result<ArrayRef, String> {
+fn read_column(
+    payload: &Buffer,
+    column: &ArchivedColumn,
+    data_type: DataType,
+    rows: usize,
+) -> Result<ArrayRef, String> {
     let nulls = match column.valid.as_ref() {
         Some(valid) => Some(NullBuffer::new(read_bits(valid, rows)?)),
         None => None,
     };
     Ok(match (&column.values, data_type.arrow()) {
-        (ArchivedValues::Bits(values), ArrowType::Boolean) => Arc::new(BooleanArray::new(read_bits(values, rows)?, nulls)),
-        (ArchivedValues::I8(values), ArrowType::Int8) => primitive::<Int8Type, _>(values, rows, nulls, |value| *value)?,
-        (ArchivedValues::I16(values), ArrowType::Int16) => primitive::<Int16Type, _>(values, rows, nulls, |value| value.to_native())?,
-        (ArchivedValues::I32(values), ArrowType::Int32) => primitive::<Int32Type, _>(values, rows, nulls, |value| value.to_native())?,
-        (ArchivedValues::I64(values), ArrowType::Int64) => primitive::<Int64Type, _>(values, rows, nulls, |value| value.to_native())?,
+        (ArchivedValues::Bits(values), ArrowType::Boolean) => {
+            Arc::new(BooleanArray::new(read_bits(values, rows)?, nulls))
+        }
+        (ArchivedValues::I8(values), ArrowType::Int8) => {
+            primitive::<Int8Type, _>(values, rows, nulls, |value| *value)?
+        }
+        (ArchivedValues::I16(values), ArrowType::Int16) => {
+            primitive::<Int16Type, _>(values, rows, nulls, |value| value.to_native())?
+        }
+        (ArchivedValues::I32(values), ArrowType::Int32) => {
+            primitive::<Int32Type, _>(values, rows, nulls, |value| value.to_native())?
+        }
+        (ArchivedValues::I64(values), ArrowType::Int64) => {
+            primitive::<Int64Type, _>(values, rows, nulls, |value| value.to_native())?
+        }
         (ArchivedValues::F32(values), ArrowType::Float32) => {
             primitive::<Float32Type, _>(values, rows, nulls, |value| value.to_native())?
         }
@@ -167,10 +198,18 @@ fn read_column(payload: &Buffer, column: &ArchivedColumn, data_type: DataType, r
                 return Err(format!("a value does not fit {data_type}"));
             }
             let array = PrimitiveArray::<Decimal128Type>::new(values, nulls);
-            Arc::new(array.with_precision_and_scale(precision, scale).expect("the planner checked the type"))
+            Arc::new(
+                array
+                    .with_precision_and_scale(precision, scale)
+                    .expect("the planner checked the type"),
+            )
         }
-        (ArchivedValues::Bytes(bytes, ends), ArrowType::Utf8View) => read_texts(payload, bytes, ends, rows, nulls.as_ref())?,
-        (ArchivedValues::Bytes(bytes, ends), ArrowType::BinaryView) => read_binaries(bytes, ends, rows, nulls.as_ref())?,
+        (ArchivedValues::Bytes(bytes, ends), ArrowType::Utf8View) => {
+            read_texts(payload, bytes, ends, rows, nulls.as_ref())?
+        }
+        (ArchivedValues::Bytes(bytes, ends), ArrowType::BinaryView) => {
+            read_binaries(bytes, ends, rows, nulls.as_ref())?
+        }
         _ => return Err(format!("its values are not laid out as {data_type}")),
     })
 }
@@ -182,7 +221,11 @@ fn read_bits(bytes: &[u8], rows: usize) -> Result<BooleanBuffer, String> {
     Ok(BooleanBuffer::new(Buffer::from(bytes), 0, rows))
 }
 
-fn values_of<T: ArrowPrimitiveType, A>(values: &[A], rows: usize, native: impl Fn(&A) -> T::Native) -> Result<ScalarBuffer<T::Native>, String> {
+fn values_of<T: ArrowPrimitiveType, A>(
+    values: &[A],
+    rows: usize,
+    native: impl Fn(&A) -> T::Native,
+) -> Result<ScalarBuffer<T::Native>, String> {
     if values.len() != rows {
         return Err(format!("it has {} values, the block {rows} rows", values.len()));
     }
@@ -200,7 +243,8 @@ fn primitive<T: ArrowPrimitiveType, A>(
 
 /// The places of `rows` texts, checked to lie in order within `length` bytes.
 fn edges(ends: &[rkyv::rend::u32_le], rows: usize, length: usize) -> Result<Vec<usize>, String> {
-    let ends: Vec<usize> = std::iter::once(0).chain(ends.iter().map(|end| end.to_native() as usize)).collect();
+    let ends: Vec<usize> =
+        std::iter::once(0).chain(ends.iter().map(|end| end.to_native() as usize)).collect();
     if ends.len() != rows + 1 || !ends.is_sorted() || ends[rows] != length {
         return Err("its texts lie out of order".into());
     }
@@ -217,19 +261,29 @@ fn read_texts(
     let edges = edges(ends, rows, bytes.len())?;
     // The archive lies in the payload, so its texts do: their place tells where, and views need no copy.
     let start = bytes.as_ptr().addr() - payload.as_ptr().addr();
-    let source = Utf8Buffer::new(payload.slice_with_length(start, bytes.len())).map_err(|_| "its texts are not UTF-8")?;
+    let source = Utf8Buffer::new(payload.slice_with_length(start, bytes.len()))
+        .map_err(|_| "its texts are not UTF-8")?;
     let text = source.as_str();
     if !edges.iter().all(|&edge| text.is_char_boundary(edge)) {
         return Err("a text ends within a character".into());
     }
     let mut column = ViewColumn::new(source, rows);
     for (row, edge) in edges.windows(2).enumerate() {
-        if nulls.is_some_and(|nulls| nulls.is_null(row)) { column.push_null() } else { column.push(edge[0], edge[1]) }
+        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            column.push_null()
+        } else {
+            column.push(edge[0], edge[1])
+        }
     }
     Ok(Arc::new(column.finish()))
 }
 
-fn read_binaries(bytes: &[u8], ends: &[rkyv::rend::u32_le], rows: usize, nulls: Option<&NullBuffer>) -> Result<ArrayRef, String> {
+fn read_binaries(
+    bytes: &[u8],
+    ends: &[rkyv::rend::u32_le],
+    rows: usize,
+    nulls: Option<&NullBuffer>,
+) -> Result<ArrayRef, String> {
     let edges = edges(ends, rows, bytes.len())?;
     let mut column = BinaryViewBuilder::with_capacity(rows);
     for (row, edge) in edges.windows(2).enumerate() {

@@ -40,8 +40,14 @@ fn stripes_hash(stripes: &[[u8; 32]]) -> u64 {
         }
     }
     let [a, b, c, d] = lanes;
-    let sum = a.rotate_left(1).wrapping_add(b.rotate_left(7)).wrapping_add(c.rotate_left(12)).wrapping_add(d.rotate_left(18));
-    lanes.iter().fold(sum, |hash, &lane| (hash ^ round(0, lane)).wrapping_mul(PRIMES[0]).wrapping_add(PRIMES[3]))
+    let sum = a
+        .rotate_left(1)
+        .wrapping_add(b.rotate_left(7))
+        .wrapping_add(c.rotate_left(12))
+        .wrapping_add(d.rotate_left(18));
+    lanes.iter().fold(sum, |hash, &lane| {
+        (hash ^ round(0, lane)).wrapping_mul(PRIMES[0]).wrapping_add(PRIMES[3])
+    })
 }
 
 fn round(lane: u64, word: u64) -> u64 {

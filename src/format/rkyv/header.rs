@@ -29,18 +29,28 @@ impl Header {
     /// Reads the header at the start of `slot`.
     pub(super) fn read(slot: &[u8]) -> Result<Self, String> {
         let Some(bytes) = slot.first_chunk::<HEADER_BYTES>() else {
-            return Err(format!("a block's header has {HEADER_BYTES} bytes, here are {}", slot.len()));
+            return Err(format!(
+                "a block's header has {HEADER_BYTES} bytes, here are {}",
+                slot.len()
+            ));
         };
         if &bytes[..8] != MAGIC {
-            return Err("no block begins here: it is no rkyv file of Tidemill, or it is damaged".into());
+            return Err(
+                "no block begins here: it is no rkyv file of Tidemill, or it is damaged".into()
+            );
         }
-        let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let u32_at =
+            |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let u64_at =
+            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         if xxh64(&bytes[..56]) != u64_at(56) {
             return Err("a block's header is damaged: its checksum differs".into());
         }
         if u32_at(8) != VERSION {
-            return Err(format!("the block's version is {}, this program reads {VERSION}", u32_at(8)));
+            return Err(format!(
+                "the block's version is {}, this program reads {VERSION}",
+                u32_at(8)
+            ));
         }
         let header = Self {
             part: u32_at(12),
@@ -50,7 +60,9 @@ impl Header {
             payload_bytes: u64_at(32),
             checksum: u64_at(40),
         };
-        if u64::from(header.parts) != header.payload_bytes.div_ceil(PART_BYTES as u64).max(1) || header.part >= header.parts {
+        if u64::from(header.parts) != header.payload_bytes.div_ceil(PART_BYTES as u64).max(1)
+            || header.part >= header.parts
+        {
             return Err("a block's header contradicts itself".into());
         }
         Ok(header)
@@ -103,7 +115,14 @@ pub(super) fn write_block(payload: &[u8], rows: u32, schema_hash: u64, out: &mut
     let parts = payload.len().div_ceil(PART_BYTES).max(1) as u32;
     let checksum = xxh64(payload);
     for part in 0..parts {
-        let header = Header { part, parts, rows, schema_hash, payload_bytes: payload.len() as u64, checksum };
+        let header = Header {
+            part,
+            parts,
+            rows,
+            schema_hash,
+            payload_bytes: payload.len() as u64,
+            checksum,
+        };
         header.write(out);
         let start = part as usize * PART_BYTES;
         out.extend_from_slice(&payload[start..payload.len().min(start + PART_BYTES)]);

@@ -57,7 +57,11 @@ impl Format for Rkyv {
     }
 
     fn decoder(&self, schema: &Schema, projection: &[usize]) -> Box<dyn Decode> {
-        Box::new(RkyvDecoder { schema: schema.clone(), projection: projection.to_vec(), lenient: self.lenient })
+        Box::new(RkyvDecoder {
+            schema: schema.clone(),
+            projection: projection.to_vec(),
+            lenient: self.lenient,
+        })
     }
 
     fn encoder(&self, schema: &Schema) -> Box<dyn Encode> {
@@ -72,6 +76,10 @@ impl Format for Rkyv {
 
     fn skip_hint(&self) -> &'static str {
         "set 'rkyv.ignore-parse-errors' = 'true' to skip such blocks"
+    }
+
+    fn skips_bad_records(&self) -> bool {
+        self.lenient
     }
 }
 
@@ -88,11 +96,19 @@ impl RkyvDecoder {
         let slot = &chunk[at..];
         let header = match Header::read(slot) {
             Ok(header) if header.part == 0 => header,
-            Ok(header) => return (SLOT_BYTES, Err(format!("part {} of a block without those before", header.part))),
+            Ok(header) => {
+                return (
+                    SLOT_BYTES,
+                    Err(format!("part {} of a block without those before", header.part)),
+                );
+            }
             Err(reason) => return (SLOT_BYTES, Err(reason)),
         };
         let taken = (header.parts as usize).saturating_mul(SLOT_BYTES);
-        match header.payload(chunk, at).and_then(|payload| block::read(&payload, &header, &self.schema, &self.projection)) {
+        match header
+            .payload(chunk, at)
+            .and_then(|payload| block::read(&payload, &header, &self.schema, &self.projection))
+        {
             Ok(columns) => (taken, Ok(Batch::new(columns, header.rows as usize))),
             Err(reason) => (SLOT_BYTES, Err(reason)),
         }
@@ -113,7 +129,8 @@ impl Decode for RkyvDecoder {
                 }
                 Err(reason) => {
                     let record = chunk[at..chunk.len().min(at + HEADER_BYTES)].to_vec();
-                    let bad = BadRecord { line_index: decoded.line_count, column: 1, reason, record };
+                    let bad =
+                        BadRecord { line_index: decoded.line_count, column: 1, reason, record };
                     if !self.lenient {
                         decoded.failure = Some(bad);
                         return decoded;
@@ -141,13 +158,22 @@ struct RkyvEncoder {
 
 impl RkyvEncoder {
     fn new(schema: Schema, with_kinds: bool) -> Self {
-        Self { schema, with_kinds, pending: Vec::new(), pending_rows: 0, pending_bytes: 0, padding: 0 }
+        Self {
+            schema,
+            with_kinds,
+            pending: Vec::new(),
+            pending_rows: 0,
+            pending_bytes: 0,
+            padding: 0,
+        }
     }
 
     /// What the rows of a block may take, so that it fits a slot with all that surrounds them.
     fn room_bytes(&self) -> usize {
-        let schema_bytes: usize = self.schema.fields.iter().map(|field| field.name.len() + 40).sum();
-        SLOT_BYTES.saturating_sub(HEADER_BYTES + 256 + schema_bytes + 160 * self.schema.column_count())
+        let schema_bytes: usize =
+            self.schema.fields.iter().map(|field| field.name.len() + 40).sum();
+        SLOT_BYTES
+            .saturating_sub(HEADER_BYTES + 256 + schema_bytes + 160 * self.schema.column_count())
     }
 
     fn write_pending(&mut self, out: &mut Vec<u8>) {
@@ -157,7 +183,12 @@ impl RkyvEncoder {
         out.resize(out.len() + self.padding, 0);
         let payload = block::write(&std::mem::take(&mut self.pending), &self.schema);
         let start = out.len();
-        header::write_block(&payload, self.pending_rows as u32, block::schema_hash(&self.schema), out);
+        header::write_block(
+            &payload,
+            self.pending_rows as u32,
+            block::schema_hash(&self.schema),
+            out,
+        );
         self.padding = (out.len() - start).next_multiple_of(SLOT_BYTES) - (out.len() - start);
         (self.pending_rows, self.pending_bytes) = (0, 0);
     }
@@ -176,8 +207,12 @@ fn row_bytes(batch: &Batch) -> Vec<usize> {
         // A bit for NULL, rounded up, and the values; of texts also where they end.
         let width = 1 + column.data_type().primitive_width().unwrap_or(4);
         match column.data_type() {
-            ArrowType::Utf8View => add_lengths(&mut bytes, width, column.as_string_view().lengths()),
-            ArrowType::BinaryView => add_lengths(&mut bytes, width, column.as_binary_view().lengths()),
+            ArrowType::Utf8View => {
+                add_lengths(&mut bytes, width, column.as_string_view().lengths())
+            }
+            ArrowType::BinaryView => {
+                add_lengths(&mut bytes, width, column.as_binary_view().lengths())
+            }
             _ => bytes.iter_mut().for_each(|bytes| *bytes += width),
         }
     }

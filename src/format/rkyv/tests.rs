@@ -18,7 +18,10 @@ fn batch(texts: Vec<Option<String>>) -> Batch {
     let numbers: Int64Array = (0..rows as i64).map(|row| (row % 3 > 0).then_some(row)).collect();
     let decimals: Decimal128Array = (0..rows as i128).map(Some).collect();
     let decimals = decimals.with_precision_and_scale(10, 2).unwrap();
-    Batch::new(vec![Arc::new(StringViewArray::from_iter(texts)), Arc::new(numbers), Arc::new(decimals)], rows)
+    Batch::new(
+        vec![Arc::new(StringViewArray::from_iter(texts)), Arc::new(numbers), Arc::new(decimals)],
+        rows,
+    )
 }
 
 fn written(batches: &[Batch]) -> Vec<u8> {
@@ -44,16 +47,22 @@ fn rows_of(batches: &[Batch]) -> Vec<String> {
 
 #[test]
 fn rows_come_back_over_several_blocks() {
-    let text = |row: usize| (row % 7 > 0).then(|| format!("text number {row}, {}", "x".repeat(row % 50)));
-    let batches: Vec<Batch> = (0..10).map(|index| batch((0..4096).map(|row| text(row + index)).collect())).collect();
+    let text = |row: usize| {
+        (!row.is_multiple_of(7)).then(|| format!("text number {row}, {}", "x".repeat(row % 50)))
+    };
+    let batches: Vec<Batch> =
+        (0..10).map(|index| batch((0..4096).map(|row| text(row + index)).collect())).collect();
     let bytes = written(&batches);
-    assert!(bytes.len() > 2 * SLOT_BYTES && bytes.len() % SLOT_BYTES != 0);
+    assert!(bytes.len() > 2 * SLOT_BYTES && !bytes.len().is_multiple_of(SLOT_BYTES));
     let decoded = read(&bytes, &schema(), false);
     assert_eq!(decoded.failure, None);
     assert_eq!(rows_of(&decoded.batches), rows_of(&batches));
     assert!(decoded.batches.iter().all(|batch| batch.rows <= BATCH_ROWS_MAX));
     // Any run of whole slots can be read alone.
-    let parts: usize = bytes.chunks(SLOT_BYTES).map(|slot| rows_of(&read(slot, &schema(), false).batches).len()).sum();
+    let parts: usize = bytes
+        .chunks(SLOT_BYTES)
+        .map(|slot| rows_of(&read(slot, &schema(), false).batches).len())
+        .sum();
     assert_eq!(parts, 40_960);
 }
 
@@ -70,8 +79,15 @@ fn a_row_larger_than_a_slot_takes_several() {
 #[test]
 fn what_differs_is_named() {
     let bytes = written(&[batch(vec![None, Some("x".into())])]);
-    let other = Schema::new(vec![schema().fields[0].clone(), Field::new("v", DataType::Int), schema().fields[2].clone()]);
-    assert_eq!(read(&bytes, &other, false).failure.unwrap().reason, "the file's column 2 is `v BIGINT`, the table's `v INT`");
+    let other = Schema::new(vec![
+        schema().fields[0].clone(),
+        Field::new("v", DataType::Int),
+        schema().fields[2].clone(),
+    ]);
+    assert_eq!(
+        read(&bytes, &other, false).failure.unwrap().reason,
+        "the file's column 2 is `v BIGINT`, the table's `v INT`"
+    );
     let reason = |bytes: &[u8]| read(bytes, &schema(), false).failure.unwrap().reason;
     assert!(reason(b"{\"a\":1}\n").contains("64 bytes"));
     assert!(reason(&[b'x'; 100]).contains("no block begins here"));
@@ -93,9 +109,14 @@ fn kinds_are_a_first_column() {
     let kinds = [crate::batch::RowKind::UpdateBefore, crate::batch::RowKind::UpdateAfter];
     encoder.encode(&batch(vec![None, None]).with_kinds(kinds.into()), &mut out);
     encoder.finish(&mut out);
-    let fields = std::iter::once(Field::new("op", DataType::STRING)).chain(schema().fields.iter().cloned()).collect();
+    let fields = std::iter::once(Field::new("op", DataType::STRING))
+        .chain(schema().fields.iter().cloned())
+        .collect();
     let decoded = read(&out, &Schema::new(fields), false);
-    assert_eq!(decoded.batches[0].columns[0].as_string_view().iter().flatten().collect::<Vec<_>>(), ["-U", "+U"]);
+    assert_eq!(
+        decoded.batches[0].columns[0].as_string_view().iter().flatten().collect::<Vec<_>>(),
+        ["-U", "+U"]
+    );
 }
 
 proptest! {

@@ -88,21 +88,31 @@ skipped 19:3 a quoted field is not closed
     assert_eq!(rows("k STRING, v INT", &[CSV, CSV_IGNORE], input.as_bytes()), expected);
     let strict = rows("k STRING, v INT", &[CSV], b"a,1\n\nb,2\n");
     assert_eq!(strict, "{\"a\",1}\nfailed 2:1 the row has 1 fields, the table 2 columns\n");
-    assert_eq!(rows("k STRING", &[CSV], b"a\n\nb\n\"c\"\n \n"), "{\"a\"}\n{\"\"}\n{\"b\"}\n{\"c\"}\n{\" \"}\n");
+    assert_eq!(
+        rows("k STRING", &[CSV], b"a\n\nb\n\"c\"\n \n"),
+        "{\"a\"}\n{\"\"}\n{\"b\"}\n{\"c\"}\n{\" \"}\n"
+    );
 }
 
 #[test]
 fn csv_comments() {
     let pairs = [CSV, ("csv.allow-comments", "true")];
     let input = "#comment,x\na,b\n # not,y\nc,#d\n\"#q\",z\n#\nlast,1\n";
-    assert_eq!(rows("k STRING, v STRING", &pairs, input.as_bytes()), "{\"a\",\"b\"}\n{\"c\",\"#d\"}\n{\"#q\",\"z\"}\n{\"last\",\"1\"}\n");
+    assert_eq!(
+        rows("k STRING, v STRING", &pairs, input.as_bytes()),
+        "{\"a\",\"b\"}\n{\"c\",\"#d\"}\n{\"#q\",\"z\"}\n{\"last\",\"1\"}\n"
+    );
     let input = "\n#c\n  \t#d,x\n\na,b\n   \n\n\nc,d\n";
-    assert_eq!(rows("k STRING, v STRING", &pairs, input.as_bytes()), "{\"\\t#d\",\"x\"}\n{\"a\",\"b\"}\n{\"c\",\"d\"}\n");
+    assert_eq!(
+        rows("k STRING, v STRING", &pairs, input.as_bytes()),
+        "{\"\\t#d\",\"x\"}\n{\"a\",\"b\"}\n{\"c\",\"d\"}\n"
+    );
 }
 
 #[test]
 fn csv_escapes_trimming_and_null() {
-    let input = "a\\,b,c\n\"a\\\"b\",d\na\\\\b,e\n\\n,\\t\na\\xb,\\é\n\"x\"\"y\",f\nq\\\"r,g\n\\\"h\",i\n";
+    let input =
+        "a\\,b,c\n\"a\\\"b\",d\na\\\\b,e\n\\n,\\t\na\\xb,\\é\n\"x\"\"y\",f\nq\\\"r,g\n\\\"h\",i\n";
     let expected = r#"{"a,b","c"}
 {"a\"b","d"}
 {"a\\b","e"}
@@ -112,7 +122,10 @@ fn csv_escapes_trimming_and_null() {
 {"q\"r","g"}
 {"\"h\"","i"}
 "#;
-    assert_eq!(rows("k STRING, v STRING", &[CSV, ("csv.escape-character", "\\")], input.as_bytes()), expected);
+    assert_eq!(
+        rows("k STRING, v STRING", &[CSV, ("csv.escape-character", "\\")], input.as_bytes()),
+        expected
+    );
     let input = " \"a\" , \"b\" \n\"a\"  ,  \"b,c\" \n ,\t\"x\"\t\n a , b \n\"  c \" , \" d \"\n";
     let expected = r#"{"a","b"}
 {"a","b,c"}
@@ -120,16 +133,28 @@ fn csv_escapes_trimming_and_null() {
 {"a","b"}
 {"  c "," d "}
 "#;
-    assert_eq!(rows("k STRING, v STRING", &[CSV, ("csv.trim-spaces", "true")], input.as_bytes()), expected);
+    assert_eq!(
+        rows("k STRING, v STRING", &[CSV, ("csv.trim-spaces", "true")], input.as_bytes()),
+        expected
+    );
     let input = "NULL,1\n\"NULL\",2\n NULL,3\nnull,NULL\n,\"NULL\"\n";
     let expected = "{null,1}\n{null,2}\n{\" NULL\",3}\n{\"null\",null}\n{\"\",null}\n";
-    assert_eq!(rows("k STRING, v INT", &[CSV, ("csv.null-literal", "NULL")], input.as_bytes()), expected);
+    assert_eq!(
+        rows("k STRING, v INT", &[CSV, ("csv.null-literal", "NULL")], input.as_bytes()),
+        expected
+    );
     let input = "a,'b,c'\n\"d\",e\n";
     let expected = "{\"a\",\"b,c\"}\n{\"\\\"d\\\"\",\"e\"}\n";
-    assert_eq!(rows("k STRING, v STRING", &[CSV, ("csv.quote-character", "'")], input.as_bytes()), expected);
+    assert_eq!(
+        rows("k STRING, v STRING", &[CSV, ("csv.quote-character", "'")], input.as_bytes()),
+        expected
+    );
     let input = "a\tb\nc\\d\te\"f\n";
     let expected = "{\"a\",\"b\"}\n{\"c\\\\d\",\"e\\\"f\"}\n";
-    assert_eq!(rows("k STRING, v STRING", &[CSV, ("csv.field-delimiter", "\\t")], input.as_bytes()), expected);
+    assert_eq!(
+        rows("k STRING, v STRING", &[CSV, ("csv.field-delimiter", "\\t")], input.as_bytes()),
+        expected
+    );
     let bom = rows("k STRING, v STRING", &[CSV], "\u{feff}a,b\nc,d\n".as_bytes());
     assert_eq!(bom, "{\"a\",\"b\"}\n{\"c\",\"d\"}\n");
 }
@@ -170,7 +195,11 @@ o,1,t,2024-01-01,12:30:00,2024-01-01 25:00:00,9999.995,1,x,1,1,1,1
 {"o",1,false,"2024-01-01","12:30:00",null,null,1.0,null,1,1,1,1.0}
 "#;
     assert_eq!(rows(fields, &[CSV, CSV_IGNORE], input.as_bytes()), expected);
-    let ltz = rows("k STRING, v LTZ", &[CSV, CSV_IGNORE], b"a,2024-01-01 00:00:00Z\nb,2024-01-01 00:00:00\nc,2024-01-01T00:00:00Z\n");
+    let ltz = rows(
+        "k STRING, v LTZ",
+        &[CSV, CSV_IGNORE],
+        b"a,2024-01-01 00:00:00Z\nb,2024-01-01 00:00:00\nc,2024-01-01T00:00:00Z\n",
+    );
     assert_eq!(ltz, "{\"a\",\"2024-01-01 00:00:00Z\"}\n{\"b\",null}\n{\"c\",null}\n");
 }
 
@@ -203,7 +232,10 @@ fn json_types() {
 {11,null,null,null,null,null,"{\"a\":1,\"b\":{\"c\":1.1}}",null,null,null,null,"aGVsbG8=",null,null,null}
 {12,null,null,null,null,null,"a\tb",null,null,null,null,"aGVsbG8=",-1.01,null,null}
 "#;
-    assert_eq!(rows(fields, &[JSON, JSON_IGNORE], input.as_bytes()).replace('\u{7f}', ""), expected);
+    assert_eq!(
+        rows(fields, &[JSON, JSON_IGNORE], input.as_bytes()).replace('\u{7f}', ""),
+        expected
+    );
 }
 
 #[test]
@@ -228,9 +260,8 @@ fn json_in_iso_notation() {
     assert_eq!(rows("n INT,ts TIMESTAMP,ltz LTZ", &pairs, input.as_bytes()), expected);
 }
 
-#[test]
-fn json_records() {
-    let input = b"{\"a\":1,\"s\":\"x\"} trailing
+/// Records of every shape, good and bad.
+const RECORDS: &[u8] = b"{\"a\":1,\"s\":\"x\"} trailing
 [{\"a\":2,\"s\":\"arr\"},{\"a\":3,\"s\":\"arr2\"}]
 \xef\xbb\xbf{\"a\":4,\"s\":\"bom\"}
    {\"a\":5,\"s\":\"lead\"}   
@@ -278,6 +309,9 @@ null
 [{\"a\":\"bad\"}]
 {\"a\":11,\"s\":\"z\"}
 ";
+
+#[test]
+fn json_records() {
     let expected = r#"{1,"x"}
 {2,"arr"}
 {3,"arr2"}
@@ -300,8 +334,9 @@ null
 {null,null}
 {11,"z"}
 "#;
-    let decoded = rows("a INT, s STRING", &[JSON, JSON_IGNORE], input);
-    let (skipped, good): (Vec<&str>, Vec<&str>) = decoded.lines().partition(|line| line.starts_with("skipped"));
+    let decoded = rows("a INT, s STRING", &[JSON, JSON_IGNORE], RECORDS);
+    let (skipped, good): (Vec<&str>, Vec<&str>) =
+        decoded.lines().partition(|line| line.starts_with("skipped"));
     assert_eq!(good.join("\n") + "\n", expected);
     assert_eq!(skipped.len(), 31, "{skipped:#?}");
 }
@@ -332,13 +367,21 @@ fn json_texts() {
 fn json_missing_fields() {
     let pairs = [JSON, ("json.fail-on-missing-field", "true")];
     let input = b"{\"a\":null,\"s\":\"x\"}\n{\"a\":1,\"s\":null}\n{\"A\":1,\"s\":3}\n";
-    assert_eq!(rows("a INT, s STRING", &pairs, input), "{null,\"x\"}\n{1,null}\nfailed 3:1 malformed JSON: the field `a` is missing\n");
+    assert_eq!(
+        rows("a INT, s STRING", &pairs, input),
+        "{null,\"x\"}\n{1,null}\nfailed 3:1 malformed JSON: the field `a` is missing\n"
+    );
 }
 
 #[test]
 fn json_nests_a_thousand_deep() {
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    let input = format!("{{\"a\":1,\"s\":{}}}\n{{\"a\":2,\"z\":{}}}\n{{\"a\":3,\"z\":{}\n", nested(900), nested(1_200), "{\"x\":".repeat(1_000_000));
+    let input = format!(
+        "{{\"a\":1,\"s\":{}}}\n{{\"a\":2,\"z\":{}}}\n{{\"a\":3,\"z\":{}\n",
+        nested(900),
+        nested(1_200),
+        "{\"x\":".repeat(1_000_000)
+    );
     let decoded = rows("a INT, s STRING", &[JSON, JSON_IGNORE], input.as_bytes());
     assert!(decoded.starts_with(&format!("{{1,\"{}\"}}\nskipped 2:", nested(900))));
     assert_eq!(decoded.matches("nest more than 1000 deep").count(), 2);

@@ -17,7 +17,13 @@ fn wide() -> Schema {
         DataType::Float,
         DataType::BYTES,
     ];
-    Schema::new(types.into_iter().enumerate().map(|(index, kind)| Field::new(format!("c{index}"), kind)).collect())
+    Schema::new(
+        types
+            .into_iter()
+            .enumerate()
+            .map(|(index, kind)| Field::new(format!("c{index}"), kind))
+            .collect(),
+    )
 }
 
 fn decode_all(pairs: &[(&str, &str)], schema: &Schema, bytes: &[u8]) -> Decoded {
@@ -35,8 +41,37 @@ fn printed(batches: &[Batch], schema: &Schema) -> Vec<String> {
 /// Pieces that text formats give a meaning to.
 fn pieces() -> impl Strategy<Value = Vec<u8>> {
     let tokens = [
-        "{", "}", "[", "]", "\"", ":", ",", "\\", "\n", "\r", " ", "#", "\t", "'", "null", "true", "1", "-", ".5", "1e9", "c0", "\"c1\":",
-        "{\"c0\":", "2024-01-01 00:00:00", "x", "ä", "\u{feff}", "\\u", "d83d", "\"\"", "9999999999999999999999",
+        "{",
+        "}",
+        "[",
+        "]",
+        "\"",
+        ":",
+        ",",
+        "\\",
+        "\n",
+        "\r",
+        " ",
+        "#",
+        "\t",
+        "'",
+        "null",
+        "true",
+        "1",
+        "-",
+        ".5",
+        "1e9",
+        "c0",
+        "\"c1\":",
+        "{\"c0\":",
+        "2024-01-01 00:00:00",
+        "x",
+        "ä",
+        "\u{feff}",
+        "\\u",
+        "d83d",
+        "\"\"",
+        "9999999999999999999999",
     ];
     let token = prop_oneof![
         9 => prop::sample::select(tokens.to_vec()).prop_map(|token| token.as_bytes().to_vec()),
@@ -50,8 +85,18 @@ const FORMATS: [&[(&str, &str)]; 6] = [
     &[("format", "json"), ("json.ignore-parse-errors", "true")],
     &[("format", "csv")],
     &[("format", "csv"), ("csv.ignore-parse-errors", "true")],
-    &[("format", "csv"), ("csv.ignore-parse-errors", "true"), ("csv.escape-character", "\\"), ("csv.trim-spaces", "true")],
-    &[("format", "csv"), ("csv.ignore-parse-errors", "true"), ("csv.allow-comments", "true"), ("csv.null-literal", "x")],
+    &[
+        ("format", "csv"),
+        ("csv.ignore-parse-errors", "true"),
+        ("csv.escape-character", "\\"),
+        ("csv.trim-spaces", "true"),
+    ],
+    &[
+        ("format", "csv"),
+        ("csv.ignore-parse-errors", "true"),
+        ("csv.allow-comments", "true"),
+        ("csv.null-literal", "x"),
+    ],
 ];
 
 /// A JSON value in one of its spellings.
@@ -63,13 +108,27 @@ fn json_value() -> impl Strategy<Value = String> {
         "[a-zäöü ,:{}'/-]{0,30}".prop_map(|text| format!("\"{text}\"")),
         "(\\\\[nrt\"/bf]|\\\\u00[0-9a-f]{2}|[a-z]){0,8}".prop_map(|text| format!("\"{text}\"")),
         Just("\"2024-02-03 04:05:06.789\"".to_owned()),
-        prop::sample::select(vec!["null", "true", "false", "[1,{\"a\":[]}]", "{\"k\" : 1}", "\"12\"", "\"2024-01-01\"", "\"NaN\"", "\"aGVsbG8=\""])
-            .prop_map(str::to_owned),
+        prop::sample::select(vec![
+            "null",
+            "true",
+            "false",
+            "[1,{\"a\":[]}]",
+            "{\"k\" : 1}",
+            "\"12\"",
+            "\"2024-01-01\"",
+            "\"NaN\"",
+            "\"aGVsbG8=\""
+        ])
+        .prop_map(str::to_owned),
     ]
 }
 
 fn json_record() -> impl Strategy<Value = String> {
-    let field = (prop::sample::select(vec!["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "other"]), json_value(), 0..8usize);
+    let field = (
+        prop::sample::select(vec!["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "other"]),
+        json_value(),
+        0..8usize,
+    );
     prop::collection::vec(field, 0..8).prop_map(|fields| {
         let pairs = fields.iter().map(|(name, value, blank)| match blank {
             0 => format!("\"{name}\": {value}"),

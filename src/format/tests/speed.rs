@@ -20,9 +20,15 @@ fn clicks() -> Schema {
 fn click(index: u64) -> [String; 5] {
     let hash = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let seconds = index / 20_000;
-    let action = ["view", "view", "view", "view", "view", "view", "click", "click", "click", "buy"][(hash >> 20) as usize % 10];
+    let action = ["view", "view", "view", "view", "view", "view", "click", "click", "click", "buy"]
+        [(hash >> 20) as usize % 10];
     [
-        format!("2024-01-01 00:{:02}:{:02}.{:03}", seconds / 60 % 60, seconds % 60, hash >> 40 & 511),
+        format!(
+            "2024-01-01 00:{:02}:{:02}.{:03}",
+            seconds / 60 % 60,
+            seconds % 60,
+            hash >> 40 & 511
+        ),
         format!("page-{:04}", (hash >> 32) % 1000),
         format!("{hash:016x}"),
         action.to_owned(),
@@ -35,7 +41,9 @@ const ROWS: u64 = 20_000;
 fn as_json() -> Vec<u8> {
     let line = |index| {
         let [ts, page, device, action, amount] = click(index);
-        format!("{{\"ts\":\"{ts}\",\"page\":\"{page}\",\"device\":\"{device}\",\"action\":\"{action}\",\"amount\":{amount}}}\n")
+        format!(
+            "{{\"ts\":\"{ts}\",\"page\":\"{page}\",\"device\":\"{device}\",\"action\":\"{action}\",\"amount\":{amount}}}\n"
+        )
     };
     (0..ROWS).map(line).collect::<String>().into_bytes()
 }
@@ -46,7 +54,8 @@ fn as_csv() -> Vec<u8> {
 
 fn as_rkyv(schema: &Schema, csv: &[u8]) -> Vec<u8> {
     let all: Vec<usize> = (0..schema.column_count()).collect();
-    let decoded = format(&[("format", "csv")], schema).decoder(schema, &all).decode(&Buffer::from(csv), true);
+    let decoded =
+        format(&[("format", "csv")], schema).decoder(schema, &all).decode(&Buffer::from(csv), true);
     let mut encoder = format(&[("format", "rkyv")], schema).encoder(schema);
     let mut out = Vec::new();
     decoded.batches.iter().for_each(|batch| encoder.encode(batch, &mut out));
@@ -77,9 +86,20 @@ fn measure(name: &str, columns: &str, schema: &Schema, projection: &[usize], byt
 #[ignore = "a measurement"]
 fn clicks_a_second() {
     let schema = clicks();
-    let double = Schema::new(schema.fields.iter().cloned().map(|field| if field.name == "amount" { Field::new("amount", DataType::Double) } else { field }).collect());
+    let double = Schema::new(
+        schema
+            .fields
+            .iter()
+            .cloned()
+            .map(|field| {
+                if field.name == "amount" { Field::new("amount", DataType::Double) } else { field }
+            })
+            .collect(),
+    );
     let csv = as_csv();
-    for (name, bytes) in [("json", as_json()), ("csv", csv.clone()), ("rkyv", as_rkyv(&schema, &csv))] {
+    for (name, bytes) in
+        [("json", as_json()), ("csv", csv.clone()), ("rkyv", as_rkyv(&schema, &csv))]
+    {
         measure(name, "all", &schema, &[0, 1, 2, 3, 4], &bytes);
         if name != "rkyv" {
             measure(name, "all, double", &double, &[0, 1, 2, 3, 4], &bytes);

@@ -1,0 +1,168 @@
+//! Finish: accumulators to result columns, with Flink's types and NULL rules.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
+use arrow_array::types::*;
+use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, PrimitiveArray};
+
+use super::exact::{COUNT_MASK, Spill, round};
+use super::update::{DECIMAL_OVERFLOW, joined};
+use super::{Accumulator, AggregateCall, AggregateFunction, Slots};
+use crate::batch::DataType;
+
+/// The results of one call for `slots`: a column of `call.data_type`.
+///
+/// `offset` is the accumulator's first word within a slot.
+pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &[u32]) -> ArrayRef {
+    let accumulator = Accumulator::of(call);
+    let words = |slot: u32| &table.words(slot)[offset..offset + accumulator.word_count()];
+    match accumulator {
+        Accumulator::Count => Arc::new(Int64Array::from_iter_values(slots.iter().map(|&slot| words(slot)[0] as i64))),
+        Accumulator::SumInt => {
+            let average = call.function == AggregateFunction::Avg;
+            integers(call.data_type, slots.iter().map(|&slot| sum_int(words(slot), average)))
+        }
+        Accumulator::SumDecimal => decimals(call, slots.iter().map(|&slot| sum_decimal(call, words(slot)))),
+        Accumulator::SumFloat => {
+            let average = call.function == AggregateFunction::Avg;
+            floats(call.data_type, slots.iter().map(|&slot| sum_float(table, words(slot), average)))
+        }
+        Accumulator::Variance => variance(call, table, slots, offset),
+        Accumulator::ExtremeInt { .. } => {
+            integers(call.data_type, slots.iter().map(|&slot| (words(slot)[1] != 0).then(|| words(slot)[0] as i64)))
+        }
+        Accumulator::ExtremeFloat { .. } => {
+            let value = |slot| (words(slot)[1] != 0).then(|| f64::from_bits(words(slot)[0]));
+            floats(call.data_type, slots.iter().map(|&slot| value(slot)))
+        }
+        Accumulator::ExtremeDecimal { .. } => {
+            let value = |slot| (words(slot)[2] != 0).then(|| joined(words(slot)[0], words(slot)[1]));
+            decimals(call, slots.iter().map(|&slot| value(slot)))
+        }
+        Accumulator::PickFixed { .. } => pick(call, slots.iter().map(|&slot| words(slot))),
+        Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {
+            let value = |slot| Some(words(slot)[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob));
+            bytes(call.data_type, slots.iter().map(|&slot| value(slot)))
+        }
+    }
+}
+
+fn sum_int(words: &[u64], average: bool) -> Option<i64> {
+    let (sum, count) = (words[0] as i64, words[1] as i64);
+    (count != 0).then(|| if average { sum / count } else { sum })
+}
+
+fn sum_float<S: Slots>(table: &S, words: &[u64], average: bool) -> Option<f64> {
+    let count = words[2] & COUNT_MASK;
+    let spill = (words[3] != 0).then(|| Spill::from_bytes(table.blob(words[3])));
+    let sum = round(joined(words[0], words[1]), words[2], spill.as_ref());
+    (count != 0).then(|| if average { sum / count as f64 } else { sum })
+}
+
+const DECIMAL_LIMIT: i128 = 10i128.pow(38);
+
+fn sum_decimal(call: &AggregateCall, words: &[u64]) -> Option<i128> {
+    let (sum, count) = (joined(words[0], words[1]), words[2] & !DECIMAL_OVERFLOW);
+    if count == 0 || words[2] & DECIMAL_OVERFLOW != 0 || sum.abs() >= DECIMAL_LIMIT {
+        return None;
+    }
+    if call.function != AggregateFunction::Avg {
+        return Some(sum);
+    }
+    let (DataType::Decimal(_, from), DataType::Decimal(_, to)) = (call.arg_type, call.data_type) else {
+        unreachable!("AVG of DECIMAL is DECIMAL")
+    };
+    divide_half_up(sum, 10i128.pow(u32::from(to - from)), i128::from(count))
+}
+
+/// `value * scale / count`, rounded half away from zero; `None` beyond 38 digits.
+fn divide_half_up(value: i128, scale: i128, count: i128) -> Option<i128> {
+    let scaled = |part: i128| part.checked_mul(scale);
+    let (whole, rest) = (value / count, value % count);
+    let fraction = scaled(rest)?;
+    let (mut result, left) = (scaled(whole)?.checked_add(fraction / count)?, fraction % count);
+    if left.abs() * 2 >= count {
+        result += value.signum();
+    }
+    (result.abs() < DECIMAL_LIMIT).then_some(result)
+}
+
+/// By the rewriting that Flink applies: `(Σx² − (Σx)² / n) / n`, or `/ (n − 1)` for samples.
+fn variance<S: Slots>(call: &AggregateCall, table: &S, slots: &[u32], offset: usize) -> ArrayRef {
+    use AggregateFunction::*;
+    let sample = matches!(call.function, StddevSamp | VarSamp);
+    let root = matches!(call.function, StddevPop | StddevSamp);
+    let value = |slot: u32| {
+        let words = &table.words(slot)[offset..offset + 8];
+        let count = (words[2] & COUNT_MASK) as f64;
+        let divisor = if sample { count - 1.0 } else { count };
+        let (sum, squares) = (sum_float(table, &words[..4], false)?, sum_float(table, &words[4..], false)?);
+        if divisor <= 0.0 {
+            return None;
+        }
+        let variance = ((squares - sum * sum / count) / divisor).max(0.0);
+        Some(if root { variance.sqrt() } else { variance })
+    };
+    let values = slots.iter().map(|&slot| value(slot));
+    match call.data_type {
+        data_type if data_type.is_float() => floats(data_type, values),
+        DataType::Decimal(_, scale) => {
+            let unit = 10f64.powi(i32::from(scale));
+            decimals(call, values.map(|value| value.map(|value| (value * unit).round() as i128)))
+        }
+        data_type => integers(data_type, values.map(|value| value.map(|value| value as i64))),
+    }
+}
+
+fn pick<'a>(call: &AggregateCall, words: impl Iterator<Item = &'a [u64]>) -> ArrayRef {
+    let fixed = words.map(|words| (words[2] != 0).then(|| joined(words[0], words[1])));
+    match call.data_type {
+        DataType::Decimal(..) => decimals(call, fixed),
+        data_type if data_type.is_float() => {
+            floats(data_type, fixed.map(|value| value.map(|bits| f64::from_bits(bits as u64))))
+        }
+        data_type => integers(data_type, fixed.map(|value| value.map(|value| value as i64))),
+    }
+}
+
+/// A column of an integer, boolean or time type; values wrap to its width, as Java's do.
+pub(crate) fn integers(data_type: DataType, values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    use arrow_schema::DataType as Arrow;
+    match data_type.arrow() {
+        Arrow::Boolean => Arc::new(values.map(|value| value.map(|value| value != 0)).collect::<BooleanArray>()),
+        Arrow::Int8 => narrow::<Int8Type>(values, |value| value as i8),
+        Arrow::Int16 => narrow::<Int16Type>(values, |value| value as i16),
+        Arrow::Int32 => narrow::<Int32Type>(values, |value| value as i32),
+        Arrow::Int64 => narrow::<Int64Type>(values, |value| value),
+        other => unreachable!("{other} is no integer column"),
+    }
+}
+
+fn narrow<T: ArrowPrimitiveType>(values: impl Iterator<Item = Option<i64>>, to: fn(i64) -> T::Native) -> ArrayRef {
+    Arc::new(values.map(|value| value.map(to)).collect::<PrimitiveArray<T>>())
+}
+
+fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+    match data_type {
+        DataType::Float => Arc::new(values.map(|value| value.map(|value| value as f32)).collect::<Float32Array>()),
+        _ => Arc::new(values.collect::<Float64Array>()),
+    }
+}
+
+fn decimals(call: &AggregateCall, values: impl Iterator<Item = Option<i128>>) -> ArrayRef {
+    let DataType::Decimal(precision, scale) = call.data_type else { unreachable!("a decimal result") };
+    let array = values.collect::<Decimal128Array>();
+    Arc::new(array.with_precision_and_scale(precision, scale as i8).expect("the planner checked precision"))
+}
+
+fn bytes<'a>(data_type: DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
+    if data_type.is_binary() {
+        let mut builder = BinaryViewBuilder::new();
+        values.for_each(|value| builder.append_option(value));
+        return Arc::new(builder.finish());
+    }
+    let mut builder = StringViewBuilder::new();
+    values.for_each(|value| builder.append_option(value.map(|bytes| std::str::from_utf8(bytes).expect("made of strings"))));
+    Arc::new(builder.finish())
+}

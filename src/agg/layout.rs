@@ -1,0 +1,138 @@
+//! Where each call's accumulator lies within a slot.
+
+use super::{AggregateCall, AggregateFunction};
+use crate::batch::DataType;
+
+/// How a call accumulates. Words are little-endian halves first; `blob` is a reference to bytes, 0 for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accumulator {
+    /// `[count]`
+    Count,
+    /// `[sum wrapping, count]`: SUM and AVG of integers.
+    SumInt,
+    /// `[sum low, sum high, count | overflow << 63]`: SUM and AVG of DECIMAL.
+    SumDecimal,
+    /// `[fixed low, fixed high, count | flags << 60, blob]`: see [`super::exact`].
+    SumFloat,
+    /// Two `SumFloat`s: of the values and of their squares.
+    Variance,
+    /// `[value, seen]`: the least or greatest 64-bit integer.
+    ExtremeInt {
+        /// Whether the greatest is sought.
+        greatest: bool,
+    },
+    /// `[bits, seen]`: the least or greatest double.
+    ExtremeFloat {
+        /// Whether the greatest is sought.
+        greatest: bool,
+    },
+    /// `[low, high, seen]`: the least or greatest decimal.
+    ExtremeDecimal {
+        /// Whether the greatest is sought.
+        greatest: bool,
+    },
+    /// `[blob]`: the least or greatest string, by its UTF-8 bytes.
+    ExtremeBytes {
+        /// Whether the greatest is sought.
+        greatest: bool,
+    },
+    /// `[low, high, seen]`: the first or last value of fixed width.
+    PickFixed {
+        /// Whether the last is sought.
+        last: bool,
+    },
+    /// `[blob]`: the first or last string.
+    PickBytes {
+        /// Whether the last is sought.
+        last: bool,
+    },
+    /// `[blob]`: strings joined by a separator.
+    Join,
+}
+
+impl Accumulator {
+    /// The accumulator of a call.
+    pub fn of(call: &AggregateCall) -> Self {
+        use AggregateFunction::*;
+        let arg = call.arg_type;
+        let decimal = matches!(arg, DataType::Decimal(..));
+        match call.function {
+            CountRows | Count => Accumulator::Count,
+            Sum | Avg if decimal => Accumulator::SumDecimal,
+            Sum | Avg if arg.is_float() => Accumulator::SumFloat,
+            Sum | Avg => Accumulator::SumInt,
+            StddevPop | StddevSamp | VarPop | VarSamp => Accumulator::Variance,
+            Min | Max => {
+                let greatest = call.function == Max;
+                if arg.is_string() || arg.is_binary() {
+                    Accumulator::ExtremeBytes { greatest }
+                } else if decimal {
+                    Accumulator::ExtremeDecimal { greatest }
+                } else if arg.is_float() {
+                    Accumulator::ExtremeFloat { greatest }
+                } else {
+                    Accumulator::ExtremeInt { greatest }
+                }
+            }
+            FirstValue | LastValue => {
+                let last = call.function == LastValue;
+                if arg.is_string() || arg.is_binary() {
+                    Accumulator::PickBytes { last }
+                } else {
+                    Accumulator::PickFixed { last }
+                }
+            }
+            ListAgg => Accumulator::Join,
+        }
+    }
+
+    /// How many words it takes.
+    pub fn word_count(self) -> usize {
+        match self {
+            Accumulator::Count
+            | Accumulator::ExtremeBytes { .. }
+            | Accumulator::PickBytes { .. }
+            | Accumulator::Join => 1,
+            Accumulator::SumInt | Accumulator::ExtremeInt { .. } | Accumulator::ExtremeFloat { .. } => 2,
+            Accumulator::SumDecimal | Accumulator::ExtremeDecimal { .. } | Accumulator::PickFixed { .. } => 3,
+            Accumulator::SumFloat => 4,
+            Accumulator::Variance => 8,
+        }
+    }
+
+    /// Which of its words refer to bytes.
+    pub fn blob_words(self) -> &'static [usize] {
+        match self {
+            Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => &[0],
+            Accumulator::SumFloat => &[3],
+            Accumulator::Variance => &[3, 7],
+            _ => &[],
+        }
+    }
+}
+
+/// The accumulators of all calls of a GROUP BY, side by side.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Each call's accumulator and the offset of its first word.
+    pub accumulators: Vec<(Accumulator, usize)>,
+    /// Words in all.
+    pub word_count: usize,
+    /// All words that refer to bytes.
+    pub blob_words: Vec<usize>,
+}
+
+impl Layout {
+    /// The layout of these calls.
+    pub fn new(calls: &[AggregateCall]) -> Self {
+        let mut layout = Layout { accumulators: Vec::new(), word_count: 0, blob_words: Vec::new() };
+        for call in calls {
+            let accumulator = Accumulator::of(call);
+            let offset = layout.word_count;
+            layout.blob_words.extend(accumulator.blob_words().iter().map(|word| offset + word));
+            layout.accumulators.push((accumulator, offset));
+            layout.word_count += accumulator.word_count();
+        }
+        layout
+    }
+}

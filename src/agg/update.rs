@@ -1,0 +1,260 @@
+//! Update: rows into accumulators, one call and one batch at a time.
+
+use std::borrow::Cow;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
+
+use super::exact::{Spill, Term, term};
+use super::{Accumulator, Slots};
+
+/// An argument column in one of the few shapes that kernels know.
+pub enum Argument<'a> {
+    /// COUNT(*): no column.
+    None,
+    /// Integers, booleans and times, widened.
+    Int(Cow<'a, [i64]>),
+    /// FLOAT and DOUBLE, widened.
+    Float(Cow<'a, [f64]>),
+    /// DECIMAL, unscaled.
+    Decimal(&'a [i128]),
+    /// Strings and bytes.
+    Bytes(&'a dyn Array),
+}
+
+impl<'a> Argument<'a> {
+    /// The shape of `column`.
+    pub fn new(column: &'a ArrayRef) -> Self {
+        use arrow_schema::DataType as Arrow;
+        match column.data_type() {
+            Arrow::Boolean => {
+                Argument::Int(column.as_boolean().values().iter().map(i64::from).collect::<Vec<_>>().into())
+            }
+            Arrow::Int8 => Argument::Int(widen(column.as_primitive::<Int8Type>().values())),
+            Arrow::Int16 => Argument::Int(widen(column.as_primitive::<Int16Type>().values())),
+            Arrow::Int32 => Argument::Int(widen(column.as_primitive::<Int32Type>().values())),
+            Arrow::Int64 => Argument::Int(Cow::Borrowed(column.as_primitive::<Int64Type>().values())),
+            Arrow::Float32 => {
+                let values = column.as_primitive::<Float32Type>().values();
+                Argument::Float(values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>().into())
+            }
+            Arrow::Float64 => Argument::Float(Cow::Borrowed(column.as_primitive::<Float64Type>().values())),
+            Arrow::Decimal128(..) => Argument::Decimal(column.as_primitive::<Decimal128Type>().values()),
+            _ => Argument::Bytes(column.as_ref()),
+        }
+    }
+}
+
+fn widen<T: Copy + Into<i64>>(values: &[T]) -> Cow<'static, [i64]> {
+    values.iter().map(|&value| value.into()).collect::<Vec<_>>().into()
+}
+
+/// Bytes of row `row` of a string or binary column.
+fn bytes_at(column: &dyn Array, row: usize) -> &[u8] {
+    match column.as_string_view_opt() {
+        Some(strings) => strings.value(row).as_bytes(),
+        None => column.as_binary_view().value(row),
+    }
+}
+
+/// Runs `visit` for each row that counts.
+#[inline]
+fn each_row(slots: &[u32], rows: Option<&BooleanBuffer>, mut visit: impl FnMut(usize, u32)) {
+    match rows {
+        None => slots.iter().enumerate().for_each(|(row, &slot)| visit(row, slot)),
+        Some(rows) => rows.set_indices().for_each(|row| visit(row, slots[row])),
+    }
+}
+
+/// Folds rows into one call's accumulators.
+///
+/// # Shapes
+///
+/// - `slots`: `[rows]`, each row's slot.
+/// - `argument`: `[rows]`; `nulls`: its validity; `filter`: `[rows]`, the rows that FILTER keeps.
+/// - `offset`: the accumulator's first word within a slot.
+/// - `separator`: LISTAGG's.
+///
+/// # Panics
+///
+/// If the argument's shape does not suit the accumulator: a planner bug.
+#[allow(clippy::too_many_arguments)]
+pub fn update<S: Slots>(
+    accumulator: Accumulator,
+    offset: usize,
+    separator: &str,
+    table: &mut S,
+    slots: &[u32],
+    argument: &Argument<'_>,
+    nulls: Option<&NullBuffer>,
+    filter: Option<&BooleanBuffer>,
+) {
+    let combined = match (nulls.map(NullBuffer::inner), filter) {
+        (Some(valid), Some(kept)) => Some(valid & kept),
+        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+        (None, None) => None,
+    };
+    let rows = combined.as_ref();
+    match (accumulator, argument) {
+        (Accumulator::Count, _) => {
+            each_row(slots, rows, |_, slot| table.words_mut(slot)[offset] += 1);
+        }
+        (Accumulator::SumInt, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
+            let words = &mut table.words_mut(slot)[offset..offset + 2];
+            words[0] = words[0].wrapping_add(values[row] as u64);
+            words[1] += 1;
+        }),
+        (Accumulator::SumDecimal, Argument::Decimal(values)) => each_row(slots, rows, |row, slot| {
+            add_decimal(&mut table.words_mut(slot)[offset..offset + 3], values[row], 1);
+        }),
+        (Accumulator::SumFloat, Argument::Float(values)) => {
+            each_row(slots, rows, |row, slot| add_float(table, slot, offset, values[row]));
+        }
+        (Accumulator::Variance, Argument::Float(values)) => each_row(slots, rows, |row, slot| {
+            add_float(table, slot, offset, values[row]);
+            add_float(table, slot, offset + 4, values[row] * values[row]);
+        }),
+        (Accumulator::Variance, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
+            let value = values[row] as f64;
+            add_float(table, slot, offset, value);
+            add_float(table, slot, offset + 4, value * value);
+        }),
+        (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
+            let words = &mut table.words_mut(slot)[offset..offset + 2];
+            let (value, held) = (values[row], words[0] as i64);
+            if words[1] == 0 || (if greatest { value > held } else { value < held }) {
+                words[0] = value as u64;
+            }
+            words[1] = 1;
+        }),
+        (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => each_row(slots, rows, |row, slot| {
+            let words = &mut table.words_mut(slot)[offset..offset + 2];
+            let (value, held) = (values[row], f64::from_bits(words[0]));
+            if words[1] == 0 || (if greatest { value > held } else { value < held }) {
+                words[0] = value.to_bits();
+            }
+            words[1] = 1;
+        }),
+        (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => each_row(slots, rows, |row, slot| {
+            extreme_decimal(&mut table.words_mut(slot)[offset..offset + 3], values[row], greatest);
+        }),
+        (Accumulator::PickFixed { last }, argument) => each_row(slots, rows, |row, slot| {
+            let words = &mut table.words_mut(slot)[offset..offset + 3];
+            if last || words[2] == 0 {
+                (words[0], words[1]) = halves(fixed_at(argument, row));
+                words[2] = 1;
+            }
+        }),
+        (_, Argument::Bytes(column)) => {
+            each_row(slots, rows, |row, slot| {
+                fold_bytes(accumulator, offset, separator, table, slot, bytes_at(*column, row));
+            });
+        }
+        _ => panic!("{accumulator:?} over a column of another shape"),
+    }
+}
+
+fn fixed_at(argument: &Argument<'_>, row: usize) -> i128 {
+    match argument {
+        Argument::Int(values) => values[row].into(),
+        Argument::Float(values) => values[row].to_bits().into(),
+        Argument::Decimal(values) => values[row],
+        Argument::None | Argument::Bytes(_) => panic!("not of fixed width"),
+    }
+}
+
+pub(super) fn halves(value: i128) -> (u64, u64) {
+    (value as u64, (value >> 64) as u64)
+}
+
+pub(super) fn joined(low: u64, high: u64) -> i128 {
+    (i128::from(high as i64) << 64) | i128::from(low)
+}
+
+/// Marks a decimal sum that left 128 bits.
+pub(super) const DECIMAL_OVERFLOW: u64 = 1 << 63;
+
+pub(super) fn add_decimal(words: &mut [u64], value: i128, count: u64) {
+    let (sum, overflow) = joined(words[0], words[1]).overflowing_add(value);
+    (words[0], words[1]) = halves(sum);
+    words[2] += count;
+    if overflow {
+        words[2] |= DECIMAL_OVERFLOW;
+    }
+}
+
+pub(super) fn extreme_decimal(words: &mut [u64], value: i128, greatest: bool) {
+    let held = joined(words[0], words[1]);
+    if words[2] == 0 || (if greatest { value > held } else { value < held }) {
+        (words[0], words[1]) = halves(value);
+    }
+    words[2] = 1;
+}
+
+#[inline]
+fn add_float<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
+    let words = &mut table.words_mut(slot)[offset..offset + 4];
+    words[2] += 1;
+    match term(value) {
+        Term::Fixed(fixed) => add_fixed(table, slot, offset, fixed),
+        Term::Special(flag) => words[2] |= flag,
+        Term::Spill => {
+            let mut addend = Spill::zero();
+            addend.add_value(value);
+            add_spill(table, slot, offset, addend);
+        }
+    }
+}
+
+/// Adds to the fixed part; what it held goes to the spill when it would overflow.
+#[inline]
+pub(super) fn add_fixed<S: Slots>(table: &mut S, slot: u32, offset: usize, fixed: i128) {
+    let words = &mut table.words_mut(slot)[offset..offset + 4];
+    let held = joined(words[0], words[1]);
+    if let Some(sum) = held.checked_add(fixed) {
+        (words[0], words[1]) = halves(sum);
+        return;
+    }
+    (words[0], words[1]) = halves(fixed);
+    let mut addend = Spill::zero();
+    addend.add_fixed(held);
+    add_spill(table, slot, offset, addend);
+}
+
+#[cold]
+pub(super) fn add_spill<S: Slots>(table: &mut S, slot: u32, offset: usize, mut addend: Spill) {
+    let blob = table.words(slot)[offset + 3];
+    if blob != 0 {
+        addend.add(&Spill::from_bytes(table.blob(blob)));
+    }
+    table.words_mut(slot)[offset + 3] = table.put_blob(blob, &addend.bytes());
+}
+
+/// Folds one string into an accumulator of bytes.
+pub(super) fn fold_bytes<S: Slots>(
+    accumulator: Accumulator,
+    offset: usize,
+    separator: &str,
+    table: &mut S,
+    slot: u32,
+    value: &[u8],
+) {
+    let blob = table.words(slot)[offset];
+    let changed = match accumulator {
+        _ if blob == 0 => table.put_blob(0, value),
+        Accumulator::ExtremeBytes { greatest } => {
+            let held = table.blob(blob);
+            if (if greatest { value > held } else { value < held }) { table.put_blob(blob, value) } else { blob }
+        }
+        Accumulator::PickBytes { last: false } => blob,
+        Accumulator::PickBytes { last: true } => table.put_blob(blob, value),
+        Accumulator::Join => {
+            let blob = table.append_blob(blob, separator.as_bytes());
+            table.append_blob(blob, value)
+        }
+        other => panic!("{other:?} over a column of bytes"),
+    };
+    table.words_mut(slot)[offset] = changed;
+}

@@ -1,0 +1,119 @@
+//! What evaluation answers, row for row as Flink does.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::*;
+use chrono_tz::Tz;
+
+use super::*;
+use crate::batch::DataType;
+use crate::expr::{Value, call, case, cast, try_cast};
+
+fn int(value: i64) -> Expr {
+    Expr::literal(Value::Int(value), DataType::Int)
+}
+
+fn batch(columns: Vec<ArrayRef>) -> Batch {
+    let rows = columns[0].len();
+    Batch::new(columns, rows)
+}
+
+fn run(expr: &Expr, batch: &Batch) -> Result<ArrayRef, EvalError> {
+    Evaluator::new(expr, Tz::UTC).eval(batch, &EvalContext { time_zone: Tz::UTC, now_ms: 0 })
+}
+
+#[test]
+fn integers_wrap_and_divide_as_in_java() {
+    let v = Expr::column(0, DataType::Int, true);
+    let data =
+        batch(vec![Arc::new(Int32Array::from(vec![Some(7), Some(-7), None, Some(i32::MIN)]))]);
+    let half = run(&call("/", vec![v.clone(), int(2)]).unwrap(), &data).unwrap();
+    assert_eq!(
+        half.as_primitive::<Int32Type>(),
+        &Int32Array::from(vec![Some(3), Some(-3), None, Some(-1073741824)])
+    );
+    let minus = run(&call("NEGATE", vec![v.clone()]).unwrap(), &data).unwrap();
+    assert_eq!(minus.as_primitive::<Int32Type>().value(3), i32::MIN);
+    let error = run(&call("%", vec![int(5), call("+", vec![v, int(7)]).unwrap()]).unwrap(), &data)
+        .unwrap_err();
+    assert_eq!(error.row_index, 1);
+}
+
+#[test]
+fn branches_do_not_fail_on_rows_they_do_not_own() {
+    let v = Expr::column(0, DataType::Int, true);
+    let data = batch(vec![Arc::new(Int32Array::from(vec![Some(0), Some(5), None]))]);
+    let share = call("/", vec![int(10), v.clone()]).unwrap();
+    let zero = call("=", vec![v.clone(), int(0)]).unwrap();
+    let guarded = case(vec![(zero.clone(), int(-1))], Some(share.clone())).unwrap();
+    let column = run(&guarded, &data).unwrap();
+    assert_eq!(
+        column.as_primitive::<Int32Type>(),
+        &Int32Array::from(vec![Some(-1), Some(2), None])
+    );
+    let or = call("OR", vec![zero, call(">", vec![share, int(1)]).unwrap()]).unwrap();
+    assert_eq!(
+        run(&or, &data).unwrap().as_boolean(),
+        &BooleanArray::from(vec![Some(true), Some(true), None])
+    );
+}
+
+#[test]
+fn the_first_failing_row_is_named() {
+    let s = Expr::column(0, DataType::STRING, true);
+    let data = batch(vec![
+        Arc::new(StringViewArray::from(vec!["1", "x", "0", "y"])),
+        Arc::new(Int32Array::from(vec![0, 1, 1, 1])),
+    ]);
+    let number = cast(s, DataType::Int).unwrap();
+    let share = call("/", vec![int(1), Expr::column(1, DataType::Int, true)]).unwrap();
+    let error = run(&call("+", vec![number.clone(), share]).unwrap(), &data).unwrap_err();
+    assert_eq!(error.row_index, 0);
+    assert_eq!(run(&number, &data).unwrap_err().row_index, 1);
+}
+
+#[test]
+fn strings_equal_literals_of_any_length() {
+    let s = Expr::column(0, DataType::STRING, true);
+    let values =
+        vec![Some("view"), Some("views"), None, Some("a string of more than twelve"), Some("")];
+    let data = batch(vec![Arc::new(StringViewArray::from(values.clone()))]);
+    for literal in
+        ["view", "", "a string of more than twelve", "a string of more than twelfe", "exactly12byt"]
+    {
+        let literal_expr =
+            Expr::literal(Value::String(literal.into()), DataType::Char(literal.len() as u32));
+        let column = run(&call("=", vec![s.clone(), literal_expr]).unwrap(), &data).unwrap();
+        let expected: BooleanArray =
+            values.iter().map(|value| value.map(|value| value == literal)).collect();
+        assert_eq!(column.as_boolean(), &expected);
+    }
+}
+
+#[test]
+fn try_cast_forgives() {
+    let s = Expr::column(0, DataType::STRING, true);
+    let data = batch(vec![Arc::new(StringViewArray::from(vec![" 5 ", "3.7", "x", "2147483648"]))]);
+    let column = run(&try_cast(s, DataType::Int).unwrap(), &data).unwrap();
+    assert_eq!(
+        column.as_primitive::<Int32Type>(),
+        &Int32Array::from(vec![Some(5), Some(3), None, None])
+    );
+}
+
+#[test]
+fn three_valued_logic_and_constants() {
+    let b = Expr::column(0, DataType::Boolean, true);
+    let data = batch(vec![Arc::new(BooleanArray::from(vec![Some(true), Some(false), None]))]);
+    let null = Expr::literal(Value::Null, DataType::Boolean);
+    let and = run(&call("AND", vec![b.clone(), null.clone()]).unwrap(), &data).unwrap();
+    assert_eq!(and.as_boolean(), &BooleanArray::from(vec![None, Some(false), None]));
+    let or = run(&call("OR", vec![b, null]).unwrap(), &data).unwrap();
+    assert_eq!(or.as_boolean(), &BooleanArray::from(vec![Some(true), None, None]));
+    let folded = fold(call("+", vec![int(1), int(2)]).unwrap(), Tz::UTC);
+    assert_eq!(folded, int(3));
+    let fails = call("/", vec![int(1), int(0)]).unwrap();
+    assert_eq!(fold(fails.clone(), Tz::UTC), fails);
+}

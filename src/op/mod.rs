@@ -1,0 +1,84 @@
+//! Operators: what a node of the plan does to batches on one shard.
+//!
+//! A windowed aggregation is two operators with an exchange between them: a [`send::AggregateSender`]
+//! assigns slices, applies the late rule and folds or partitions rows; a [`Receiver`] owns a share of the
+//! keys, merges what arrives and fires. What travels between them is a [`Payload`].
+//!
+//! # Invariants
+//!
+//! 1. No operator blocks, starts a thread or reads a clock; time comes with the batch.
+//! 2. A receiver's outputs depend on the sequence of payloads and watermarks alone, not on how rows were
+//!    batched: folding rows before the exchange or behind it gives the same accumulators.
+
+pub mod calc;
+pub mod expand;
+pub mod pane;
+pub mod send;
+pub mod session;
+pub mod shape;
+pub mod trigger;
+pub mod window_aggregate;
+pub mod window_table;
+
+use arrow_array::ArrayRef;
+
+use crate::agg::Partials;
+use crate::batch::{Batch, Keys};
+use crate::metrics::LateRows;
+
+/// Groups on their way to the shard that owns them.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The grouping key of each entry.
+    pub keys: Keys,
+    /// The end of each entry's slice or window, wall time in milliseconds; for sessions the row's time.
+    pub ends_ms: Vec<i64>,
+    /// The watermark when each row arrived, for receivers that need it.
+    pub arrival_ms: Vec<i64>,
+    /// What there is of each group.
+    pub data: Data,
+}
+
+/// What a [`Payload`] carries of each group.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Accumulators, folded before the exchange.
+    Partials(Partials),
+    /// Rows: the columns that [`shape::Shape::shipped`] names.
+    Rows(Vec<ArrayRef>),
+}
+
+/// What a receiver yields.
+#[derive(Debug)]
+pub enum Output {
+    /// Result rows.
+    Rows(Batch),
+    /// Partial results, for the second exchange of a distinct count.
+    Partials(Payload),
+}
+
+/// The owning half of a keyed operator.
+///
+/// The shard calls `receive` for each payload, `advance` at every mark and chunk end, and then `next_output`
+/// until it is `None`, before anything else.
+pub trait Receiver: Send {
+    /// Takes what a sender shipped.
+    fn receive(&mut self, payload: Payload);
+    /// Event time is now `watermark_ms`, processing time `now_ms`.
+    fn advance(&mut self, watermark_ms: i64, now_ms: i64);
+    /// The next piece of what `receive` and `advance` yielded.
+    fn next_output(&mut self) -> Option<Output>;
+    /// Rows found late here.
+    fn late_rows(&self) -> Option<&LateRows> {
+        None
+    }
+    /// Windows fired so far.
+    fn fired_count(&self) -> u64;
+    /// Bytes of state held.
+    fn state_bytes(&self) -> usize;
+}
+
+/// The job's end: every window closes.
+pub const WATERMARK_END: i64 = i64::MAX;
+/// Before any row.
+pub const WATERMARK_START: i64 = i64::MIN;

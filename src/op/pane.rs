@@ -1,0 +1,362 @@
+//! A pane: the groups of one slice or window, with their accumulators and distinct sets.
+//!
+//! # Invariants
+//!
+//! 1. Slots are numbered from 0 in order of arrival and never removed; set *i* of each list belongs to slot *i*.
+//! 2. Accumulators of DISTINCT calls count a value when its pair is flushed; whoever reads results flushes first.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
+
+use super::shape::{Distinct, Shape};
+use crate::agg::{self, Argument, Partials, Slots};
+use crate::batch::{Batch, Keys};
+use crate::state::{DistinctSets, Pages, Table};
+
+/// A table's accumulators, as kernels see them: from word `base` of each slot on.
+pub struct TableSlots<'a> {
+    /// The shard's pages.
+    pub pages: &'a mut Pages,
+    /// The table.
+    pub table: &'a mut Table,
+}
+
+impl Slots for TableSlots<'_> {
+    #[inline]
+    fn words(&self, slot: u32) -> &[u64] {
+        self.table.words(self.pages, slot)
+    }
+
+    #[inline]
+    fn words_mut(&mut self, slot: u32) -> &mut [u64] {
+        self.table.words_mut(self.pages, slot)
+    }
+
+    fn blob(&self, blob: u64) -> &[u8] {
+        self.table.heap().get(self.pages, blob)
+    }
+
+    fn put_blob(&mut self, blob: u64, bytes: &[u8]) -> u64 {
+        self.table.heap_mut().replace(self.pages, blob, bytes)
+    }
+
+    fn append_blob(&mut self, blob: u64, bytes: &[u8]) -> u64 {
+        self.table.heap_mut().append(self.pages, blob, bytes)
+    }
+}
+
+/// Folds the rows of shipped `columns` into every call that is not DISTINCT.
+///
+/// `base`: the first accumulator word of a slot.
+pub fn update_calls<S: Slots>(shape: &Shape, base: usize, slots: &mut S, rows: &[u32], columns: &[ArrayRef]) {
+    for (call, &(accumulator, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
+        if call.distinct {
+            continue;
+        }
+        let filter = call.filter.map(|filter| true_rows(&columns[filter]));
+        let (argument, nulls) = match call.args.as_slice() {
+            [] => (Argument::None, None),
+            [arg] => (argument_of(accumulator, &columns[*arg]), columns[*arg].nulls().cloned()),
+            args => (Argument::None, args.iter().fold(None, |nulls, &arg| NullBuffer::union(nulls.as_ref(), columns[arg].nulls()))),
+        };
+        agg::update(accumulator, base + offset, &call.separator, slots, rows, &argument, nulls.as_ref(), filter.as_ref());
+    }
+}
+
+fn argument_of(accumulator: agg::Accumulator, column: &ArrayRef) -> Argument<'_> {
+    match accumulator {
+        agg::Accumulator::Count => Argument::None,
+        agg::Accumulator::Variance if column.as_primitive_opt::<arrow_array::types::Decimal128Type>().is_some() => {
+            let decimals = column.as_primitive::<arrow_array::types::Decimal128Type>();
+            let unit = 10f64.powi(-i32::from(decimals.scale()));
+            Argument::Float(decimals.values().iter().map(|&value| value as f64 * unit).collect::<Vec<_>>().into())
+        }
+        _ => Argument::new(column),
+    }
+}
+
+/// The rows in which a BOOLEAN column is true.
+pub fn true_rows(column: &ArrayRef) -> BooleanBuffer {
+    let column = column.as_boolean();
+    match column.nulls() {
+        None => column.values().clone(),
+        Some(nulls) => column.values() & nulls.inner(),
+    }
+}
+
+/// The groups of one slice or window.
+#[derive(Debug)]
+pub struct Pane {
+    /// The groups.
+    pub table: Table,
+    sets: Vec<DistinctSets>,
+}
+
+impl Pane {
+    /// An empty pane whose slots have `word_count` words.
+    pub fn new(shape: &Shape, word_count: usize) -> Self {
+        Self { table: Table::new(word_count), sets: shape.distinct.iter().map(|_| DistinctSets::default()).collect() }
+    }
+
+    /// The slot of a key, made if need be.
+    #[inline]
+    pub fn slot(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> u32 {
+        let (slot, made) = self.table.upsert(pages, hash, key);
+        if made {
+            for sets in &mut self.sets {
+                sets.create();
+            }
+        }
+        slot
+    }
+
+    /// The slots of all keys.
+    pub fn slots(&mut self, pages: &mut Pages, keys: &Keys, rows: &mut Vec<u32>) {
+        rows.clear();
+        rows.extend((0..keys.count()).map(|index| self.slot(pages, keys.hashes[index], keys.get(index))));
+    }
+
+    /// Folds rows, whose slots are `rows`.
+    pub fn update(&mut self, shape: &Shape, pages: &mut Pages, rows: &[u32], columns: &[ArrayRef]) {
+        update_calls(shape, 0, &mut TableSlots { pages, table: &mut self.table }, rows, columns);
+        for (index, list) in shape.distinct.iter().enumerate() {
+            if insert_distinct(&mut self.sets[index], list, pages, rows, columns) {
+                self.flush_list(shape, index, pages);
+            }
+        }
+    }
+
+    /// Merges group `index` of `partials` into `slot`.
+    pub fn merge(&mut self, shape: &Shape, pages: &mut Pages, slot: u32, partials: &Partials, index: usize) {
+        let mut slots = TableSlots { pages, table: &mut self.table };
+        agg::merge(&shape.layout, 0, &shape.separators, &mut slots, slot, partials, index);
+    }
+
+    /// Brings DISTINCT accumulators up to date.
+    pub fn flush(&mut self, shape: &Shape, pages: &mut Pages) {
+        for index in 0..self.sets.len() {
+            self.flush_list(shape, index, pages);
+        }
+    }
+
+    fn flush_list(&mut self, shape: &Shape, index: usize, pages: &mut Pages) {
+        flush_list(shape, index, 0, &mut self.sets[index], pages, &mut self.table);
+    }
+
+    /// Adds all groups of `other`, as if its rows had come after this pane's.
+    pub fn absorb(&mut self, shape: &Shape, pages: &mut Pages, other: &mut Pane) {
+        other.flush(shape, pages);
+        let mut partials = Partials::default();
+        for from in 0..other.table.slot_end() {
+            let key = other.table.key(pages, from).to_vec();
+            let into = self.slot(pages, other.table.hash(pages, from), &key);
+            partials.words.clear();
+            partials.blobs.clear();
+            agg::export(&shape.layout, 0, &TableSlots { pages, table: &mut other.table }, from, &mut partials);
+            blank_distinct(shape, &mut partials);
+            self.merge(shape, pages, into, &partials, 0);
+            for index in 0..self.sets.len() {
+                self.absorb_set(shape, index, pages, into, other, from);
+            }
+        }
+    }
+
+    fn absorb_set(&mut self, shape: &Shape, index: usize, pages: &mut Pages, into: u32, other: &Pane, from: u32) {
+        for id in other.sets[index].ids(from) {
+            let value = other.sets[index].value(pages, id).to_vec();
+            let hash = crate::batch::hash::hash_bytes(&value);
+            if self.sets[index].insert(pages, into, hash, &value) {
+                self.flush_list(shape, index, pages);
+            }
+        }
+    }
+
+    /// The result rows of `slots`: keys, then aggregates. The caller has flushed.
+    pub fn results(&mut self, shape: &Shape, base: usize, pages: &mut Pages, slots: &[u32]) -> Vec<ArrayRef> {
+        let keys = slots.iter().map(|&slot| self.table.key(pages, slot));
+        let mut columns = Keys::decode(&shape.key_types, keys);
+        let table = TableSlots { pages, table: &mut self.table };
+        for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
+            columns.push(agg::finish(call, base + offset, &table, slots));
+        }
+        columns
+    }
+
+    /// Frees everything.
+    pub fn release(mut self, pages: &mut Pages) {
+        for sets in &mut self.sets {
+            sets.release(pages);
+        }
+        self.table.release(pages);
+    }
+
+    /// Bytes of distinct sets, which live outside of the pages.
+    pub fn set_bytes(&self) -> usize {
+        self.sets.iter().map(DistinctSets::state_bytes).sum()
+    }
+}
+
+/// Merges the one group in `partials` into the accumulators of `slot` from word `base` on.
+pub(super) fn merge_at<S: Slots>(shape: &Shape, base: usize, slots: &mut S, slot: u32, partials: &Partials) {
+    agg::merge(&shape.layout, base, &shape.separators, slots, slot, partials, 0);
+}
+
+/// Merges what is buffered of one distinct list, and folds values that are new to their groups into its calls.
+fn flush_list(shape: &Shape, index: usize, base: usize, sets: &mut DistinctSets, pages: &mut Pages, table: &mut Table) {
+    let (mut slots, mut ids) = (Vec::new(), Vec::new());
+    sets.flush(|slot, id| {
+        slots.push(slot);
+        ids.push(id);
+    });
+    count_new(shape, index, base, sets, pages, table, &slots, &ids);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn count_new(
+    shape: &Shape,
+    index: usize,
+    base: usize,
+    sets: &DistinctSets,
+    pages: &mut Pages,
+    table: &mut Table,
+    slots: &[u32],
+    ids: &[u32],
+) {
+    let list = &shape.distinct[index];
+    let counts_only = list.calls.iter().all(|&call| shape.layout.accumulators[call].0 == agg::Accumulator::Count);
+    let values = match counts_only {
+        true => Vec::new(),
+        false => Keys::decode(&list.arg_types, ids.iter().map(|&id| sets.value(pages, id))),
+    };
+    let mut table = TableSlots { pages, table };
+    for &call in &list.calls {
+        let (accumulator, offset) = shape.layout.accumulators[call];
+        let argument = values.first().map_or(Argument::None, |column| argument_of(accumulator, column));
+        let separator = &shape.separators[call];
+        agg::update(accumulator, base + offset, separator, &mut table, slots, &argument, None, None);
+    }
+}
+
+/// The distinct sets of session records: set *i* of each list belongs to record *i*, which may be used again.
+#[derive(Debug)]
+pub(super) struct SessionSets {
+    lists: Vec<DistinctSets>,
+}
+
+impl SessionSets {
+    pub(super) fn new(shape: &Shape) -> Self {
+        Self { lists: shape.distinct.iter().map(|_| DistinctSets::default()).collect() }
+    }
+
+    pub(super) fn ensure(&mut self, record: u32) {
+        self.lists.iter_mut().for_each(|sets| sets.ensure(record));
+    }
+
+    pub(super) fn clear_set(&mut self, record: u32) {
+        self.lists.iter_mut().for_each(|sets| sets.clear_set(record));
+    }
+
+    /// Buffers the distinct values of rows.
+    pub(super) fn insert(
+        &mut self,
+        shape: &Shape,
+        base: usize,
+        pages: &mut Pages,
+        records: &mut Table,
+        rows: &[u32],
+        columns: &[ArrayRef],
+    ) {
+        for (index, list) in shape.distinct.iter().enumerate() {
+            if insert_distinct(&mut self.lists[index], list, pages, rows, columns) {
+                flush_list(shape, index, base, &mut self.lists[index], pages, records);
+            }
+        }
+    }
+
+    /// Brings DISTINCT accumulators up to date.
+    pub(super) fn flush(&mut self, shape: &Shape, base: usize, pages: &mut Pages, records: &mut Table) {
+        for (index, sets) in self.lists.iter_mut().enumerate() {
+            flush_list(shape, index, base, sets, pages, records);
+        }
+    }
+
+    /// Adds the values of `from` to `into`. The caller has flushed.
+    pub(super) fn union(
+        &mut self,
+        shape: &Shape,
+        base: usize,
+        pages: &mut Pages,
+        records: &mut Table,
+        into: u32,
+        from: u32,
+    ) {
+        for (index, sets) in self.lists.iter_mut().enumerate() {
+            let mut ids = Vec::new();
+            sets.union(into, from, |id| ids.push(id));
+            count_new(shape, index, base, sets, pages, records, &vec![into; ids.len()], &ids);
+        }
+    }
+
+    pub(super) fn compact(&mut self, pages: &mut Pages) {
+        self.lists.iter_mut().for_each(|sets| sets.compact(pages));
+    }
+
+    pub(super) fn state_bytes(&self) -> usize {
+        self.lists.iter().map(DistinctSets::state_bytes).sum()
+    }
+}
+
+/// DISTINCT accumulators are rebuilt from the sets, so what was exported of them does not count.
+pub(super) fn blank_distinct(shape: &Shape, partials: &mut Partials) {
+    for (call, &(accumulator, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
+        if call.distinct {
+            partials.words[offset..offset + accumulator.word_count()].fill(0);
+        }
+    }
+}
+
+/// Buffers the distinct values of rows; true when it is time to flush.
+fn insert_distinct(
+    sets: &mut DistinctSets,
+    list: &Distinct,
+    pages: &mut Pages,
+    rows: &[u32],
+    columns: &[ArrayRef],
+) -> bool {
+    let args: Vec<ArrayRef> = list.args.iter().map(|&arg| columns[arg].clone()).collect();
+    let nulls = args.iter().fold(None, |nulls, arg| NullBuffer::union(nulls.as_ref(), arg.nulls()));
+    let filter = list.filter.map(|filter| true_rows(&columns[filter]));
+    let mut values = Keys::default();
+    values.encode(&args, rows.len());
+    let mut full = false;
+    for (row, &slot) in rows.iter().enumerate() {
+        let counts = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
+            && filter.as_ref().is_none_or(|filter| filter.value(row));
+        if counts {
+            full |= sets.insert(pages, slot, values.hashes[row], values.get(row));
+        }
+    }
+    full
+}
+
+/// The window columns behind a pane's results: `window_start`, `window_end`, `window_time`, all milliseconds.
+/// Without `start_ms` the window was attached to the rows, and its start is the last key.
+pub fn with_window(
+    shape: &Shape,
+    mut columns: Vec<ArrayRef>,
+    rows: usize,
+    start_ms: Option<i64>,
+    end_ms: i64,
+    time_ms: i64,
+) -> Batch {
+    let constant = |value| Arc::new(Int64Array::from_value(value, rows)) as ArrayRef;
+    let start = match start_ms {
+        Some(start_ms) => constant(start_ms),
+        None => columns.remove(shape.keys.len() - 1),
+    };
+    columns.extend([start, constant(end_ms), constant(time_ms)]);
+    Batch::new(columns, rows)
+}

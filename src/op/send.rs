@@ -1,0 +1,407 @@
+//! The sending half of a windowed aggregation: slices, the late rule, folding, partitioning.
+//!
+//! A batch is taken whole when nothing in it is late and no firing falls inside it, which one comparison
+//! of its earliest slice with its highest watermark shows. Otherwise it is cut into segments at the rows before
+//! which a window fires, and late rows are left out and counted.
+//!
+//! Rows are folded into a small table per (key, slice) and leave as accumulators at the end of the chunk;
+//! where keys hardly repeat, the rest of the chunk leaves as rows.
+//!
+//! # Invariants
+//!
+//! 1. What is late, and where a mark is sent, depends on rows and watermarks alone, never on batch boundaries.
+//! 2. Everything that came before a mark is shipped before the mark.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, UInt32Array};
+
+use super::pane::{TableSlots, update_calls};
+use super::shape::Shape;
+use super::{Data, Payload};
+use crate::agg::{Partials, export};
+use crate::batch::hash::shard_of;
+use crate::batch::{Batch, Keys};
+use crate::metrics::LateRows;
+use crate::state::{Pages, Table};
+use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
+
+/// What a sender hands to the exchange.
+#[derive(Debug)]
+pub enum Shipment {
+    /// Groups for one shard.
+    Payload(usize, Payload),
+    /// To all shards: event time has reached this, and something fires.
+    Mark(i64),
+}
+
+/// What a sender ships.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ship {
+    /// Accumulators where keys repeat, else rows.
+    Folded,
+    /// Rows, each with the watermark at its arrival.
+    Rows,
+    /// Rows, partitioned by their distinct value instead of their key.
+    RowsByValue,
+}
+
+/// How a sender assigns and cuts, derived from window and emit.
+#[derive(Clone, Debug)]
+pub struct SendPlan {
+    /// The window.
+    pub window: WindowSpec,
+    /// The triggers.
+    pub emit: Emit,
+    /// Each row goes to all its windows, not to its slice.
+    pub per_window: bool,
+    /// What is shipped.
+    pub ship: Ship,
+}
+
+/// After this many rows a chunk's table is judged.
+const JUDGED_ROWS: usize = 4096;
+/// Groups a folding table holds at most, so that it stays in cache.
+const FOLDED_GROUPS_MAX: usize = 1 << 14;
+/// Words before the accumulators in a folding table: the key's hash and the slice's end.
+const FOLD_HEADER: usize = 2;
+
+/// One shard's sender of one exchange.
+pub struct AggregateSender {
+    shape: Arc<Shape>,
+    plan: SendPlan,
+    slices: Option<Slices>,
+    wall: WallTime,
+    shard_count: usize,
+    lateness_ms: i64,
+    pages: Pages,
+    table: Table,
+    folded_rows: usize,
+    folding: bool,
+    marked_ms: i64,
+    keys: Keys,
+    slots: Vec<u32>,
+    late: LateRows,
+    out: VecDeque<Shipment>,
+}
+
+/// Rows between two marks.
+struct Segment {
+    mark: Option<i64>,
+    rows: Vec<u32>,
+    ends_ms: Vec<i64>,
+}
+
+impl AggregateSender {
+    /// A sender to `shard_count` shards.
+    pub fn new(shape: Arc<Shape>, plan: SendPlan, shard_count: usize) -> Self {
+        let session = matches!(plan.window.kind, WindowKind::Session { .. });
+        Self {
+            slices: (!session).then(|| Slices::new(plan.window.kind)),
+            wall: WallTime::new(plan.window.time_zone),
+            lateness_ms: plan.emit.late_delay_ms.map_or(0, |_| plan.emit.allow_lateness_ms),
+            table: Table::new(FOLD_HEADER + shape.layout.word_count),
+            folding: plan.ship == Ship::Folded,
+            shape,
+            plan,
+            shard_count,
+            pages: Pages::default(),
+            folded_rows: 0,
+            marked_ms: i64::MIN,
+            keys: Keys::default(),
+            slots: Vec::new(),
+            late: LateRows::default(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes a batch. `others_ms` is the lowest watermark of the other inputs of this exchange, `floor_ms` what the
+    /// exchange has reached already, `now_ms` the chunk's processing time.
+    ///
+    /// # Panics
+    ///
+    /// If a row's time is NULL: sources refuse such rows.
+    pub fn push(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64, now_ms: i64) {
+        if batch.rows == 0 {
+            return;
+        }
+        let processing = self.plan.window.domain == TimeDomain::Processing;
+        let mut time_ms = match processing {
+            true => vec![now_ms; batch.rows],
+            false => batch.columns[self.time_column()].as_primitive::<Int64Type>().values().to_vec(),
+        };
+        let arrival_ms: Vec<i64> = match (&batch.arrival_ms, processing) {
+            (Some(arrival), false) => arrival.iter().map(|&watermark| watermark.min(others_ms).max(floor_ms)).collect(),
+            _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
+        };
+        let Some(slices) = self.slices else {
+            self.ship_rows(batch, &time_ms, &arrival_ms);
+            return;
+        };
+        if !matches!(self.plan.window.kind, WindowKind::Attached { .. }) {
+            self.wall.localise(&mut time_ms);
+        }
+        slices.assign(&mut time_ms);
+        if self.is_whole(slices, &time_ms, &arrival_ms) {
+            self.take(batch, &time_ms, &arrival_ms);
+        } else {
+            self.take_segments(slices, batch, &time_ms, &arrival_ms);
+        }
+    }
+
+    /// The column that says where a row falls: the time, or an attached window's end.
+    fn time_column(&self) -> usize {
+        match self.plan.window.kind {
+            WindowKind::Attached { end_column, .. } => end_column,
+            _ => self.plan.window.time_column,
+        }
+    }
+
+    /// Whether no row is late, no firing falls inside, and each row goes to one place.
+    fn is_whole(&self, slices: Slices, ends_ms: &[i64], arrival_ms: &[i64]) -> bool {
+        let highest = arrival_ms.last().copied().unwrap_or(i64::MIN);
+        let earliest = ends_ms.iter().copied().min().unwrap_or(i64::MAX);
+        if self.plan.per_window && !slices.is_single() {
+            return false;
+        }
+        let fires = slices.first_window_end(earliest).map(|end| self.fire_ms(end));
+        fires.is_some_and(|fires| fires > highest) && !self.crosses_tick(highest)
+    }
+
+    /// The watermark at which the window that ends at `end_ms` fires.
+    fn fire_ms(&self, end_ms: i64) -> i64 {
+        self.wall.instant_of(end_ms - 1)
+    }
+
+    /// Whether the watermark passes a multiple of the early delay since the last mark.
+    fn crosses_tick(&self, watermark_ms: i64) -> bool {
+        match (self.plan.emit.early_delay_ms, self.plan.emit.early_clock) {
+            (Some(delay), EmitClock::Event) if delay > 0 => {
+                watermark_ms.div_euclid(delay) > self.marked_ms.div_euclid(delay)
+            }
+            _ => false,
+        }
+    }
+
+    fn take_segments(&mut self, slices: Slices, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
+        for segment in self.segments(slices, batch, ends_ms, arrival_ms) {
+            if let Some(mark) = segment.mark {
+                self.flush();
+                self.out.push_back(Shipment::Mark(mark));
+            }
+            if !segment.rows.is_empty() {
+                let arrival: Vec<i64> = segment.rows.iter().map(|&row| arrival_ms[row as usize]).collect();
+                let part = batch.take(&UInt32Array::from(segment.rows));
+                self.take(&part, &segment.ends_ms, &arrival);
+            }
+        }
+    }
+
+    fn segments(&mut self, slices: Slices, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) -> Vec<Segment> {
+        let mut segments = vec![Segment { mark: None, rows: Vec::new(), ends_ms: Vec::new() }];
+        for (row, (&slice, &watermark)) in ends_ms.iter().zip(arrival_ms).enumerate() {
+            let Some(last) = slices.last_window_end(slice) else { continue };
+            if self.fire_ms(last).saturating_add(self.lateness_ms) <= watermark {
+                self.count_late(batch, row, slice, watermark);
+                continue;
+            }
+            if self.needs_mark(slices, slice, watermark) {
+                self.marked_ms = watermark;
+                segments.push(Segment { mark: Some(watermark), rows: Vec::new(), ends_ms: Vec::new() });
+            }
+            let segment = segments.last_mut().expect("starts with one");
+            if !self.plan.per_window {
+                segment.rows.push(row as u32);
+                segment.ends_ms.push(slice);
+                continue;
+            }
+            for end in slices.window_ends(slice) {
+                if self.fire_ms(end).saturating_add(self.lateness_ms) > watermark {
+                    segment.rows.push(row as u32);
+                    segment.ends_ms.push(end);
+                }
+            }
+        }
+        segments
+    }
+
+    /// Whether a window that this row's slice belongs to has fired, though not its last: it must fire without the row.
+    fn needs_mark(&self, slices: Slices, slice: i64, watermark_ms: i64) -> bool {
+        let shares = !self.plan.per_window && !slices.is_single();
+        let fired = shares
+            && slices.window_ends(slice).any(|end| {
+                let fires = self.fire_ms(end);
+                fires > self.marked_ms && fires <= watermark_ms
+            });
+        fired || self.crosses_tick(watermark_ms)
+    }
+
+    fn count_late(&mut self, batch: &Batch, row: usize, slice: i64, watermark_ms: i64) {
+        let time = match self.plan.window.domain {
+            TimeDomain::Event => batch.columns[self.time_column()].as_primitive::<Int64Type>().value(row),
+            TimeDomain::Processing => slice,
+        };
+        self.late.record(time, watermark_ms);
+    }
+
+    fn take(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
+        if !self.folding {
+            self.ship_rows(batch, ends_ms, arrival_ms);
+            return;
+        }
+        self.fold(batch, ends_ms);
+        self.folded_rows += batch.rows;
+        let groups = self.table.count();
+        if groups * 2 > self.folded_rows && self.folded_rows >= JUDGED_ROWS {
+            self.flush();
+            self.folding = false;
+        } else if groups > FOLDED_GROUPS_MAX {
+            self.flush();
+        }
+    }
+
+    fn fold(&mut self, batch: &Batch, ends_ms: &[i64]) {
+        let shape = Arc::clone(&self.shape);
+        self.encode_keys(batch);
+        self.slots.clear();
+        for (row, &end) in ends_ms.iter().enumerate() {
+            let hash = self.keys.hashes[row];
+            // Injective in `end` for a given key, so that equal hashes and keys mean equal slices.
+            let mixed = hash.wrapping_add((end as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let (slot, made) = self.table.upsert(&mut self.pages, mixed, self.keys.get(row));
+            if made {
+                let words = self.table.words_mut(&mut self.pages, slot);
+                (words[0], words[1]) = (hash, end as u64);
+            }
+            self.slots.push(slot);
+        }
+        let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.table };
+        update_calls(&shape, FOLD_HEADER, &mut slots, &self.slots, &shape.ship(&batch.columns));
+    }
+
+    fn encode_keys(&mut self, batch: &Batch) {
+        let columns: Vec<ArrayRef> = self.shape.keys.iter().map(|&key| batch.columns[key].clone()).collect();
+        self.keys.encode(&columns, batch.rows);
+    }
+
+    fn ship_rows(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
+        self.encode_keys(batch);
+        let columns = self.shape.ship(&batch.columns);
+        let with_arrival = self.plan.ship == Ship::Rows;
+        let destinations = self.destinations(&columns, batch.rows);
+        for (shard, rows) in destinations.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            let mut keys = Keys::default();
+            rows.iter().for_each(|&row| keys.push(self.keys.hashes[row as usize], self.keys.get(row as usize)));
+            let pick = |values: &[i64]| rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>();
+            let ends_ms = pick(ends_ms);
+            let arrival_ms = if with_arrival { pick(arrival_ms) } else { Vec::new() };
+            let columns = match rows.len() == batch.rows {
+                true => columns.clone(),
+                false => take_all(&columns, &UInt32Array::from(rows)),
+            };
+            self.out.push_back(Shipment::Payload(shard, Payload { keys, ends_ms, arrival_ms, data: Data::Rows(columns) }));
+        }
+    }
+
+    /// Which rows go to which shard.
+    fn destinations(&self, columns: &[ArrayRef], rows: usize) -> Vec<Vec<u32>> {
+        let mut destinations = vec![Vec::new(); self.shard_count];
+        if self.plan.ship == Ship::RowsByValue {
+            let args: Vec<ArrayRef> = self.shape.distinct[0].args.iter().map(|&arg| columns[arg].clone()).collect();
+            let mut values = Keys::default();
+            values.encode(&args, rows);
+            for (row, &hash) in values.hashes.iter().enumerate() {
+                destinations[shard_of(hash, self.shard_count)].push(row as u32);
+            }
+        } else {
+            for (row, &hash) in self.keys.hashes.iter().enumerate() {
+                destinations[shard_of(hash, self.shard_count)].push(row as u32);
+            }
+        }
+        destinations
+    }
+
+    /// Takes accumulators from an earlier stage, for the owners of their keys.
+    pub fn push_partials(&mut self, payload: Payload) {
+        let Data::Partials(partials) = payload.data else { unreachable!("only accumulators are passed on") };
+        let words = self.shape.layout.word_count;
+        let mut parts: Vec<Option<Payload>> = vec![None; self.shard_count];
+        for index in 0..payload.keys.count() {
+            let hash = payload.keys.hashes[index];
+            let part = parts[shard_of(hash, self.shard_count)].get_or_insert_with(empty_partials);
+            part.keys.push(hash, payload.keys.get(index));
+            part.ends_ms.push(payload.ends_ms[index]);
+            let Data::Partials(into) = &mut part.data else { unreachable!("made above") };
+            partials.copy_group(index, words, &self.shape.layout, into);
+        }
+        for (shard, part) in parts.into_iter().enumerate() {
+            self.out.extend(part.map(|part| Shipment::Payload(shard, part)));
+        }
+    }
+
+    /// Passes a mark on to the owners.
+    pub fn push_mark(&mut self, watermark_ms: i64) {
+        self.flush();
+        self.out.push_back(Shipment::Mark(watermark_ms));
+    }
+
+    /// The end of a chunk: everything folded leaves.
+    pub fn end_chunk(&mut self) {
+        self.flush();
+        self.folded_rows = 0;
+        self.folding = self.plan.ship == Ship::Folded;
+    }
+
+    fn flush(&mut self) {
+        if self.table.count() == 0 {
+            return;
+        }
+        let mut parts: Vec<Option<Payload>> = vec![None; self.shard_count];
+        for slot in 0..self.table.slot_end() {
+            let (hash, end) = {
+                let words = self.table.words(&self.pages, slot);
+                (words[0], words[1] as i64)
+            };
+            let part = parts[shard_of(hash, self.shard_count)].get_or_insert_with(empty_partials);
+            part.keys.push(hash, self.table.key(&self.pages, slot));
+            part.ends_ms.push(end);
+            let Data::Partials(into) = &mut part.data else { unreachable!("made above") };
+            let slots = TableSlots { pages: &mut self.pages, table: &mut self.table };
+            export(&self.shape.layout, FOLD_HEADER, &slots, slot, into);
+        }
+        self.table.clear(&mut self.pages);
+        for (shard, part) in parts.into_iter().enumerate() {
+            self.out.extend(part.map(|part| Shipment::Payload(shard, part)));
+        }
+    }
+
+    /// The next thing to send.
+    pub fn pop(&mut self) -> Option<Shipment> {
+        self.out.pop_front()
+    }
+
+    /// Rows found late here.
+    pub fn late_rows(&self) -> &LateRows {
+        &self.late
+    }
+}
+
+fn empty_partials() -> Payload {
+    Payload {
+        keys: Keys::default(),
+        ends_ms: Vec::new(),
+        arrival_ms: Vec::new(),
+        data: Data::Partials(Partials::default()),
+    }
+}
+
+fn take_all(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
+    columns
+        .iter()
+        .map(|column| arrow_select::take::take(column.as_ref(), rows, None).expect("indices in range"))
+        .collect()
+}
+

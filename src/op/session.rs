@@ -1,0 +1,311 @@
+//! The owner of session windows: for each key a short list of open intervals, merged as rows arrive.
+//!
+//! A row joins every open session that its own `[time, time + gap)` overlaps or touches. Whether a
+//! session is still open is judged by the watermark at the row's arrival, so rows of one chunk may be taken
+//! together and sessions read out at the chunk's end.
+//!
+//! # A record
+//!
+//! ```text
+//! start │ end │ next record + 1 │ key's slot + 1 (0: free) │ accumulators …
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Two open sessions of one key neither overlap nor touch.
+//! 2. Every live record is in the timer bucket of its end or of an earlier one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, Int64Array, UInt32Array};
+
+use super::pane::{SessionSets, TableSlots, update_calls};
+use super::shape::Shape;
+use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use crate::agg::{self, Partials};
+use crate::batch::{BATCH_ROWS_MAX, Batch, Keys};
+use crate::metrics::LateRows;
+use crate::state::{Pages, Table};
+use crate::window::{WallTime, WindowKind, WindowSpec};
+
+const HEADER: usize = 4;
+const START: usize = 0;
+const END: usize = 1;
+const NEXT: usize = 2;
+const OWNER: usize = 3;
+
+/// The receiving half of a session aggregation.
+pub struct Session {
+    shape: Arc<Shape>,
+    gap_ms: i64,
+    bucket_ms: i64,
+    wall: WallTime,
+    instant_time: bool,
+    pages: Pages,
+    /// Key → first record + 1.
+    keys: Table,
+    /// The records, as slots outside of any index.
+    records: Table,
+    sets: SessionSets,
+    timers: BTreeMap<i64, Vec<u32>>,
+    due: VecDeque<u32>,
+    late: LateRows,
+    watermark_ms: i64,
+    fired_count: u64,
+}
+
+impl Session {
+    /// An owner of sessions of `shape`.
+    ///
+    /// # Panics
+    ///
+    /// If the window is no session window.
+    pub fn new(shape: Arc<Shape>, window: &WindowSpec, instant_time: bool) -> Self {
+        let WindowKind::Session { gap_ms } = window.kind else { panic!("not a session window") };
+        Self {
+            gap_ms,
+            bucket_ms: (gap_ms / 4).max(1),
+            wall: WallTime::new(window.time_zone),
+            instant_time,
+            pages: Pages::default(),
+            keys: Table::new(1),
+            records: Table::new(HEADER + shape.layout.word_count),
+            sets: SessionSets::new(&shape),
+            shape,
+            timers: BTreeMap::new(),
+            due: VecDeque::new(),
+            late: LateRows::default(),
+            watermark_ms: WATERMARK_START,
+            fired_count: 0,
+        }
+    }
+
+    fn word(&self, record: u32, word: usize) -> i64 {
+        self.records.words(&self.pages, record)[word] as i64
+    }
+
+    fn set_word(&mut self, record: u32, word: usize, value: i64) {
+        self.records.words_mut(&mut self.pages, record)[word] = value as u64;
+    }
+
+    /// The record that a row joins, made or merged if need be; `None` if it is late. Before two records are merged,
+    /// `settle` folds the rows that were assigned to records but not folded yet.
+    fn place(&mut self, key_slot: u32, time_ms: i64, watermark_ms: i64, settle: &mut dyn FnMut(&mut Self)) -> Option<u32> {
+        let (mut start, mut end) = (time_ms, time_ms.saturating_add(self.gap_ms));
+        let mut home: Option<u32> = None;
+        let mut previous: Option<u32> = None;
+        let mut next = self.keys.words(&self.pages, key_slot)[0];
+        while next != 0 {
+            let record = next as u32 - 1;
+            next = self.word(record, NEXT) as u64;
+            let (held_start, held_end) = (self.word(record, START), self.word(record, END));
+            let open = self.wall.instant_of(held_end - 1) > watermark_ms;
+            if !open || held_start > end || held_end < start {
+                previous = Some(record);
+                continue;
+            }
+            (start, end) = (start.min(held_start), end.max(held_end));
+            match home {
+                None => {
+                    home = Some(record);
+                    previous = Some(record);
+                }
+                Some(home) => {
+                    settle(self);
+                    self.merge_records(home, record);
+                    self.unlink(key_slot, previous, record);
+                    self.free_record(record);
+                }
+            }
+        }
+        if home.is_none() && self.wall.instant_of(end - 1) <= watermark_ms {
+            self.late.record(time_ms, watermark_ms);
+            return None;
+        }
+        let record = home.unwrap_or_else(|| self.new_record(key_slot, end));
+        self.set_word(record, START, start);
+        self.set_word(record, END, end);
+        Some(record)
+    }
+
+    fn new_record(&mut self, key_slot: u32, end_ms: i64) -> u32 {
+        let record = self.records.new_slot(&mut self.pages);
+        let head = self.keys.words(&self.pages, key_slot)[0];
+        self.set_word(record, NEXT, head as i64);
+        self.set_word(record, OWNER, i64::from(key_slot) + 1);
+        self.keys.words_mut(&mut self.pages, key_slot)[0] = u64::from(record) + 1;
+        self.sets.ensure(record);
+        self.timers.entry(end_ms.div_euclid(self.bucket_ms)).or_default().push(record);
+        record
+    }
+
+    fn merge_records(&mut self, into: u32, from: u32) {
+        let shape = Arc::clone(&self.shape);
+        let mut partials = Partials::default();
+        self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
+        let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
+        agg::export(&shape.layout, HEADER, &slots, from, &mut partials);
+        super::pane::blank_distinct(&shape, &mut partials);
+        super::pane::merge_at(&shape, HEADER, &mut slots, into, &partials);
+        self.sets.union(&shape, HEADER, &mut self.pages, &mut self.records, into, from);
+    }
+
+    fn unlink(&mut self, key_slot: u32, previous: Option<u32>, record: u32) {
+        let next = self.word(record, NEXT);
+        match previous {
+            Some(previous) => self.set_word(previous, NEXT, next),
+            None => self.keys.words_mut(&mut self.pages, key_slot)[0] = next as u64,
+        }
+    }
+
+    fn free_record(&mut self, record: u32) {
+        for &word in &self.shape.layout.blob_words {
+            let blob = self.records.words(&self.pages, record)[HEADER + word];
+            if blob != 0 {
+                self.records.heap_mut().remove(&mut self.pages, blob);
+            }
+        }
+        self.sets.clear_set(record);
+        self.records.release_slot(&mut self.pages, record);
+    }
+
+    fn fold(&mut self, pending: &mut (Vec<u32>, Vec<u32>), columns: &[ArrayRef], row_count: usize) {
+        let (rows, records) = std::mem::take(pending);
+        if rows.is_empty() {
+            return;
+        }
+        let shape = Arc::clone(&self.shape);
+        let taken: Vec<ArrayRef> = match rows.len() == row_count {
+            true => columns.to_vec(),
+            false => {
+                let rows = UInt32Array::from(rows);
+                let take = |column: &ArrayRef| arrow_select::take::take(column.as_ref(), &rows, None).expect("in range");
+                columns.iter().map(take).collect()
+            }
+        };
+        let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
+        update_calls(&shape, HEADER, &mut slots, &records, &taken);
+        self.sets.insert(&shape, HEADER, &mut self.pages, &mut self.records, &records, &taken);
+    }
+
+    /// Moves records whose time has come from the timers to `due`.
+    fn expire(&mut self, watermark_ms: i64) {
+        let wall_ms = match watermark_ms {
+            i64::MAX => i64::MAX,
+            watermark => self.wall.wall_of(watermark).saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
+        };
+        let last = wall_ms.div_euclid(self.bucket_ms).saturating_add(1);
+        let later = self.timers.split_off(&last.saturating_add(1));
+        let buckets = std::mem::replace(&mut self.timers, later);
+        let mut fired: Vec<(i64, u32)> = Vec::new();
+        for record in buckets.into_values().flatten() {
+            if self.word(record, OWNER) == 0 {
+                continue;
+            }
+            let end = self.word(record, END);
+            if self.wall.instant_of(end - 1) <= watermark_ms {
+                fired.push((end, record));
+            } else {
+                self.timers.entry(end.div_euclid(self.bucket_ms)).or_default().push(record);
+            }
+        }
+        fired.sort_unstable();
+        fired.dedup();
+        self.due.extend(fired.into_iter().map(|(_, record)| record));
+    }
+
+    fn results(&mut self, records: &[u32]) -> Batch {
+        let shape = Arc::clone(&self.shape);
+        let owners: Vec<u32> = records.iter().map(|&record| self.word(record, OWNER) as u32 - 1).collect();
+        let keys = owners.iter().map(|&owner| self.keys.key(&self.pages, owner));
+        let mut columns = Keys::decode(&shape.key_types, keys);
+        let starts: Vec<i64> = records.iter().map(|&record| self.word(record, START)).collect();
+        let ends: Vec<i64> = records.iter().map(|&record| self.word(record, END)).collect();
+        let times = ends.iter().map(|&end| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 });
+        let times: Vec<i64> = times.collect();
+        let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
+        for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
+            columns.push(agg::finish(call, HEADER + offset, &table, records));
+        }
+        columns.extend([starts, ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef));
+        Batch::new(columns, records.len())
+    }
+
+    /// Frees a record that was read out, and its key if that was its last.
+    fn retire(&mut self, record: u32) {
+        let owner = self.word(record, OWNER) as u32 - 1;
+        let mut previous = None;
+        let mut at = self.keys.words(&self.pages, owner)[0] as u32 - 1;
+        while at != record {
+            previous = Some(at);
+            at = self.word(at, NEXT) as u32 - 1;
+        }
+        self.unlink(owner, previous, record);
+        self.free_record(record);
+        if self.keys.words(&self.pages, owner)[0] == 0 {
+            self.keys.remove(&mut self.pages, owner);
+        }
+    }
+}
+
+impl Receiver for Session {
+    fn receive(&mut self, payload: Payload) {
+        let Data::Rows(columns) = &payload.data else { unreachable!("sessions receive rows") };
+        let row_count = payload.keys.count();
+        let mut times = payload.ends_ms.clone();
+        self.wall.localise(&mut times);
+        let mut pending: (Vec<u32>, Vec<u32>) = (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
+        for (row, &time) in times.iter().enumerate() {
+            let (key_slot, _) = self.keys.upsert(&mut self.pages, payload.keys.hashes[row], payload.keys.get(row));
+            let mut settle = |session: &mut Self| session.fold(&mut pending, columns, row_count);
+            let placed = self.place(key_slot, time, payload.arrival_ms[row], &mut settle);
+            match placed {
+                Some(record) => {
+                    pending.0.push(row as u32);
+                    pending.1.push(record);
+                }
+                None if self.keys.words(&self.pages, key_slot)[0] == 0 => self.keys.remove(&mut self.pages, key_slot),
+                None => {}
+            }
+        }
+        self.fold(&mut pending, columns, row_count);
+    }
+
+    fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {
+        assert!(self.due.is_empty(), "the last firing was not read out");
+        self.watermark_ms = self.watermark_ms.max(watermark_ms);
+        self.expire(self.watermark_ms);
+        if !self.due.is_empty() {
+            let shape = Arc::clone(&self.shape);
+            self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
+        }
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        if self.due.is_empty() {
+            return None;
+        }
+        let count = self.due.len().min(BATCH_ROWS_MAX);
+        let records: Vec<u32> = self.due.drain(..count).collect();
+        let batch = self.results(&records);
+        records.iter().for_each(|&record| self.retire(record));
+        self.fired_count += count as u64;
+        if self.due.is_empty() {
+            self.sets.compact(&mut self.pages);
+        }
+        Some(Output::Rows(batch))
+    }
+
+    fn late_rows(&self) -> Option<&LateRows> {
+        Some(&self.late)
+    }
+
+    fn fired_count(&self) -> u64 {
+        self.fired_count
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.pages.state_bytes() + self.sets.state_bytes()
+    }
+}

@@ -1,0 +1,112 @@
+//! The shape of a GROUP BY: which columns are keys, which travel, how accumulators lie. Shared by both
+//! sides of an exchange.
+
+use arrow_array::ArrayRef;
+
+use crate::agg::{AggregateCall, AggregateFunction, Layout};
+use crate::batch::{DataType, Schema};
+
+/// A GROUP BY, prepared for execution.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Input columns of the key.
+    pub keys: Vec<usize>,
+    /// Their types.
+    pub key_types: Vec<DataType>,
+    /// The calls; `args` and `filter` are positions in `shipped`.
+    pub calls: Vec<AggregateCall>,
+    /// Where their accumulators lie.
+    pub layout: Layout,
+    /// LISTAGG separators, one a call.
+    pub separators: Vec<String>,
+    /// Input columns that calls read, in the order in which they travel.
+    pub shipped: Vec<usize>,
+    /// The distinct argument lists, each with its own sets.
+    pub distinct: Vec<Distinct>,
+}
+
+/// Calls that are DISTINCT over the same arguments under the same filter.
+#[derive(Clone, Debug)]
+pub struct Distinct {
+    /// Positions in `shipped`.
+    pub args: Vec<usize>,
+    /// Their types.
+    pub arg_types: Vec<DataType>,
+    /// The filter's position in `shipped`.
+    pub filter: Option<usize>,
+    /// Which calls.
+    pub calls: Vec<usize>,
+}
+
+impl Shape {
+    /// The shape of `GROUP BY keys` with `calls`, over columns of `input`.
+    pub fn new(input: &Schema, keys: &[usize], calls: &[AggregateCall]) -> Self {
+        let mut shipped: Vec<usize> = calls.iter().flat_map(|call| call.args.iter().copied().chain(call.filter)).collect();
+        shipped.sort_unstable();
+        shipped.dedup();
+        let place = |column: usize| shipped.binary_search(&column).expect("collected above");
+        let calls: Vec<AggregateCall> = calls
+            .iter()
+            .map(|call| AggregateCall {
+                args: call.args.iter().map(|&arg| place(arg)).collect(),
+                filter: call.filter.map(place),
+                // The extremes of distinct values are the extremes.
+                distinct: call.distinct && !matches!(call.function, AggregateFunction::Min | AggregateFunction::Max),
+                ..call.clone()
+            })
+            .collect();
+        let distinct = distinct_lists(&calls, |position| input.fields[shipped[position]].data_type);
+        Self {
+            keys: keys.to_vec(),
+            key_types: keys.iter().map(|&key| input.fields[key].data_type).collect(),
+            layout: Layout::new(&calls),
+            separators: calls.iter().map(|call| call.separator.clone()).collect(),
+            calls,
+            shipped,
+            distinct,
+        }
+    }
+
+    /// Whether groups can be folded before the exchange: distinct values must travel as rows.
+    pub fn is_foldable(&self) -> bool {
+        self.distinct.is_empty()
+    }
+
+    /// Whether a result depends on the order of rows.
+    pub fn is_order_sensitive(&self) -> bool {
+        use AggregateFunction::*;
+        self.calls.iter().any(|call| matches!(call.function, FirstValue | LastValue | ListAgg))
+    }
+
+    /// Whether counting can be split by distinct value over all shards and added up behind a second exchange.
+    pub fn is_splittable(&self) -> bool {
+        self.distinct.len() == 1 && !self.is_order_sensitive()
+    }
+
+    /// The same calls over accumulators that are already free of duplicates: the second stage of a split.
+    #[must_use]
+    pub fn merged(&self) -> Shape {
+        Shape { distinct: Vec::new(), shipped: Vec::new(), ..self.clone() }
+    }
+
+    /// The columns of `columns` that travel.
+    pub fn ship(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
+        self.shipped.iter().map(|&column| columns[column].clone()).collect()
+    }
+}
+
+fn distinct_lists(calls: &[AggregateCall], type_of: impl Fn(usize) -> DataType) -> Vec<Distinct> {
+    let mut lists: Vec<Distinct> = Vec::new();
+    for (index, call) in calls.iter().enumerate().filter(|(_, call)| call.distinct) {
+        match lists.iter_mut().find(|list| list.args == call.args && list.filter == call.filter) {
+            Some(list) => list.calls.push(index),
+            None => lists.push(Distinct {
+                args: call.args.clone(),
+                arg_types: call.args.iter().map(|&arg| type_of(arg)).collect(),
+                filter: call.filter,
+                calls: vec![index],
+            }),
+        }
+    }
+    lists
+}

@@ -1,0 +1,320 @@
+//! The owner of groups in windows that fire more than once: early, at the end, for late rows.
+//!
+//! What a group last showed is kept beside its accumulators, so that a firing can take it back, and says
+//! nothing when nothing changed (as Flink's `-U`/`+U` pairs do).
+//!
+//! # A slot
+//!
+//! ```text
+//! accumulators │ accumulators as last shown │ flags: 1 shown, 2 changed since
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. For one group, changes come in the order of their rows, and a `-U` repeats the row it takes back.
+//! 2. The firing at a window's end comes before any change by a row that arrived after it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, UInt32Array};
+
+use super::pane::{Pane, TableSlots, with_window};
+use super::shape::Shape;
+use super::window_aggregate::{clear_slot, runs_by_end, ticked};
+use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use crate::agg::Slots;
+use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind};
+use crate::state::Pages;
+use crate::window::{Emit, EmitClock, EmitMode, Slices, WallTime, WindowSpec};
+
+const SHOWN: u64 = 1;
+const CHANGED: u64 = 2;
+
+/// The receiving half of a windowed aggregation with triggers. Entries name windows by their end.
+pub struct Trigger {
+    shape: Arc<Shape>,
+    emit: Emit,
+    starts: Slices,
+    wall: WallTime,
+    instant_time: bool,
+    pages: Pages,
+    windows: BTreeMap<i64, Window>,
+    watermark_ms: i64,
+    now_ms: i64,
+    ready: VecDeque<Output>,
+    fired_count: u64,
+}
+
+struct Window {
+    pane: Pane,
+    /// The slots with the `CHANGED` flag, in order of their first change.
+    changed: Vec<u32>,
+    /// It has fired at its end.
+    ended: bool,
+}
+
+impl Trigger {
+    /// An owner of groups of `shape` in `window`.
+    pub fn new(shape: Arc<Shape>, window: &WindowSpec, instant_time: bool, emit: Emit) -> Self {
+        Self {
+            shape,
+            emit,
+            starts: Slices::new(window.kind),
+            wall: WallTime::new(window.time_zone),
+            instant_time,
+            pages: Pages::default(),
+            windows: BTreeMap::new(),
+            watermark_ms: WATERMARK_START,
+            now_ms: i64::MIN,
+            ready: VecDeque::new(),
+            fired_count: 0,
+        }
+    }
+
+    fn flags_at(&self) -> usize {
+        2 * self.shape.layout.word_count
+    }
+
+    fn take_window(&mut self, end_ms: i64) -> Window {
+        let words = self.flags_at() + 1;
+        self.windows.remove(&end_ms).unwrap_or_else(|| Window {
+            pane: Pane::new(&self.shape, words),
+            changed: Vec::new(),
+            ended: false,
+        })
+    }
+
+    fn mark_changed(&mut self, window: &mut Window, slot: u32) {
+        let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[2 * self.shape.layout.word_count];
+        if *flags & CHANGED == 0 {
+            *flags |= CHANGED;
+            window.changed.push(slot);
+        }
+    }
+
+    fn receive_partials(&mut self, payload: &Payload, partials: &crate::agg::Partials) {
+        let shape = Arc::clone(&self.shape);
+        for (end, rows) in runs_by_end(&payload.ends_ms) {
+            let mut window = self.take_window(end);
+            for row in rows {
+                let index = row as usize;
+                let slot = window.pane.slot(&mut self.pages, payload.keys.hashes[index], payload.keys.get(index));
+                window.pane.merge(&shape, &mut self.pages, slot, partials, index);
+                self.mark_changed(&mut window, slot);
+            }
+            self.windows.insert(end, window);
+        }
+    }
+
+    /// Rows are taken in runs in which no group occurs twice, so that each row's change can be shown by itself
+    /// and yet a run is one pass of the kernels.
+    fn receive_rows(&mut self, payload: &Payload, columns: &[ArrayRef]) {
+        for (end, rows) in runs_by_end(&payload.ends_ms) {
+            let mut window = self.take_window(end);
+            let slots: Vec<u32> = rows
+                .iter()
+                .map(|&row| {
+                    let index = row as usize;
+                    window.pane.slot(&mut self.pages, payload.keys.hashes[index], payload.keys.get(index))
+                })
+                .collect();
+            let mut start = 0;
+            while start < rows.len() {
+                let late = self.is_after_end(end, payload.arrival_ms[rows[start] as usize]);
+                let at_once = self.fires_at_once(late);
+                let stop = self.run_end(end, payload, &rows, &slots, start, late, at_once);
+                self.take_run(&mut window, end, late, at_once, &rows[start..stop], &slots[start..stop], columns);
+                start = stop;
+            }
+            self.windows.insert(end, window);
+        }
+    }
+
+    fn is_after_end(&self, end_ms: i64, watermark_ms: i64) -> bool {
+        self.wall.instant_of(end_ms - 1) <= watermark_ms
+    }
+
+    fn fires_at_once(&self, late: bool) -> bool {
+        (if late { self.emit.late_delay_ms } else { self.emit.early_delay_ms }) == Some(0)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn run_end(
+        &self,
+        end_ms: i64,
+        payload: &Payload,
+        rows: &[u32],
+        slots: &[u32],
+        start: usize,
+        late: bool,
+        at_once: bool,
+    ) -> usize {
+        let mut seen = std::collections::HashSet::new();
+        let same = |index: &usize| {
+            self.is_after_end(end_ms, payload.arrival_ms[rows[*index] as usize]) == late
+                && (!at_once || seen.insert(slots[*index]))
+        };
+        start + (start..rows.len()).take_while(same).count()
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn take_run(
+        &mut self,
+        window: &mut Window,
+        end_ms: i64,
+        late: bool,
+        at_once: bool,
+        rows: &[u32],
+        slots: &[u32],
+        columns: &[ArrayRef],
+    ) {
+        if late && !window.ended {
+            self.show_changed(window, end_ms);
+            window.ended = true;
+            self.fired_count += 1;
+        }
+        let rows = UInt32Array::from(rows.to_vec());
+        let take = |column: &ArrayRef| arrow_select::take::take(column.as_ref(), &rows, None).expect("in range");
+        let columns: Vec<ArrayRef> = columns.iter().map(take).collect();
+        let shape = Arc::clone(&self.shape);
+        window.pane.update(&shape, &mut self.pages, slots, &columns);
+        for &slot in slots {
+            self.mark_changed(window, slot);
+        }
+        if at_once {
+            self.show_changed(window, end_ms);
+        }
+    }
+
+    /// Fires the groups that changed since they were last shown.
+    fn show_changed(&mut self, window: &mut Window, end_ms: i64) {
+        let shape = Arc::clone(&self.shape);
+        window.pane.flush(&shape, &mut self.pages);
+        let changed = std::mem::take(&mut window.changed);
+        for slots in changed.chunks(BATCH_ROWS_MAX / 2) {
+            let batch = self.changes(window, end_ms, slots);
+            if batch.rows > 0 {
+                self.ready.push_back(Output::Rows(batch));
+            }
+            for &slot in slots {
+                self.note_shown(window, slot);
+            }
+        }
+    }
+
+    fn changes(&mut self, window: &mut Window, end_ms: i64, slots: &[u32]) -> Batch {
+        let shape = Arc::clone(&self.shape);
+        let key_count = shape.keys.len();
+        let new = window.pane.results(&shape, 0, &mut self.pages, slots);
+        let old = window.pane.results(&shape, shape.layout.word_count, &mut self.pages, slots);
+        let (mut new_bytes, mut old_bytes) = (Keys::default(), Keys::default());
+        new_bytes.encode(&new[key_count..], slots.len());
+        old_bytes.encode(&old[key_count..], slots.len());
+        let (mut kinds, mut picks) = (Vec::new(), Vec::new());
+        for (row, &slot) in slots.iter().enumerate() {
+            let shown = window.pane.table.words(&self.pages, slot)[self.flags_at()] & SHOWN != 0;
+            let same = new_bytes.get(row) == old_bytes.get(row);
+            match (self.emit.mode, shown) {
+                (EmitMode::Discarding, _) | (_, false) => {
+                    kinds.push(RowKind::Insert);
+                    picks.push((1, row));
+                }
+                _ if same => {}
+                (EmitMode::Retracting, true) => {
+                    kinds.extend([RowKind::UpdateBefore, RowKind::UpdateAfter]);
+                    picks.extend([(0, row), (1, row)]);
+                }
+                (EmitMode::Accumulating, true) => {
+                    kinds.push(RowKind::UpdateAfter);
+                    picks.push((1, row));
+                }
+            }
+        }
+        let pair = |(old, new): (&ArrayRef, &ArrayRef)| {
+            arrow_select::interleave::interleave(&[old.as_ref(), new.as_ref()], &picks).expect("of one type")
+        };
+        let columns: Vec<ArrayRef> = old.iter().zip(&new).map(pair).collect();
+        let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
+        let batch = with_window(&shape, columns, picks.len(), self.starts.window_start(end_ms), end_ms, time_ms);
+        batch.with_kinds(kinds.into())
+    }
+
+    /// Remembers what the group shows now.
+    fn note_shown(&mut self, window: &mut Window, slot: u32) {
+        let (count, flags_at) = (self.shape.layout.word_count, self.flags_at());
+        if self.emit.mode == EmitMode::Discarding {
+            let shape = Arc::clone(&self.shape);
+            clear_slot(&shape, &mut window.pane, &mut self.pages, slot);
+        } else {
+            let mut table = TableSlots { pages: &mut self.pages, table: &mut window.pane.table };
+            for word in 0..count {
+                let value = table.words(slot)[word];
+                let held = table.words(slot)[count + word];
+                table.words_mut(slot)[count + word] = match self.shape.layout.blob_words.contains(&word) {
+                    true if value != 0 => {
+                        let bytes = table.blob(value).to_vec();
+                        table.put_blob(held, &bytes)
+                    }
+                    _ => value,
+                };
+            }
+        }
+        let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[flags_at];
+        *flags = (*flags | SHOWN) & !CHANGED;
+    }
+
+    fn is_due(&self, delay_ms: Option<i64>, clock: EmitClock, watermark_ms: i64, now_ms: i64) -> bool {
+        delay_ms.is_some_and(|delay| match clock {
+            EmitClock::Event => ticked(self.watermark_ms, watermark_ms, delay),
+            EmitClock::Processing => ticked(self.now_ms, now_ms, delay),
+        })
+    }
+}
+
+impl Receiver for Trigger {
+    fn receive(&mut self, payload: Payload) {
+        match &payload.data {
+            Data::Partials(partials) => self.receive_partials(&payload, partials),
+            Data::Rows(columns) => self.receive_rows(&payload, columns),
+        }
+    }
+
+    fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
+        let watermark_ms = watermark_ms.max(self.watermark_ms);
+        let early = self.is_due(self.emit.early_delay_ms, self.emit.early_clock, watermark_ms, now_ms);
+        let late = self.is_due(self.emit.late_delay_ms, EmitClock::Processing, watermark_ms, now_ms);
+        let lateness_ms = self.emit.late_delay_ms.map_or(0, |_| self.emit.allow_lateness_ms);
+        let ends: Vec<i64> = self.windows.keys().copied().collect();
+        for end in ends {
+            let mut window = self.take_window(end);
+            let fires = self.wall.instant_of(end - 1);
+            let ends_now = !window.ended && fires <= watermark_ms;
+            let over = fires.saturating_add(lateness_ms) <= watermark_ms;
+            if ends_now || over || (if window.ended { late } else { early }) {
+                self.show_changed(&mut window, end);
+            }
+            if ends_now {
+                window.ended = true;
+                self.fired_count += 1;
+            }
+            match over {
+                true => window.pane.release(&mut self.pages),
+                false => drop(self.windows.insert(end, window)),
+            }
+        }
+        (self.watermark_ms, self.now_ms) = (watermark_ms, now_ms);
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        self.ready.pop_front()
+    }
+
+    fn fired_count(&self) -> u64 {
+        self.fired_count
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.pages.state_bytes() + self.windows.values().map(|window| window.pane.set_bytes()).sum::<usize>()
+    }
+}

@@ -1,0 +1,347 @@
+//! The owner of groups in windows that fire once: slices, merged as windows close.
+//!
+//! It yields result rows, or, as the first stage of a distinct count that is split over shards, accumulators for
+//! the second stage. As a first stage it also yields what is new at every early firing.
+//!
+//! # Invariants
+//!
+//! 1. A window fires in the call of `advance` whose watermark first reaches its end - 1 ms, with what was received before.
+//! 2. A slice is freed when its last window has fired.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use arrow_array::UInt32Array;
+
+use super::pane::{Pane, TableSlots, with_window};
+use super::shape::Shape;
+use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use crate::agg::{Partials, export};
+use crate::batch::{BATCH_ROWS_MAX, Keys};
+use crate::state::Pages;
+use crate::window::{Emit, EmitClock, Slices, WallTime, WindowKind, WindowSpec};
+
+/// The receiving half of a windowed aggregation without triggers.
+pub struct WindowAggregate {
+    shape: Arc<Shape>,
+    slices: Slices,
+    /// Where windows start; `slices` knows it only where entries name slices.
+    starts: Slices,
+    wall: WallTime,
+    /// `window_time` is an instant: the time column is TIMESTAMP_LTZ.
+    instant_time: bool,
+    stage: Stage,
+    pages: Pages,
+    panes: BTreeMap<i64, Pane>,
+    /// CUMULATE: the sum of all slices of a window's start that have fired.
+    running: BTreeMap<i64, Pane>,
+    watermark_ms: i64,
+    now_ms: i64,
+    due: VecDeque<i64>,
+    firing: Option<Firing>,
+    ready: VecDeque<Output>,
+    fired_count: u64,
+}
+
+/// What a firing yields.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stage {
+    /// Result rows.
+    Final,
+    /// Accumulators, also at the early firings of this emit; windows are their own slices.
+    First(Emit),
+}
+
+/// A window that is being read out.
+struct Firing {
+    end_ms: i64,
+    pane: Pane,
+    slot: u32,
+    /// CUMULATE keeps the pane for the next step.
+    keep: bool,
+}
+
+impl WindowAggregate {
+    /// An owner of groups of `shape` in `window`; `per_window`: entries name windows, not slices.
+    pub fn new(shape: Arc<Shape>, window: &WindowSpec, per_window: bool, instant_time: bool, stage: Stage) -> Self {
+        let kind = match per_window {
+            true => WindowKind::Attached { start_column: 0, end_column: 0 },
+            false => window.kind,
+        };
+        Self {
+            shape,
+            slices: Slices::new(kind),
+            starts: Slices::new(window.kind),
+            wall: WallTime::new(window.time_zone),
+            instant_time,
+            stage,
+            pages: Pages::default(),
+            panes: BTreeMap::new(),
+            running: BTreeMap::new(),
+            watermark_ms: WATERMARK_START,
+            now_ms: i64::MIN,
+            due: VecDeque::new(),
+            firing: None,
+            ready: VecDeque::new(),
+            fired_count: 0,
+        }
+    }
+
+    fn pane(&mut self, end_ms: i64) -> &mut Pane {
+        let shape = &self.shape;
+        self.panes.entry(end_ms).or_insert_with(|| Pane::new(shape, shape.layout.word_count))
+    }
+
+    fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[arrow_array::ArrayRef]) {
+        for (end, rows) in runs_by_end(ends_ms) {
+            let shape = Arc::clone(&self.shape);
+            let mut pages = std::mem::take(&mut self.pages);
+            let pane = self.pane(end);
+            let mut slots = Vec::new();
+            if rows.len() == ends_ms.len() {
+                pane.slots(&mut pages, keys, &mut slots);
+                pane.update(&shape, &mut pages, &slots, columns);
+            } else {
+                slots.extend(rows.iter().map(|&row| {
+                    pane.slot(&mut pages, keys.hashes[row as usize], keys.get(row as usize))
+                }));
+                let rows = UInt32Array::from(rows);
+                let take = |column| arrow_select::take::take(column, &rows, None).expect("indices in range");
+                let columns: Vec<_> = columns.iter().map(|column| take(column.as_ref())).collect();
+                pane.update(&shape, &mut pages, &slots, &columns);
+            }
+            self.pages = pages;
+        }
+    }
+
+    fn receive_partials(&mut self, keys: &Keys, ends_ms: &[i64], partials: &Partials) {
+        let shape = Arc::clone(&self.shape);
+        let mut pages = std::mem::take(&mut self.pages);
+        for (end, rows) in runs_by_end(ends_ms) {
+            let pane = self.pane(end);
+            for row in rows {
+                let index = row as usize;
+                let slot = pane.slot(&mut pages, keys.hashes[index], keys.get(index));
+                pane.merge(&shape, &mut pages, slot, partials, index);
+            }
+        }
+        self.pages = pages;
+    }
+
+    /// The ends of windows that the step from the last watermark to `watermark_ms` closes, ascending.
+    fn closed(&self, watermark_ms: i64) -> Vec<i64> {
+        let mut ends: Vec<i64> = Vec::new();
+        let running = self.running.keys().flat_map(|&start| self.cumulative_ends(start));
+        let sliced = self.panes.keys().flat_map(|&slice| self.slices.window_ends(slice));
+        for end in running.chain(sliced) {
+            let fires = self.wall.instant_of(end - 1);
+            if fires > self.watermark_ms && fires <= watermark_ms {
+                ends.push(end);
+            }
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        ends
+    }
+
+    /// All window ends of a CUMULATE start that has fired before.
+    fn cumulative_ends(&self, start: i64) -> impl Iterator<Item = i64> + use<> {
+        let first = start.saturating_add(1);
+        let mut slice = [first];
+        self.slices.assign(&mut slice);
+        self.slices.window_ends(slice[0])
+    }
+
+    fn start_firing(&mut self, end_ms: i64) {
+        let shape = Arc::clone(&self.shape);
+        let mut pages = std::mem::take(&mut self.pages);
+        let pane = if self.slices.is_single() {
+            self.panes.remove(&end_ms)
+        } else if self.slices.is_cumulative() {
+            self.accumulate(&shape, &mut pages, end_ms)
+        } else {
+            self.slide(&shape, &mut pages, end_ms)
+        };
+        if let Some(mut pane) = pane {
+            pane.flush(&shape, &mut pages);
+            self.firing = Some(Firing { end_ms, pane, slot: 0, keep: self.slices.is_cumulative() });
+            self.fired_count += 1;
+        }
+        self.pages = pages;
+    }
+
+    /// CUMULATE: adds the new slices to what has run up since the window's start.
+    fn accumulate(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
+        let start = self.slices.window_start(end_ms).expect("cumulative windows have starts");
+        let slices: Vec<i64> = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        let mut sum = self.running.remove(&start);
+        for slice in slices {
+            let mut pane = self.panes.remove(&slice).expect("listed above");
+            match &mut sum {
+                None => sum = Some(pane),
+                Some(sum) => {
+                    sum.absorb(shape, pages, &mut pane);
+                    pane.release(pages);
+                }
+            }
+        }
+        sum
+    }
+
+    /// HOP: the sum of a window's slices; those that no later window needs are freed.
+    fn slide(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
+        let start = self.slices.window_start(end_ms).expect("sliding windows have starts");
+        let mut sum: Option<Pane> = None;
+        let slices: Vec<i64> = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        for slice in slices {
+            let last = self.slices.last_window_end(slice).is_none_or(|last| last <= end_ms);
+            if last && sum.is_none() {
+                sum = self.panes.remove(&slice);
+                continue;
+            }
+            let target = sum.get_or_insert_with(|| Pane::new(shape, shape.layout.word_count));
+            let pane = self.panes.get_mut(&slice).expect("listed above");
+            target.absorb(shape, pages, pane);
+            if last {
+                self.panes.remove(&slice).expect("listed above").release(pages);
+            }
+        }
+        sum
+    }
+
+    fn fire_some(&mut self) -> Option<Output> {
+        let mut firing = self.firing.take()?;
+        let end = firing.pane.table.slot_end().min(firing.slot + BATCH_ROWS_MAX as u32);
+        let slots: Vec<u32> = (firing.slot..end).collect();
+        let output = match self.stage {
+            Stage::Final => self.result_rows(&mut firing.pane, firing.end_ms, &slots),
+            Stage::First(_) => self.partial_results(&mut firing.pane, firing.end_ms, &slots),
+        };
+        firing.slot = end;
+        if end < firing.pane.table.slot_end() {
+            self.firing = Some(firing);
+        } else if firing.keep && self.slices.last_window_end(firing.end_ms) != Some(firing.end_ms) {
+            let start = self.slices.window_start(firing.end_ms).expect("cumulative windows have starts");
+            self.running.insert(start, firing.pane);
+        } else {
+            firing.pane.release(&mut self.pages);
+        }
+        Some(output)
+    }
+
+    fn result_rows(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
+        let columns = pane.results(&self.shape, 0, &mut self.pages, slots);
+        let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
+        Output::Rows(with_window(&self.shape, columns, slots.len(), self.starts.window_start(end_ms), end_ms, time_ms))
+    }
+
+    fn partial_results(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
+        let (mut keys, mut partials) = (Keys::default(), Partials::default());
+        for &slot in slots {
+            keys.push(pane.table.hash(&self.pages, slot), pane.table.key(&self.pages, slot));
+            let table = TableSlots { pages: &mut self.pages, table: &mut pane.table };
+            export(&self.shape.layout, 0, &table, slot, &mut partials);
+        }
+        let ends_ms = vec![end_ms; slots.len()];
+        Output::Partials(Payload { keys, ends_ms, arrival_ms: Vec::new(), data: Data::Partials(partials) })
+    }
+
+    /// As a first stage: what is new in open windows, then forgotten here.
+    fn yield_increments(&mut self) {
+        let shape = Arc::clone(&self.shape);
+        let mut panes = std::mem::take(&mut self.panes);
+        for (&end, pane) in &mut panes {
+            pane.flush(&shape, &mut self.pages);
+            let changed: Vec<u32> = (0..pane.table.slot_end())
+                .filter(|&slot| pane.table.words(&self.pages, slot).iter().any(|&word| word != 0))
+                .collect();
+            for slots in changed.chunks(BATCH_ROWS_MAX) {
+                let output = self.partial_results(pane, end, slots);
+                self.ready.push_back(output);
+            }
+            for slot in changed {
+                clear_slot(&shape, pane, &mut self.pages, slot);
+            }
+        }
+        self.panes = panes;
+    }
+
+    /// Whether an early firing falls between the last call of `advance` and this one.
+    fn is_early_due(&self, watermark_ms: i64, now_ms: i64) -> bool {
+        let Stage::First(emit) = self.stage else { return false };
+        emit.early_delay_ms.is_some_and(|delay| match emit.early_clock {
+            EmitClock::Event => ticked(self.watermark_ms, watermark_ms, delay),
+            EmitClock::Processing => ticked(self.now_ms, now_ms, delay),
+        })
+    }
+}
+
+/// Whether a multiple of `delay_ms` lies in `(before, after]`; a delay of 0 ticks always.
+pub(super) fn ticked(before_ms: i64, after_ms: i64, delay_ms: i64) -> bool {
+    delay_ms == 0 || after_ms.div_euclid(delay_ms) > before_ms.div_euclid(delay_ms)
+}
+
+/// Empties the accumulators of a slot.
+pub(super) fn clear_slot(shape: &Shape, pane: &mut Pane, pages: &mut Pages, slot: u32) {
+    for &word in &shape.layout.blob_words {
+        let blob = pane.table.words(pages, slot)[word];
+        if blob != 0 {
+            pane.table.heap_mut().remove(pages, blob);
+        }
+    }
+    pane.table.words_mut(pages, slot)[..shape.layout.word_count].fill(0);
+}
+
+/// The distinct ends with the rows of each, in order of first appearance.
+pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
+    let mut runs: Vec<(i64, Vec<u32>)> = Vec::new();
+    let mut at = 0;
+    for (row, &end) in ends_ms.iter().enumerate() {
+        if runs.get(at).is_none_or(|run| run.0 != end) {
+            at = runs.iter().position(|run| run.0 == end).unwrap_or_else(|| {
+                runs.push((end, Vec::new()));
+                runs.len() - 1
+            });
+        }
+        runs[at].1.push(row as u32);
+    }
+    runs
+}
+
+impl Receiver for WindowAggregate {
+    fn receive(&mut self, payload: Payload) {
+        match &payload.data {
+            Data::Partials(partials) => self.receive_partials(&payload.keys, &payload.ends_ms, partials),
+            Data::Rows(columns) => self.receive_rows(&payload.keys, &payload.ends_ms, columns),
+        }
+    }
+
+    fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
+        assert!(self.firing.is_none() && self.due.is_empty(), "the last firing was not read out");
+        let watermark_ms = watermark_ms.max(self.watermark_ms);
+        self.due.extend(self.closed(watermark_ms));
+        if self.is_early_due(watermark_ms, now_ms) {
+            self.yield_increments();
+        }
+        (self.watermark_ms, self.now_ms) = (watermark_ms, now_ms);
+    }
+
+    fn next_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.ready.pop_front() {
+            return Some(output);
+        }
+        while self.firing.is_none() {
+            let end = self.due.pop_front()?;
+            self.start_firing(end);
+        }
+        self.fire_some()
+    }
+
+    fn fired_count(&self) -> u64 {
+        self.fired_count
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.pages.state_bytes() + self.panes.values().map(Pane::set_bytes).sum::<usize>()
+    }
+}

@@ -1,0 +1,113 @@
+//! What shards and their surroundings tell each other outside of the rings: stop, failure, progress, wake-ups.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::OwnedFd;
+
+use crate::error::JobError;
+
+/// One job's switches.
+#[derive(Debug)]
+pub struct Control {
+    stop: AtomicBool,
+    failing: AtomicBool,
+    failure: Mutex<Option<JobError>>,
+    /// Progress, one entry a shard.
+    pub progress: Vec<Progress>,
+    pub(crate) doorbells: Vec<Doorbell>,
+}
+
+/// What a shard has done so far; relaxed counters for whoever watches.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Rows read.
+    pub rows: AtomicU64,
+    /// Bytes read.
+    pub bytes: AtomicU64,
+    /// Records dropped because they could not be read.
+    pub malformed: AtomicU64,
+    /// Late rows dropped.
+    pub late: AtomicU64,
+    /// Windows fired.
+    pub fired: AtomicU64,
+    /// Rows written to sinks.
+    pub rows_out: AtomicU64,
+    /// Bytes of state.
+    pub state_bytes: AtomicU64,
+    /// The lowest watermark of the exchanges, in milliseconds; `i64::MIN` before the first.
+    pub watermark_ms: AtomicI64,
+}
+
+/// Wakes a shard that sleeps.
+#[derive(Debug)]
+pub(crate) struct Doorbell {
+    pub(crate) sleeping: AtomicBool,
+    pub(crate) descriptor: OwnedFd,
+}
+
+impl Doorbell {
+    /// Wakes the shard if it sleeps, or is about to.
+    pub(crate) fn ring(&self) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) {
+            // A full counter has woken it already.
+            let _ = rustix::io::write(&self.descriptor, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Control {
+    /// The switches of a job with `shard_count` shards.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no more descriptors.
+    pub fn new(shard_count: usize) -> Result<Self, JobError> {
+        let doorbell = || {
+            eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+                .map(|descriptor| Doorbell { sleeping: AtomicBool::new(false), descriptor })
+                .map_err(|error| JobError::io("eventfd", error.into()))
+        };
+        Ok(Self {
+            stop: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            progress: (0..shard_count)
+                .map(|_| Progress { watermark_ms: AtomicI64::new(i64::MIN), ..Progress::default() })
+                .collect(),
+            doorbells: (0..shard_count).map(|_| doorbell()).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Stops the sources; what was read is worked off.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.doorbells.iter().for_each(Doorbell::ring);
+    }
+
+    /// Whether [`Control::stop`] was called.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends the job with an error; the first counts.
+    pub fn fail(&self, error: JobError) {
+        let mut failure = self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failure.get_or_insert(error);
+        drop(failure);
+        self.failing.store(true, Ordering::SeqCst);
+        self.doorbells.iter().for_each(Doorbell::ring);
+    }
+
+    /// Whether the job is ending with an error.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Takes the error that ended the job.
+    pub fn take_failure(&self) -> Option<JobError> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+}

@@ -1,0 +1,196 @@
+//! A shard's ends of one exchange: the sender, the outbox before the rings, the owner behind them.
+//!
+//! # Invariants
+//!
+//! 1. The owner takes chunk after chunk: from the ring of the shard that read it, or, behind another exchange,
+//!    from every ring in turn up to the same boundary.
+//! 2. Nothing is taken while a firing has not been read out.
+//! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty.
+
+use std::collections::VecDeque;
+
+use super::control::Control;
+use super::topology::{Exchange, Feeds};
+use crate::op::send::{AggregateSender, Shipment};
+use crate::op::{Output, Payload, Receiver, WATERMARK_START};
+use crate::ring::mesh::Ends;
+
+/// What travels a ring.
+#[derive(Debug, Clone)]
+pub(crate) enum Message {
+    Batch(Payload),
+    /// Event time has reached this, in the middle of a chunk.
+    Watermark(i64),
+    ChunkEnd(ChunkEnd),
+}
+
+/// The end of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ChunkEnd {
+    /// Whose ring carries the next chunk.
+    pub(crate) next_shard: usize,
+    /// Event time (or, for processing-time windows, the clock) after the chunk.
+    pub(crate) watermark_ms: i64,
+    /// Processing time.
+    pub(crate) now_ms: i64,
+    /// It was the last.
+    pub(crate) is_last: bool,
+}
+
+/// A point at which all shards agree where the sequence stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Boundary {
+    Mark(i64),
+    Chunk(ChunkEnd),
+}
+
+/// One shard's ends.
+pub(crate) struct ExchangeEnds {
+    pub(crate) sender: AggregateSender,
+    pub(crate) owner: Box<dyn Receiver>,
+    ends: Ends<Message>,
+    outbox: VecDeque<(usize, Message)>,
+    from_scans: bool,
+    /// The ring that is drained now.
+    ring: usize,
+    /// Reached, but the firing before it is still being read out.
+    reached: Option<Boundary>,
+    /// Event time that was passed on.
+    pub(crate) watermark_ms: i64,
+    now_ms: i64,
+    pub(crate) is_over: bool,
+    /// Feeding exchanges that have ended the current chunk on this shard.
+    pub(crate) feeds_ended: usize,
+    feed_watermark_ms: i64,
+}
+
+/// What a call to [`ExchangeEnds::take`] came upon.
+pub(crate) enum Taken {
+    Nothing,
+    Message,
+    Output(Output),
+    Boundary(Boundary),
+}
+
+impl ExchangeEnds {
+    pub(crate) fn new(exchange: &Exchange, ends: Ends<Message>, first_shard: usize) -> Self {
+        let shard_count = ends.to.len();
+        let from_scans = matches!(exchange.feeds, Feeds::Scans(_));
+        Self {
+            sender: AggregateSender::new(exchange.shape.clone(), exchange.send.clone(), shard_count),
+            owner: exchange.receiver(),
+            ends,
+            outbox: VecDeque::new(),
+            from_scans,
+            ring: if from_scans { first_shard } else { 0 },
+            reached: None,
+            watermark_ms: WATERMARK_START,
+            now_ms: i64::MIN,
+            is_over: false,
+            feeds_ended: 0,
+            feed_watermark_ms: i64::MAX,
+        }
+    }
+
+    /// Moves what the sender has made into the outbox.
+    pub(crate) fn collect(&mut self) {
+        while let Some(shipment) = self.sender.pop() {
+            match shipment {
+                Shipment::Payload(shard, payload) => self.outbox.push_back((shard, Message::Batch(payload))),
+                Shipment::Mark(watermark_ms) => self.broadcast(Message::Watermark(watermark_ms)),
+            }
+        }
+    }
+
+    /// To every shard.
+    pub(crate) fn broadcast(&mut self, message: Message) {
+        for shard in 0..self.ends.to.len() {
+            self.outbox.push_back((shard, message.clone()));
+        }
+    }
+
+    /// Pushes the outbox into the rings as far as there is room; true if anything moved.
+    pub(crate) fn push(&mut self, control: &Control) -> bool {
+        let mut moved = false;
+        while let Some((shard, message)) = self.outbox.pop_front() {
+            match self.ends.to[shard].try_push(message) {
+                Ok(()) => {
+                    moved = true;
+                    control.doorbells[shard].ring();
+                }
+                Err(message) => {
+                    self.outbox.push_front((shard, message));
+                    break;
+                }
+            }
+        }
+        moved
+    }
+
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// One step of the owner's side.
+    pub(crate) fn take(&mut self) -> Taken {
+        if let Some(output) = self.owner.next_output() {
+            return Taken::Output(output);
+        }
+        if let Some(boundary) = self.reached.take() {
+            if let Boundary::Chunk(end) = boundary {
+                self.is_over = end.is_last;
+            }
+            return Taken::Boundary(boundary);
+        }
+        match self.ends.from[self.ring].try_pop() {
+            None => Taken::Nothing,
+            Some(Message::Batch(payload)) => {
+                self.owner.receive(payload);
+                Taken::Message
+            }
+            Some(Message::Watermark(watermark_ms)) => {
+                self.arrive(Boundary::Mark(watermark_ms));
+                Taken::Message
+            }
+            Some(Message::ChunkEnd(end)) => {
+                self.arrive(Boundary::Chunk(end));
+                Taken::Message
+            }
+        }
+    }
+
+    /// A ring has come to a boundary: the next ring's turn, or time moves on.
+    fn arrive(&mut self, boundary: Boundary) {
+        if !self.from_scans {
+            self.ring += 1;
+            if self.ring < self.ends.from.len() {
+                return;
+            }
+            self.ring = 0;
+        }
+        match boundary {
+            Boundary::Mark(watermark_ms) => self.owner.advance(watermark_ms, self.now_ms),
+            Boundary::Chunk(end) => {
+                self.now_ms = end.now_ms;
+                if self.from_scans {
+                    self.ring = end.next_shard;
+                }
+                self.owner.advance(end.watermark_ms, end.now_ms);
+            }
+        }
+        self.reached = Some(boundary);
+    }
+
+    /// A feeding exchange has ended a chunk on this shard. When all have, the end to pass on.
+    pub(crate) fn feed_ended(&mut self, end: ChunkEnd, feed_count: usize) -> Option<ChunkEnd> {
+        self.feeds_ended += 1;
+        self.feed_watermark_ms = self.feed_watermark_ms.min(end.watermark_ms);
+        if self.feeds_ended < feed_count {
+            return None;
+        }
+        self.feeds_ended = 0;
+        let watermark_ms = std::mem::replace(&mut self.feed_watermark_ms, i64::MAX);
+        Some(ChunkEnd { watermark_ms, ..end })
+    }
+}

@@ -1,0 +1,371 @@
+//! A shard's share of the reading: opens splits, decodes chunks ahead of the token, computes scan columns.
+//!
+//! # Invariants
+//!
+//! 1. What a decoded chunk holds depends on the chunk alone; when it was decoded does not show.
+//! 2. At most [`AHEAD_CHUNKS`] chunks are decoded ahead.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use chrono_tz::Tz;
+
+use super::token::{Reach, SplitSpec, SplitState, Token};
+use super::topology::{Scan, Topology};
+use crate::batch::{BATCH_ROWS_MAX, Batch};
+use crate::connector::{ChunkBytes, RangeReader, RawRange, Read, SequentialReader, SequentialSplit};
+use crate::error::JobError;
+use crate::expr::{EvalContext, Evaluator};
+use crate::format::{BadRecord, Decode, Decoded};
+use crate::op::calc::Calc;
+
+/// How many chunks a shard decodes before the token comes.
+const AHEAD_CHUNKS: usize = 2;
+/// Rows in a generated chunk.
+pub(crate) const GENERATED_CHUNK_ROWS: u64 = 16_384;
+
+/// A decoded batch: a scan's columns, and the watermark that each row asks for.
+pub(crate) struct ScanBatch {
+    pub(crate) batch: Batch,
+    /// `[rows]`; `i64::MIN` where a row asks for none. Empty if the table declares no watermark.
+    pub(crate) watermark_ms: Vec<i64>,
+}
+
+/// A chunk, decoded.
+#[derive(Default)]
+pub(crate) struct DecodedChunk {
+    pub(crate) batches: Vec<ScanBatch>,
+    pub(crate) line_count: u64,
+    pub(crate) byte_count: u64,
+    pub(crate) skipped: Vec<BadRecord>,
+    pub(crate) skipped_count: u64,
+    /// A record that stops the job, after the batches.
+    pub(crate) bad_record: Option<BadRecord>,
+    /// Another error, after the batches.
+    pub(crate) failure: Option<JobError>,
+    /// It was cut as if it began outside quotes; the range itself, to be cut again.
+    range: Option<RawRange>,
+    /// The stream says that this was all.
+    pub(crate) is_last: bool,
+}
+
+/// How one scan's bytes become its columns.
+struct ScanReader {
+    decoder: Option<Box<dyn Decode>>,
+    columns: Calc,
+    watermark: Option<Evaluator>,
+    rowtime: Option<usize>,
+    table: String,
+}
+
+/// A shard's readers.
+pub(crate) struct Input {
+    scans: Vec<ScanReader>,
+    topology: Arc<Topology>,
+    shard: usize,
+    chunk_bytes: u64,
+    time_zone: Tz,
+    ranged: HashMap<usize, RangeReader>,
+    unopened: HashMap<usize, Box<dyn SequentialSplit>>,
+    streams: BTreeMap<usize, Box<dyn SequentialReader>>,
+    ahead: HashMap<(usize, u64), DecodedChunk>,
+    /// Splits as the token last showed them.
+    view: Vec<SplitState>,
+    shard_count: usize,
+    paced_rows: HashMap<usize, (i64, u64)>,
+}
+
+impl Input {
+    pub(crate) fn new(
+        topology: Arc<Topology>,
+        shard: usize,
+        shard_count: usize,
+        chunk_bytes: u64,
+        time_zone: Tz,
+        view: Vec<SplitState>,
+        unopened: HashMap<usize, Box<dyn SequentialSplit>>,
+    ) -> Self {
+        let scans = topology.scans.iter().map(|scan| ScanReader::new(scan, time_zone)).collect();
+        Self {
+            scans,
+            topology,
+            shard,
+            chunk_bytes,
+            time_zone,
+            ranged: HashMap::new(),
+            unopened,
+            streams: BTreeMap::new(),
+            ahead: HashMap::new(),
+            view,
+            shard_count,
+            paced_rows: HashMap::new(),
+        }
+    }
+
+    /// Takes note of where the sequence stands.
+    pub(crate) fn observe(&mut self, token: &Token) {
+        self.view.clone_from(&token.splits);
+        let view = &self.view;
+        self.ahead.retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
+        self.ranged.retain(|&split, _| !view[split].ended);
+    }
+
+    /// Decodes one chunk ahead, if there is one worth it; false if not.
+    pub(crate) fn decode_ahead(&mut self, now_ms: i64) -> Result<bool, JobError> {
+        if self.ahead.len() >= AHEAD_CHUNKS {
+            return Ok(false);
+        }
+        let Some((split, index)) = self.next_ahead() else { return Ok(false) };
+        let chunk = self.decode(split, index, false, now_ms)?;
+        self.ahead.insert((split, index), chunk);
+        Ok(true)
+    }
+
+    /// The chunk that the token will most likely bring to this shard next.
+    fn next_ahead(&self) -> Option<(usize, u64)> {
+        let mut open: Vec<usize> = (0..self.view.len()).filter(|&split| !self.view[split].ended).collect();
+        open.sort_by_key(|&split| (self.view[split].watermark_ms, split));
+        let step = self.shard_count as u64;
+        open.into_iter().take(AHEAD_CHUNKS * self.shard_count).find_map(|split| {
+            let state = &self.view[split];
+            let count = match &state.spec.reach {
+                Reach::Ranged(_, count) => *count,
+                Reach::Generated(_, count) => count.unwrap_or(u64::MAX),
+                _ => return None,
+            };
+            let turn = (split as u64 + state.next_chunk) % step;
+            let first = state.next_chunk + (self.shard as u64 + step - turn) % step;
+            let wanted = [first, first + step];
+            wanted.into_iter().find(|&index| index < count && !self.ahead.contains_key(&(split, index))).map(|index| (split, index))
+        })
+    }
+
+    /// The decoded chunk that the token asks for. `None`: a stream has nothing yet.
+    pub(crate) fn take(&mut self, split: usize, index: u64, state: &SplitState, now_ms: i64) -> Result<Option<DecodedChunk>, JobError> {
+        if let Reach::Sequential { .. } = state.spec.reach {
+            return self.read_stream(split, &Arc::clone(&state.spec), index, true, now_ms);
+        }
+        let chunk = match self.ahead.remove(&(split, index)) {
+            Some(chunk) => chunk,
+            None => self.decode(split, index, state.in_quotes, now_ms)?,
+        };
+        match chunk.range {
+            // The guess that it begins outside quotes was wrong.
+            Some(range) if state.in_quotes => self.decode_range(split, index, range, true, now_ms).map(Some),
+            _ => Ok(Some(chunk)),
+        }
+    }
+
+    fn decode(&mut self, split: usize, index: u64, in_quotes: bool, now_ms: i64) -> Result<DecodedChunk, JobError> {
+        let spec = Arc::clone(&self.view[split].spec);
+        match &spec.reach {
+            Reach::Ranged(file, _) => {
+                if !self.ranged.contains_key(&split) {
+                    let format = self.topology.scans[spec.scan].source.format().expect("files have a format");
+                    let reader = RangeReader::open(file, format.framing(), self.chunk_bytes)?;
+                    self.ranged.insert(split, reader);
+                }
+                let range = self.ranged[&split].read_range(index)?;
+                self.decode_range(split, index, range, in_quotes, now_ms)
+            }
+            Reach::Generated(generator, _) => {
+                let start = index * GENERATED_CHUNK_ROWS;
+                let rows = generator.row_count().map_or(GENERATED_CHUNK_ROWS, |all| (all - start).min(GENERATED_CHUNK_ROWS));
+                Ok(self.generate(spec.scan, generator.as_ref(), start, rows, now_ms))
+            }
+            Reach::Sequential { .. } | Reach::Paced(..) => unreachable!("streams are not read ahead"),
+        }
+    }
+
+    fn decode_range(
+        &mut self,
+        split: usize,
+        index: u64,
+        mut range: RawRange,
+        in_quotes: bool,
+        now_ms: i64,
+    ) -> Result<DecodedChunk, JobError> {
+        let scan = self.view[split].spec.scan;
+        let reader = &self.ranged[&split];
+        let bytes: ChunkBytes = reader.cut(&mut range, in_quotes)?;
+        let needs_quotes = reader.needs_quotes();
+        let at_start = index == 0;
+        let mut chunk = self.decode_records(scan, &bytes.records, at_start, now_ms);
+        if let Some(oversized) = bytes.oversized {
+            let lines_before = chunk.line_count;
+            self.note_oversized(scan, &mut chunk, oversized, lines_before);
+        }
+        chunk.range = needs_quotes.then_some(range);
+        Ok(chunk)
+    }
+
+    /// Whether the range after this chunk begins inside quotes.
+    pub(crate) fn ends_in_quotes(chunk: &DecodedChunk, in_quotes: bool) -> bool {
+        chunk.range.as_ref().is_some_and(|range| range.ends_in_quotes(in_quotes))
+    }
+
+    fn decode_records(&mut self, scan: usize, records: &arrow_buffer::Buffer, at_start: bool, now_ms: i64) -> DecodedChunk {
+        let decoder = self.scans[scan].decoder.as_mut().expect("bytes have a format");
+        let decoded: Decoded = decoder.decode(records, at_start);
+        let mut chunk = DecodedChunk {
+            line_count: decoded.line_count,
+            byte_count: records.len() as u64,
+            skipped: decoded.skipped,
+            skipped_count: decoded.skipped_count,
+            bad_record: decoded.failure,
+            ..DecodedChunk::default()
+        };
+        self.finish_batches(scan, decoded.batches, &mut chunk, now_ms);
+        chunk
+    }
+
+    /// An oversized record is a bad record: dropped where the format skips those, else the job's end.
+    fn note_oversized(&self, scan: usize, chunk: &mut DecodedChunk, mut record: BadRecord, lines_before: u64) {
+        record.line_index = record.line_index.max(lines_before.saturating_sub(1));
+        let skips = self.topology.scans[scan].source.format().is_some_and(|format| format.skips_bad_records());
+        if skips {
+            chunk.skipped_count += 1;
+            chunk.skipped.push(record);
+        } else {
+            chunk.bad_record.get_or_insert(record);
+        }
+    }
+
+    fn generate(&mut self, scan: usize, generator: &dyn crate::connector::Generator, start: u64, rows: u64, now_ms: i64) -> DecodedChunk {
+        let projection = self.topology.scans[scan].projection.clone();
+        let mut batches = Vec::new();
+        let mut at = start;
+        while at < start + rows {
+            let count = (start + rows - at).min(BATCH_ROWS_MAX as u64) as usize;
+            batches.push(generator.generate(at, count, &projection));
+            at += count as u64;
+        }
+        let mut chunk = DecodedChunk::default();
+        self.finish_batches(scan, batches, &mut chunk, now_ms);
+        chunk
+    }
+
+    /// Computes the declared columns and the watermark column.
+    fn finish_batches(&mut self, scan: usize, batches: Vec<Batch>, chunk: &mut DecodedChunk, now_ms: i64) {
+        let context = EvalContext { time_zone: self.time_zone, now_ms };
+        for batch in batches {
+            let (done, failure) = self.scans[scan].finish(&batch, &context);
+            chunk.batches.push(done);
+            if let Some(failure) = failure {
+                chunk.failure = Some(failure);
+                chunk.bad_record = None;
+                return;
+            }
+        }
+    }
+
+    /// Reads a stream. With `flush` it hands out what is there; `None` if that is nothing.
+    pub(crate) fn read_stream(
+        &mut self,
+        split: usize,
+        spec: &SplitSpec,
+        index: u64,
+        flush: bool,
+        now_ms: i64,
+    ) -> Result<Option<DecodedChunk>, JobError> {
+        if let Some(unopened) = self.unopened.remove(&split) {
+            self.streams.insert(split, unopened.open()?);
+        }
+        let live = matches!(spec.reach, Reach::Sequential { live: true, .. });
+        let stream = self.streams.get_mut(&split).expect("opened above");
+        Ok(match stream.read(flush && live)? {
+            Read::Records(records) => Some(self.decode_records(spec.scan, &records, index == 0, now_ms)),
+            Read::Oversized(record) => {
+                let mut chunk = DecodedChunk { line_count: 1, ..DecodedChunk::default() };
+                self.note_oversized(spec.scan, &mut chunk, record, 1);
+                Some(chunk)
+            }
+            Read::Pending => None,
+            Read::End => {
+                self.streams.remove(&split);
+                Some(DecodedChunk { is_last: true, ..DecodedChunk::default() })
+            }
+        })
+    }
+
+    /// Rows that a paced generator owes by now.
+    pub(crate) fn read_paced(&mut self, split: usize, spec: &SplitSpec, now_ms: i64) -> Option<DecodedChunk> {
+        let Reach::Paced(generator, rate) = &spec.reach else { return None };
+        let (start_ms, done) = *self.paced_rows.entry(split).or_insert((now_ms, 0));
+        let elapsed_ms = (now_ms - start_ms).max(0) as u128 + 1;
+        let owed = (elapsed_ms * u128::from(*rate) / 1000) as u64;
+        let owed = generator.row_count().map_or(owed, |all| owed.min(all));
+        let is_last = generator.row_count().is_some_and(|all| done >= all);
+        if owed <= done && !is_last {
+            return None;
+        }
+        let rows = (owed - done).min(GENERATED_CHUNK_ROWS);
+        let mut chunk = self.generate(spec.scan, generator.as_ref(), done, rows, now_ms);
+        chunk.is_last = is_last;
+        self.paced_rows.insert(split, (start_ms, done + rows));
+        Some(chunk)
+    }
+
+    /// Hands a stream over that appeared while the job ran.
+    pub(crate) fn add_stream(&mut self, split: usize, stream: Box<dyn SequentialSplit>) {
+        self.unopened.insert(split, stream);
+    }
+
+    /// What to wait for until a stream has more.
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        self.streams.values().flat_map(|stream| stream.descriptors()).collect()
+    }
+}
+
+impl ScanReader {
+    fn new(scan: &Scan, time_zone: Tz) -> Self {
+        let decoder = scan.source.format().map(|format| format.decoder(&scan.physical, &scan.projection));
+        Self {
+            decoder,
+            columns: Calc::new(None, &scan.columns, time_zone),
+            watermark: scan.watermark.as_ref().map(|watermark| Evaluator::new(&watermark.expr, time_zone)),
+            rowtime: scan.watermark.as_ref().map(|watermark| watermark.column),
+            table: scan.table.clone(),
+        }
+    }
+
+    fn finish(&self, batch: &Batch, context: &EvalContext) -> (ScanBatch, Option<JobError>) {
+        let failed = |message: String| JobError::Expression { origin: format!("table {}", self.table), message };
+        let (mut batch, failure) = self.columns.apply(batch, context);
+        let mut failure = failure.map(|error| failed(error.message));
+        if let Some(row) = self.rowtime.and_then(|column| first_null(batch.columns[column].as_ref())) {
+            batch = batch.slice(0, row);
+            failure = Some(failed(
+                "the rowtime of a row is NULL; rows without a time cannot be placed in windows (filter them out before \
+                 they reach the table, or declare the rowtime as COALESCE(…) in a computed column)"
+                    .into(),
+            ));
+        }
+        match self.watermarks(&batch, context) {
+            Ok(watermark_ms) => (ScanBatch { batch, watermark_ms }, failure),
+            Err((row, message)) => {
+                let batch = batch.slice(0, row);
+                let watermark_ms = self.watermarks(&batch, context).unwrap_or_default();
+                (ScanBatch { batch, watermark_ms }, Some(failed(message)))
+            }
+        }
+    }
+
+    fn watermarks(&self, batch: &Batch, context: &EvalContext) -> Result<Vec<i64>, (usize, String)> {
+        let Some(watermark) = &self.watermark else { return Ok(Vec::new()) };
+        let column = watermark.eval(batch, context).map_err(|error| (error.row_index, error.message))?;
+        let column = column.as_primitive::<Int64Type>();
+        if column.null_count() == 0 {
+            return Ok(column.values().to_vec());
+        }
+        Ok(column.iter().map(|value| value.unwrap_or(i64::MIN)).collect())
+    }
+}
+
+fn first_null(column: &dyn Array) -> Option<usize> {
+    (column.null_count() > 0).then(|| (0..column.len()).find(|&row| column.is_null(row))).flatten()
+}

@@ -1,0 +1,118 @@
+//! One pinned thread a shard. A shard with nothing to do spins briefly, then sleeps until its doorbell rings, one
+//! of its streams is readable, or a timer is due; an idle job uses no CPU.
+//!
+//! # Invariants
+//!
+//! 1. A shard says that it sleeps before it looks a last time, and whoever makes work for it looks whether it sleeps
+//!    after that (both with full fences), so no wake-up is lost.
+
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Runtime, Shard, Step};
+use crate::metrics::LateRows;
+use crate::shard::control::Control;
+use crate::sys::clock::Clock;
+
+/// How often a shard with nothing to do looks again before it sleeps.
+const SPINS: u32 = 200;
+
+/// Pinned threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Poll {
+    clock: Clock,
+}
+
+impl Runtime for Poll {
+    fn start_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    #[allow(private_interfaces)]
+    fn run(&self, shards: Vec<Shard>, control: &Arc<Control>) -> Vec<Vec<(String, LateRows)>> {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = shards
+                .into_iter()
+                .map(|shard| {
+                    let (core, control, clock) = (cores.get(shard.index).copied(), Arc::clone(control), self.clock);
+                    let name = format!("shard-{}", shard.index);
+                    let body = move || {
+                        core.map(core_affinity::set_for_current);
+                        drive(shard, &control, clock)
+                    };
+                    std::thread::Builder::new().name(name).spawn_scoped(scope, body).expect("threads can be started")
+                })
+                .collect();
+            threads.into_iter().map(|thread| join(thread.join(), control)).collect()
+        })
+    }
+}
+
+/// A shard that panicked has a bug; the job ends, its surroundings go on.
+pub(super) fn join<T: Default>(result: std::thread::Result<T>, control: &Control) -> T {
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        control.fail(crate::error::JobError::Internal(text.unwrap_or("a shard panicked").to_owned()));
+        T::default()
+    })
+}
+
+/// Fails the job if the shard unwinds, so that the others do not wait for it.
+pub(super) struct FailOnPanic<'a>(pub(super) &'a Control);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(crate::error::JobError::Internal("a shard panicked".into()));
+        }
+    }
+}
+
+/// Runs one shard on this thread.
+pub(super) fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
+    let _guard = FailOnPanic(control);
+    let mut spins = 0;
+    loop {
+        match shard.step(clock.now_ms()) {
+            Step::Busy => spins = 0,
+            Step::Done => return shard.late_rows(),
+            Step::Idle { .. } if spins < SPINS => {
+                spins += 1;
+                std::thread::yield_now();
+            }
+            Step::Idle { .. } => sleep(&mut shard, control, clock),
+        }
+    }
+}
+
+/// Sleeps until there may be work.
+fn sleep(shard: &mut Shard, control: &Control, clock: Clock) {
+    let doorbell = &control.doorbells[shard.index];
+    doorbell.sleeping.store(true, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    if let Step::Idle { descriptors, wake_at_ms } = shard.step(clock.now_ms()) {
+        wait(doorbell.descriptor.as_fd(), &descriptors, wake_at_ms.map(|at| at - clock.now_ms()));
+    }
+    doorbell.sleeping.store(false, Ordering::Relaxed);
+    let mut counter = [0; 8];
+    // It may not have rung.
+    let _ = rustix::io::read(&doorbell.descriptor, &mut counter);
+}
+
+/// Waits for the doorbell, a descriptor, or the time.
+fn wait(doorbell: BorrowedFd<'_>, descriptors: &[RawFd], timeout_ms: Option<i64>) {
+    let mut polled = vec![PollFd::from_borrowed_fd(doorbell, PollFlags::IN)];
+    polled.extend(descriptors.iter().map(|&descriptor| {
+        PollFd::from_borrowed_fd(crate::sys::descriptor::borrow(descriptor), PollFlags::IN)
+    }));
+    let timeout = timeout_ms.map(|ms| {
+        let ms = ms.max(0);
+        Timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 }
+    });
+    // An interrupted wait is a short one.
+    let _ = poll(&mut polled, timeout.as_ref());
+}

@@ -1,0 +1,70 @@
+//! All shards on one thread, in an order drawn from a seed, on simulated time: any schedule can be had again.
+
+use std::sync::Arc;
+
+use super::{Runtime, Shard, Step};
+use crate::metrics::LateRows;
+use crate::shard::control::Control;
+use crate::sys::random::Random;
+
+/// Simulated time at the start: 2024-01-01.
+const START_MS: i64 = 1_704_067_200_000;
+
+/// A seeded scheduler.
+#[derive(Clone, Copy, Debug)]
+pub struct Sim {
+    seed: u64,
+}
+
+impl Sim {
+    /// A scheduler that repeats itself for the same `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+}
+
+impl Runtime for Sim {
+    fn start_ms(&self) -> i64 {
+        START_MS
+    }
+
+    /// # Panics
+    ///
+    /// If no shard can move although the job has not ended: a deadlock, which is a bug.
+    #[allow(private_interfaces)]
+    fn run(&self, mut shards: Vec<Shard>, _control: &Arc<Control>) -> Vec<Vec<(String, LateRows)>> {
+        let mut random = Random::new(self.seed);
+        let mut now_ms = START_MS;
+        let mut late: Vec<Option<Vec<(String, LateRows)>>> = shards.iter().map(|_| None).collect();
+        let mut idle = vec![false; shards.len()];
+        while late.iter().any(Option::is_none) {
+            let open: Vec<usize> = (0..shards.len()).filter(|&shard| late[shard].is_none()).collect();
+            let chosen = open[random.below(open.len() as u64) as usize];
+            match shards[chosen].step(now_ms) {
+                Step::Busy => idle.fill(false),
+                Step::Done => {
+                    late[chosen] = Some(shards[chosen].late_rows());
+                    idle.fill(false);
+                }
+                Step::Idle { wake_at_ms, .. } => {
+                    idle[chosen] = true;
+                    if open.iter().all(|&shard| idle[shard]) {
+                        let wake = wake_at_ms.or_else(|| wakes(&mut shards, &open, now_ms));
+                        now_ms = wake.expect("a shard can always move: deadlock").max(now_ms + 1);
+                        idle.fill(false);
+                    }
+                }
+            }
+        }
+        late.into_iter().map(|late| late.expect("all are done")).collect()
+    }
+}
+
+/// The earliest time at which a sleeping shard would wake.
+fn wakes(shards: &mut [Shard], open: &[usize], now_ms: i64) -> Option<i64> {
+    let waits = open.iter().map(|&shard| match shards[shard].step(now_ms) {
+        Step::Idle { wake_at_ms, .. } => wake_at_ms,
+        _ => Some(now_ms),
+    });
+    waits.flatten().min()
+}

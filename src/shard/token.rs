@@ -1,0 +1,147 @@
+//! The token: who holds it may append the next chunk to the job's one sequence.
+//!
+//! It carries what the order and the late rule need (each split's watermark and position) from shard to shard.
+//! Decoding runs ahead of it; everything that depends on order waits for it, and passes it on before the
+//! work of the chunk itself.
+//!
+//! # Invariants
+//!
+//! 1. There is one token; chunk *k* + 1 is chosen by whoever took chunk *k*, or by shard 0 where a live split has a say.
+//! 2. Without live splits the choice depends on watermarks and ordinals alone.
+//! 3. An exchange's watermark never goes back.
+
+use std::sync::Arc;
+
+use super::topology::Feeds;
+use crate::connector::{Generator, RangedSplit};
+use crate::op::{WATERMARK_END, WATERMARK_START};
+
+/// A split as every shard knows it.
+#[derive(Debug)]
+pub(crate) struct SplitSpec {
+    pub(crate) scan: usize,
+    pub(crate) origin: String,
+    pub(crate) reach: Reach,
+}
+
+/// Who can read a split.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// Every shard, in ranges.
+    Ranged(RangedSplit, u64),
+    /// Every shard, by computing; so many chunks, or no end.
+    Generated(Arc<dyn Generator>, Option<u64>),
+    /// One shard; `live`: nobody knows when more comes.
+    Sequential { shard: usize, live: bool },
+    /// Shard 0, as time allows so many rows a second.
+    Paced(Arc<dyn Generator>, u64),
+}
+
+/// A split's place in the sequence.
+#[derive(Debug, Clone)]
+pub(crate) struct SplitState {
+    pub(crate) spec: Arc<SplitSpec>,
+    pub(crate) next_chunk: u64,
+    pub(crate) watermark_ms: i64,
+    pub(crate) lines: u64,
+    pub(crate) in_quotes: bool,
+    pub(crate) ended: bool,
+    pub(crate) idle: bool,
+    pub(crate) active_at_ms: i64,
+}
+
+impl SplitState {
+    pub(crate) fn new(spec: SplitSpec, now_ms: i64) -> Self {
+        Self {
+            spec: Arc::new(spec),
+            next_chunk: 0,
+            watermark_ms: WATERMARK_START,
+            lines: 0,
+            in_quotes: false,
+            ended: false,
+            idle: false,
+            active_at_ms: now_ms,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.spec.reach, Reach::Sequential { live: true, .. } | Reach::Paced(..))
+    }
+}
+
+/// The next chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub(crate) split: usize,
+    pub(crate) index: u64,
+    pub(crate) shard: usize,
+}
+
+/// The one token.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) splits: Vec<SplitState>,
+    /// Per exchange: its watermark after the last chunk, for those that scans feed.
+    pub(crate) exchange_ms: Vec<i64>,
+    /// What shard 0 (live) or the last holder chose.
+    pub(crate) chosen: Option<Chunk>,
+    /// Shard 0 chooses: a split is live, or a directory is watched.
+    pub(crate) live: bool,
+    /// More splits may come, so the sequence does not end when these do.
+    pub(crate) watched: bool,
+    pub(crate) now_ms: i64,
+    /// When processing-time triggers were last told the time.
+    pub(crate) ticked_ms: i64,
+    pub(crate) shard_count: usize,
+}
+
+impl Token {
+    /// The shard that reads chunk `index` of split `split`.
+    pub(crate) fn reader(&self, split: usize, index: u64) -> usize {
+        match self.splits[split].spec.reach {
+            Reach::Sequential { shard, .. } => shard,
+            Reach::Paced(..) => 0,
+            _ => ((split as u64 + index) % self.shard_count as u64) as usize,
+        }
+    }
+
+    /// The next chunk among splits that can always be read: the lowest (watermark, ordinal).
+    pub(crate) fn choose(&self) -> Option<Chunk> {
+        let open = self.splits.iter().enumerate().filter(|(_, split)| !split.ended && !split.is_live());
+        let (split, state) = open.min_by_key(|(ordinal, split)| (split.watermark_ms, *ordinal))?;
+        Some(Chunk { split, index: state.next_chunk, shard: self.reader(split, state.next_chunk) })
+    }
+
+    /// Whether nothing more can come.
+    pub(crate) fn is_over(&self) -> bool {
+        !self.watched && self.splits.iter().all(|split| split.ended)
+    }
+
+    /// The lowest watermark of the feeding splits, `except` left out: what a row's watermark is capped by.
+    pub(crate) fn feeding_ms(&self, feeds: &Feeds, except: Option<usize>) -> i64 {
+        let Feeds::Scans(scans) = feeds else { return WATERMARK_START };
+        let fed = || {
+            let splits = self.splits.iter().enumerate();
+            splits.filter(|(at, split)| Some(*at) != except && scans.contains(&split.spec.scan)).map(|(_, split)| split)
+        };
+        let active = fed().filter(|split| !split.ended && !split.idle).map(|split| split.watermark_ms).min();
+        if let Some(lowest) = active {
+            return lowest;
+        }
+        let idle = fed().filter(|split| !split.ended).map(|split| split.watermark_ms).max();
+        match (idle, except) {
+            // All are idle: the highest counts, so that what they agree on can fire.
+            (Some(highest), None) => highest,
+            (None, None) if self.watched => WATERMARK_START,
+            // The split that is left out is the only active one: nothing caps it.
+            _ => WATERMARK_END,
+        }
+    }
+
+    /// Advances an exchange's watermark and returns it.
+    pub(crate) fn advance(&mut self, exchange: usize, feeds: &Feeds) -> i64 {
+        let reached = self.feeding_ms(feeds, None).max(self.exchange_ms[exchange]);
+        self.exchange_ms[exchange] = reached;
+        reached
+    }
+}

@@ -1,0 +1,331 @@
+//! From a plan to what a shard runs: chains of stateless steps, cut by exchanges.
+//!
+//! ```text
+//! scan ─ steps ─ send ⇒ exchange ⇒ receive ─ steps ─ send ⇒ … ─ steps ─ sink
+//! ```
+//!
+//! A distinct count that can be split becomes two exchanges: the first partitions rows by value and counts, the
+//! second adds up by key.
+//!
+//! # Invariants
+//!
+//! 1. An exchange is fed by scans or by exchanges, never by both; feeds have smaller indices.
+//! 2. Every shard builds the same topology from the same plan.
+
+use std::sync::Arc;
+
+use crate::agg::AggregateCall;
+use crate::batch::{DataType, Schema};
+use crate::connector::{Sink, Source};
+use crate::error::JobError;
+use crate::expr::Expr;
+use crate::op::Receiver;
+use crate::op::send::{SendPlan, Ship};
+use crate::op::session::Session;
+use crate::op::shape::Shape;
+use crate::op::trigger::Trigger;
+use crate::op::window_aggregate::{Stage, WindowAggregate};
+use crate::plan::{GroupingSet, NodeIndex, Op, Plan, Watermark};
+use crate::window::{Emit, WindowKind, WindowSpec};
+
+/// What every shard runs.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    pub(crate) scans: Vec<Scan>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) exchanges: Vec<Exchange>,
+    pub(crate) sinks: Vec<SinkSpec>,
+}
+
+/// A table that is read.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) table: String,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) physical: Schema,
+    /// The physical columns that are decoded, ascending.
+    pub(crate) projection: Vec<usize>,
+    /// The declared columns, over the projection.
+    pub(crate) columns: Vec<Expr>,
+    pub(crate) watermark: Option<Watermark>,
+    /// The steps that take its rows.
+    pub(crate) targets: Vec<usize>,
+}
+
+/// One stateless step of a chain.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) kind: StepKind,
+    pub(crate) targets: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) enum StepKind {
+    Calc { filter: Option<Expr>, columns: Vec<Expr> },
+    Union,
+    Expand(Vec<GroupingSet>),
+    WindowTable { window: WindowSpec, instant_time: bool },
+    Send(usize),
+    Sink(usize),
+}
+
+/// Who feeds an exchange.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Feeds {
+    Scans(Vec<usize>),
+    Exchanges(Vec<usize>),
+}
+
+/// A keyed operator behind a shuffle.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) shape: Arc<Shape>,
+    pub(crate) send: SendPlan,
+    pub(crate) owner: Owner,
+    pub(crate) instant_time: bool,
+    pub(crate) feeds: Feeds,
+    /// The steps that take its result rows.
+    pub(crate) targets: Vec<usize>,
+    /// The exchange that takes its accumulators, and its marks.
+    pub(crate) second_stage: Option<usize>,
+}
+
+/// Which operator owns the keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner {
+    Aggregate(Stage),
+    Trigger,
+    Session,
+}
+
+/// A table that is written.
+#[derive(Debug)]
+pub(crate) struct SinkSpec {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) schema: Schema,
+    pub(crate) limit: Option<u64>,
+}
+
+impl Exchange {
+    /// The operator itself, one a shard.
+    pub(crate) fn receiver(&self) -> Box<dyn Receiver> {
+        let (shape, window) = (Arc::clone(&self.shape), &self.send.window);
+        match self.owner {
+            Owner::Aggregate(stage) => {
+                Box::new(WindowAggregate::new(shape, window, self.send.per_window, self.instant_time, stage))
+            }
+            Owner::Trigger => Box::new(Trigger::new(shape, window, self.instant_time, self.send.emit)),
+            Owner::Session => Box::new(Session::new(shape, window, self.instant_time)),
+        }
+    }
+}
+
+impl Topology {
+    /// Compiles a plan.
+    ///
+    /// # Errors
+    ///
+    /// A shape of plan that cannot run yet.
+    pub(crate) fn new(plan: &Plan) -> Result<Self, JobError> {
+        let topology = Self { scans: Vec::new(), steps: Vec::new(), exchanges: Vec::new(), sinks: Vec::new() };
+        let mut builder = Builder { plan, topology, outputs: Vec::new() };
+        for node in 0..plan.nodes.len() {
+            builder.add(node)?;
+        }
+        Ok(builder.topology)
+    }
+}
+
+/// Where a node's rows come out.
+#[derive(Clone, Copy)]
+enum Outlet {
+    Scan(usize),
+    Step(usize),
+    Exchange(usize),
+    Nowhere,
+}
+
+struct Builder<'a> {
+    plan: &'a Plan,
+    topology: Topology,
+    outputs: Vec<Outlet>,
+}
+
+impl Builder<'_> {
+    fn add(&mut self, node: NodeIndex) -> Result<(), JobError> {
+        let outlet = match &self.plan.nodes[node].op {
+            Op::Scan { table, source, physical, columns, watermark } => {
+                self.scan(table, source, physical, columns, watermark)
+            }
+            Op::Calc { input, filter, columns } => {
+                self.step(&[*input], StepKind::Calc { filter: filter.clone(), columns: columns.clone() })
+            }
+            Op::Union { inputs } => self.step(inputs, StepKind::Union),
+            Op::Expand { input, sets } => self.step(&[*input], StepKind::Expand(sets.clone())),
+            Op::WindowTable { window, .. } if matches!(window.kind, WindowKind::Session { .. }) => {
+                let message = "a SESSION table function without GROUP BY cannot run yet; group by window_start, window_end";
+                return Err(JobError::Environment(message.into()));
+            }
+            Op::WindowTable { input, window, .. } => {
+                let instant_time = self.is_instant(*input, window);
+                self.step(&[*input], StepKind::WindowTable { window: window.clone(), instant_time })
+            }
+            Op::WindowAggregate { input, window, keys, aggregates, emit } => {
+                self.aggregate(*input, window, keys, aggregates, *emit)?
+            }
+            Op::Sink { input, sink, limit, .. } => {
+                let schema = self.plan.nodes[*input].schema.clone();
+                self.topology.sinks.push(SinkSpec { sink: Arc::clone(sink), schema, limit: *limit });
+                let index = self.topology.sinks.len() - 1;
+                self.step(&[*input], StepKind::Sink(index));
+                Outlet::Nowhere
+            }
+        };
+        self.outputs.push(outlet);
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        table: &str,
+        source: &Arc<dyn Source>,
+        physical: &Schema,
+        columns: &[Expr],
+        watermark: &Option<Watermark>,
+    ) -> Outlet {
+        let mut projection = Vec::new();
+        columns.iter().for_each(|column| column.visit_columns(&mut |index| projection.push(index)));
+        projection.sort_unstable();
+        projection.dedup();
+        let place = |index: usize| projection.binary_search(&index).expect("collected above");
+        let columns = columns
+            .iter()
+            .map(|column| {
+                column.map_columns(&|index| {
+                    let field = &physical.fields[index];
+                    Expr::column(place(index), field.data_type, field.nullable)
+                })
+            })
+            .collect();
+        self.topology.scans.push(Scan {
+            table: table.to_owned(),
+            source: Arc::clone(source),
+            physical: physical.clone(),
+            projection: projection.clone(),
+            columns,
+            watermark: watermark.clone(),
+            targets: Vec::new(),
+        });
+        Outlet::Scan(self.topology.scans.len() - 1)
+    }
+
+    fn step(&mut self, inputs: &[NodeIndex], kind: StepKind) -> Outlet {
+        self.topology.steps.push(Step { kind, targets: Vec::new() });
+        let step = self.topology.steps.len() - 1;
+        for &input in inputs {
+            match self.outputs[input] {
+                Outlet::Scan(scan) => self.topology.scans[scan].targets.push(step),
+                Outlet::Step(from) => self.topology.steps[from].targets.push(step),
+                Outlet::Exchange(exchange) => self.topology.exchanges[exchange].targets.push(step),
+                Outlet::Nowhere => unreachable!("a sink has no output"),
+            }
+        }
+        Outlet::Step(step)
+    }
+
+    /// Whether the window's time column is an instant, and so its `window_time`.
+    fn is_instant(&self, input: NodeIndex, window: &WindowSpec) -> bool {
+        let field = &self.plan.nodes[input].schema.fields[window.time_column];
+        matches!(field.data_type, DataType::TimestampLtz(_))
+    }
+
+    fn aggregate(
+        &mut self,
+        input: NodeIndex,
+        window: &WindowSpec,
+        keys: &[usize],
+        aggregates: &[AggregateCall],
+        emit: Emit,
+    ) -> Result<Outlet, JobError> {
+        let mut keys = keys.to_vec();
+        if let WindowKind::Attached { start_column, .. } = window.kind {
+            keys.push(start_column);
+        }
+        let shape = Shape::new(&self.plan.nodes[input].schema, &keys, aggregates);
+        let feeds = self.feeds(input)?;
+        let instant_time = self.is_instant(input, window);
+        let (send, owner, split) = strategy(&shape, window, emit);
+        let first = self.topology.exchanges.len();
+        let exchange = |shape, send, owner, feeds, second_stage| Exchange {
+            shape: Arc::new(shape),
+            send,
+            owner,
+            instant_time,
+            feeds,
+            targets: Vec::new(),
+            second_stage,
+        };
+        let merged = shape.merged();
+        self.topology.exchanges.push(exchange(shape, send.clone(), owner, feeds, split.map(|_| first + 1)));
+        if let Some(owner) = split {
+            let second = SendPlan { per_window: true, ship: Ship::Folded, ..send };
+            self.topology.exchanges.push(exchange(merged, second, owner, Feeds::Exchanges(vec![first]), None));
+        }
+        self.step(&[input], StepKind::Send(first));
+        Ok(Outlet::Exchange(self.topology.exchanges.len() - 1))
+    }
+
+    fn feeds(&self, node: NodeIndex) -> Result<Feeds, JobError> {
+        let (mut scans, mut exchanges) = (Vec::new(), Vec::new());
+        self.collect_feeds(node, &mut scans, &mut exchanges);
+        match (scans.is_empty(), exchanges.is_empty()) {
+            (false, true) => Ok(Feeds::Scans(scans)),
+            (true, false) => Ok(Feeds::Exchanges(exchanges)),
+            _ => Err(JobError::Environment(
+                "a window over the UNION ALL of a table and of another window's results cannot run yet; \
+                 give the table a window of its own first"
+                    .into(),
+            )),
+        }
+    }
+
+    fn collect_feeds(&self, node: NodeIndex, scans: &mut Vec<usize>, exchanges: &mut Vec<usize>) {
+        match (&self.plan.nodes[node].op, self.outputs[node]) {
+            (_, Outlet::Scan(scan)) if !scans.contains(&scan) => scans.push(scan),
+            (_, Outlet::Exchange(exchange)) if !exchanges.contains(&exchange) => exchanges.push(exchange),
+            (Op::Calc { input, .. } | Op::Expand { input, .. } | Op::WindowTable { input, .. }, _) => {
+                self.collect_feeds(*input, scans, exchanges);
+            }
+            (Op::Union { inputs }, _) => inputs.iter().for_each(|&input| self.collect_feeds(input, scans, exchanges)),
+            _ => {}
+        }
+    }
+}
+
+/// What is shipped, who owns it, and who owns the second stage of a split.
+fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner, Option<Owner>) {
+    let plan = |per_window, ship| SendPlan { window: window.clone(), emit, per_window, ship };
+    if matches!(window.kind, WindowKind::Session { .. }) {
+        return (plan(false, Ship::Rows), Owner::Session, None);
+    }
+    let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
+    let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };
+    if emit.is_once() {
+        // Arrival order across slices is lost when they are merged; group windows keep it.
+        let per_window = shared && window.group_window && shape.is_order_sensitive();
+        if shape.is_splittable() {
+            let (first, second) = (Stage::First(emit), Stage::Final);
+            return (plan(per_window, Ship::RowsByValue), Owner::Aggregate(first), Some(Owner::Aggregate(second)));
+        }
+        return (plan(per_window, folded), Owner::Aggregate(Stage::Final), None);
+    }
+    let row_by_row = emit.early_delay_ms == Some(0) || emit.late_delay_ms.is_some();
+    if row_by_row {
+        return (plan(shared, Ship::Rows), Owner::Trigger, None);
+    }
+    if shape.is_splittable() {
+        return (plan(shared, Ship::RowsByValue), Owner::Aggregate(Stage::First(emit)), Some(Owner::Trigger));
+    }
+    (plan(shared, folded), Owner::Trigger, None)
+}
+

@@ -1,0 +1,198 @@
+//! Runs of bytes in pages: keys, strings, whatever has no fixed width.
+//!
+//! Blocks have power-of-two sizes; freed ones are threaded into a list per size through their first word.
+//!
+//! # A block
+//!
+//! ```text
+//! word 0:  class u8 (top byte) │ length in bytes u56        then the bytes, padded to words
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A reference is `(page + 1) << 16 | word offset`, so 0 refers to nothing.
+//! 2. A block of class *c* is 2^c words; one beyond a page's size has an extent of its own and offset 0.
+//! 3. A freed block's first word is the reference of the next free block of its class.
+
+use super::pages::{PAGE_WORDS, PageId, Pages};
+
+const CLASSES: usize = 12;
+const LENGTH_MASK: u64 = (1 << 56) - 1;
+
+/// A heap within some pages. Dropping it without [`Heap::clear`] or [`Heap::release`] leaks its pages until the arena goes.
+#[derive(Debug, Default)]
+pub struct Heap {
+    pages: Vec<PageId>,
+    bump_index: usize,
+    bump_words: usize,
+    free: [u64; CLASSES],
+    extents: Vec<PageId>,
+}
+
+fn place(blob: u64) -> (PageId, usize) {
+    ((blob >> 16) as PageId - 1, (blob & 0xffff) as usize)
+}
+
+fn reference(page: PageId, offset: usize) -> u64 {
+    (u64::from(page) + 1) << 16 | offset as u64
+}
+
+fn class_of(length_bytes: usize) -> usize {
+    let words = 1 + length_bytes.div_ceil(8);
+    words.next_power_of_two().trailing_zeros() as usize
+}
+
+impl Heap {
+    /// The bytes behind a reference.
+    #[inline]
+    pub fn get<'a>(&self, pages: &'a Pages, blob: u64) -> &'a [u8] {
+        let (page, offset) = place(blob);
+        let words = pages.get(page);
+        let length = (words[offset] & LENGTH_MASK) as usize;
+        &bytemuck::cast_slice(&words[offset + 1..])[..length]
+    }
+
+    /// Stores `bytes` in a new block.
+    pub fn insert(&mut self, pages: &mut Pages, bytes: &[u8]) -> u64 {
+        let class = class_of(bytes.len());
+        let blob = self.block(pages, class);
+        write(pages, blob, class, bytes, 0);
+        blob
+    }
+
+    /// Replaces the bytes behind `blob` (0: none) and returns the new reference.
+    pub fn replace(&mut self, pages: &mut Pages, blob: u64, bytes: &[u8]) -> u64 {
+        if blob != 0 {
+            let class = class_at(pages, blob);
+            if class_of(bytes.len()) == class {
+                write(pages, blob, class, bytes, 0);
+                return blob;
+            }
+            self.remove(pages, blob);
+        }
+        self.insert(pages, bytes)
+    }
+
+    /// Appends to the bytes behind `blob` (0: none) and returns the new reference. Amortised linear.
+    pub fn append(&mut self, pages: &mut Pages, blob: u64, bytes: &[u8]) -> u64 {
+        if blob == 0 {
+            return self.insert(pages, bytes);
+        }
+        let class = class_at(pages, blob);
+        let length = self.get(pages, blob).len();
+        if class_of(length + bytes.len()) == class {
+            write(pages, blob, class, bytes, length);
+            return blob;
+        }
+        let mut whole = self.get(pages, blob).to_vec();
+        whole.extend_from_slice(bytes);
+        self.remove(pages, blob);
+        self.insert(pages, &whole)
+    }
+
+    /// Frees a block.
+    pub fn remove(&mut self, pages: &mut Pages, blob: u64) {
+        let class = class_at(pages, blob);
+        let (page, offset) = place(blob);
+        if class >= CLASSES {
+            self.extents.retain(|&extent| extent != page);
+            pages.free(page);
+            return;
+        }
+        pages.get_mut(page)[offset] = self.free[class];
+        self.free[class] = blob;
+    }
+
+    fn block(&mut self, pages: &mut Pages, class: usize) -> u64 {
+        let words = 1usize << class;
+        if class >= CLASSES {
+            let page = pages.alloc_extent(words);
+            self.extents.push(page);
+            return reference(page, 0);
+        }
+        if self.free[class] != 0 {
+            let blob = self.free[class];
+            let (page, offset) = place(blob);
+            self.free[class] = pages.get(page)[offset];
+            return blob;
+        }
+        if self.bump_index == self.pages.len() || self.bump_words + words > PAGE_WORDS {
+            if self.bump_index < self.pages.len() {
+                self.bump_index += 1;
+            }
+            if self.bump_index == self.pages.len() {
+                self.pages.push(pages.alloc());
+            }
+            self.bump_words = 0;
+        }
+        let blob = reference(self.pages[self.bump_index], self.bump_words);
+        self.bump_words += words;
+        blob
+    }
+
+    /// Forgets everything, keeping ordinary pages for what comes next.
+    pub fn clear(&mut self, pages: &mut Pages) {
+        self.extents.drain(..).for_each(|page| pages.free(page));
+        (self.bump_index, self.bump_words, self.free) = (0, 0, [0; CLASSES]);
+    }
+
+    /// Frees everything.
+    pub fn release(&mut self, pages: &mut Pages) {
+        self.clear(pages);
+        self.pages.drain(..).for_each(|page| pages.free(page));
+    }
+}
+
+fn class_at(pages: &Pages, blob: u64) -> usize {
+    let (page, offset) = place(blob);
+    (pages.get(page)[offset] >> 56) as usize
+}
+
+fn write(pages: &mut Pages, blob: u64, class: usize, bytes: &[u8], start: usize) {
+    let (page, offset) = place(blob);
+    let words = pages.get_mut(page);
+    words[offset] = (class as u64) << 56 | (start + bytes.len()) as u64;
+    let room: &mut [u8] = bytemuck::cast_slice_mut(&mut words[offset + 1..]);
+    room[start..start + bytes.len()].copy_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a plain vector of byte strings.
+        #[test]
+        fn blocks_hold_what_was_put(operations in prop::collection::vec((0..4u8, 0..12usize, 0..70usize), 1..200)) {
+            let (mut pages, mut heap) = (Pages::default(), Heap::default());
+            let mut twin: Vec<(u64, Vec<u8>)> = Vec::new();
+            for (step, (operation, at, length)) in operations.into_iter().enumerate() {
+                let bytes = vec![step as u8; if length == 69 { 40_000 } else { length }];
+                match (operation, twin.is_empty()) {
+                    (0, _) | (_, true) => twin.push((heap.insert(&mut pages, &bytes), bytes)),
+                    (1, _) => {
+                        let (blob, held) = twin.swap_remove(at % twin.len());
+                        prop_assert_eq!(heap.get(&pages, blob), &held[..]);
+                        heap.remove(&mut pages, blob);
+                    }
+                    (2, _) => {
+                        let at = at % twin.len();
+                        twin[at] = (heap.replace(&mut pages, twin[at].0, &bytes), bytes);
+                    }
+                    _ => {
+                        let at = at % twin.len();
+                        twin[at].0 = heap.append(&mut pages, twin[at].0, &bytes);
+                        twin[at].1.extend_from_slice(&bytes);
+                    }
+                }
+                for (blob, held) in &twin {
+                    prop_assert_eq!(heap.get(&pages, *blob), &held[..]);
+                }
+            }
+            heap.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+    }
+}

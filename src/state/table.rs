@@ -1,0 +1,351 @@
+//! A table of groups: key → slot of words.
+//!
+//! Open addressing with linear probing over an index of `tag | slot + 1`, apart from the slots, so that a
+//! probe reads eight bytes and a miss touches no slot. Slots are filled in order of arrival, which is the
+//! order in which a window is read out.
+//!
+//! # Layout
+//!
+//! ```text
+//! index word:  tag u32 (hash bits 22 … 53) │ slot + 1 u32        0: empty
+//! slot:        hash │ key (heap reference) │ accumulator words …
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. A slot never straddles pages: a page holds a power of two of them.
+//! 2. The index holds every live slot once, reachable from its hash's bucket without passing an empty word.
+//! 3. At most 7/8 of the index is full.
+
+use super::heap::Heap;
+use super::pages::{PAGE_WORDS, PageId, Pages};
+
+/// Words of a slot before its accumulators.
+const HEADER_WORDS: usize = 2;
+
+/// A table of groups.
+#[derive(Debug)]
+pub struct Table {
+    stride: usize,
+    slot_shift: u32,
+    slot_pages: Vec<PageId>,
+    slot_count: u32,
+    free_slots: Vec<u32>,
+    live_count: u32,
+    index_pages: Vec<PageId>,
+    index_mask: usize,
+    heap: Heap,
+}
+
+impl Table {
+    /// An empty table whose slots have `word_count` accumulator words.
+    ///
+    /// # Panics
+    ///
+    /// If a slot is larger than a page: the planner refuses so many aggregates.
+    pub fn new(word_count: usize) -> Self {
+        let stride = word_count + HEADER_WORDS;
+        assert!(stride <= PAGE_WORDS, "{word_count} accumulator words do not fit a page");
+        Self {
+            stride,
+            slot_shift: (PAGE_WORDS / stride).ilog2(),
+            slot_pages: Vec::new(),
+            slot_count: 0,
+            free_slots: Vec::new(),
+            live_count: 0,
+            index_pages: Vec::new(),
+            index_mask: 0,
+            heap: Heap::default(),
+        }
+    }
+
+    /// How many groups it holds.
+    pub fn count(&self) -> usize {
+        self.live_count as usize
+    }
+
+    /// One past the largest slot number in use.
+    pub fn slot_end(&self) -> u32 {
+        self.slot_count
+    }
+
+    /// The slot of `key`, made if need be, and whether it was made.
+    #[inline]
+    pub fn upsert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> (u32, bool) {
+        if (self.live_count as usize + 1) * 8 > (self.index_mask + 1) * 7 || self.index_pages.is_empty() {
+            self.grow(pages);
+        }
+        let mut bucket = hash as usize & self.index_mask;
+        let tag = tag(hash);
+        loop {
+            let entry = self.index(pages, bucket);
+            if entry == 0 {
+                break;
+            }
+            if entry >> 32 == tag {
+                let slot = entry as u32 - 1;
+                if self.is_key(pages, slot, hash, key) {
+                    return (slot, false);
+                }
+            }
+            bucket = (bucket + 1) & self.index_mask;
+        }
+        let slot = self.new_slot(pages);
+        let blob = self.heap.insert(pages, key);
+        let words = self.slot_words_mut(pages, slot);
+        (words[0], words[1]) = (hash, blob);
+        self.set_index(pages, bucket, tag << 32 | u64::from(slot + 1));
+        self.live_count += 1;
+        (slot, true)
+    }
+
+    /// The slot of `key`, if there is one.
+    pub fn find(&self, pages: &Pages, hash: u64, key: &[u8]) -> Option<u32> {
+        if self.live_count == 0 {
+            return None;
+        }
+        let mut bucket = hash as usize & self.index_mask;
+        loop {
+            match self.index(pages, bucket) {
+                0 => return None,
+                entry if entry >> 32 == tag(hash) && self.is_key(pages, entry as u32 - 1, hash, key) => {
+                    return Some(entry as u32 - 1);
+                }
+                _ => bucket = (bucket + 1) & self.index_mask,
+            }
+        }
+    }
+
+    /// Removes the group of `slot`; its number is used again. The caller frees blobs of its accumulators first.
+    pub fn remove(&mut self, pages: &mut Pages, slot: u32) {
+        let (hash, blob) = {
+            let words = self.slot_words(pages, slot);
+            (words[0], words[1])
+        };
+        let mut bucket = hash as usize & self.index_mask;
+        while self.index(pages, bucket) as u32 != slot + 1 {
+            bucket = (bucket + 1) & self.index_mask;
+        }
+        self.close_gap(pages, bucket);
+        self.heap.remove(pages, blob);
+        self.release_slot(pages, slot);
+        self.live_count -= 1;
+    }
+
+    /// Backward-shift deletion: no tombstones, so probes stay short however many groups come and go.
+    fn close_gap(&mut self, pages: &mut Pages, mut gap: usize) {
+        let mut next = (gap + 1) & self.index_mask;
+        loop {
+            let entry = self.index(pages, next);
+            if entry == 0 {
+                break;
+            }
+            let home = self.slot_words(pages, entry as u32 - 1)[0] as usize & self.index_mask;
+            let distance_home = next.wrapping_sub(home) & self.index_mask;
+            let distance_gap = next.wrapping_sub(gap) & self.index_mask;
+            if distance_home >= distance_gap {
+                self.set_index(pages, gap, entry);
+                gap = next;
+            }
+            next = (next + 1) & self.index_mask;
+        }
+        self.set_index(pages, gap, 0);
+    }
+
+    /// A slot outside of the index, for more than one record of a group; zeroed.
+    pub fn new_slot(&mut self, pages: &mut Pages) -> u32 {
+        if let Some(slot) = self.free_slots.pop() {
+            return slot;
+        }
+        let slot = self.slot_count;
+        self.slot_count += 1;
+        if (slot >> self.slot_shift) as usize == self.slot_pages.len() {
+            self.slot_pages.push(pages.alloc());
+        }
+        slot
+    }
+
+    /// Gives back a slot that is not in the index.
+    pub fn release_slot(&mut self, pages: &mut Pages, slot: u32) {
+        self.slot_words_mut(pages, slot).fill(0);
+        self.free_slots.push(slot);
+    }
+
+    /// The key of a slot.
+    pub fn key<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u8] {
+        self.heap.get(pages, self.slot_words(pages, slot)[1])
+    }
+
+    /// The hash of a slot's key.
+    pub fn hash(&self, pages: &Pages, slot: u32) -> u64 {
+        self.slot_words(pages, slot)[0]
+    }
+
+    /// The accumulator words of a slot.
+    #[inline]
+    pub fn words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64] {
+        &self.slot_words(pages, slot)[HEADER_WORDS..]
+    }
+
+    /// The accumulator words of a slot, to change.
+    #[inline]
+    pub fn words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64] {
+        &mut self.slot_words_mut(pages, slot)[HEADER_WORDS..]
+    }
+
+    /// The heap of its keys and of its accumulators' strings.
+    pub fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    /// The same, to change.
+    pub fn heap_mut(&mut self) -> &mut Heap {
+        &mut self.heap
+    }
+
+    /// Forgets all groups, keeping the pages for what comes next.
+    pub fn clear(&mut self, pages: &mut Pages) {
+        for &page in self.slot_pages.iter().chain(&self.index_pages) {
+            pages.get_mut(page).fill(0);
+        }
+        self.heap.clear(pages);
+        self.free_slots.clear();
+        (self.slot_count, self.live_count) = (0, 0);
+    }
+
+    /// Frees all pages.
+    pub fn release(mut self, pages: &mut Pages) {
+        self.heap.release(pages);
+        self.slot_pages.drain(..).chain(self.index_pages.drain(..)).for_each(|page| pages.free(page));
+    }
+
+    #[inline]
+    fn is_key(&self, pages: &Pages, slot: u32, hash: u64, key: &[u8]) -> bool {
+        let words = self.slot_words(pages, slot);
+        words[0] == hash && self.heap.get(pages, words[1]) == key
+    }
+
+    #[inline]
+    fn slot_words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64] {
+        let (page, start) = self.slot_place(slot);
+        &pages.get(page)[start..start + self.stride]
+    }
+
+    #[inline]
+    fn slot_words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64] {
+        let (page, start) = self.slot_place(slot);
+        &mut pages.get_mut(page)[start..start + self.stride]
+    }
+
+    #[inline]
+    fn slot_place(&self, slot: u32) -> (PageId, usize) {
+        let within = (slot & ((1 << self.slot_shift) - 1)) as usize;
+        (self.slot_pages[(slot >> self.slot_shift) as usize], within * self.stride)
+    }
+
+    #[inline]
+    fn index(&self, pages: &Pages, bucket: usize) -> u64 {
+        pages.get(self.index_pages[bucket / PAGE_WORDS])[bucket % PAGE_WORDS]
+    }
+
+    #[inline]
+    fn set_index(&self, pages: &mut Pages, bucket: usize, entry: u64) {
+        pages.get_mut(self.index_pages[bucket / PAGE_WORDS])[bucket % PAGE_WORDS] = entry;
+    }
+
+    fn grow(&mut self, pages: &mut Pages) {
+        let old = std::mem::take(&mut self.index_pages);
+        let page_count = (old.len() * 2).max(1);
+        self.index_pages = (0..page_count).map(|_| pages.alloc()).collect();
+        self.index_mask = page_count * PAGE_WORDS - 1;
+        for page in old {
+            for at in 0..PAGE_WORDS {
+                let entry = pages.get(page)[at];
+                if entry != 0 {
+                    self.reinsert(pages, entry);
+                }
+            }
+            pages.free(page);
+        }
+    }
+
+    fn reinsert(&mut self, pages: &mut Pages, entry: u64) {
+        let mut bucket = self.slot_words(pages, entry as u32 - 1)[0] as usize & self.index_mask;
+        while self.index(pages, bucket) != 0 {
+            bucket = (bucket + 1) & self.index_mask;
+        }
+        self.set_index(pages, bucket, entry);
+    }
+}
+
+#[inline]
+fn tag(hash: u64) -> u64 {
+    (hash >> 22) & 0xffff_ffff
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::hash::hash_bytes;
+
+    proptest! {
+        /// Against a `HashMap`: upserts, removals, growth, clearing.
+        #[test]
+        fn a_table_is_a_map(operations in prop::collection::vec((0..20u8, 0..400u32), 1..3000)) {
+            let mut pages = Pages::default();
+            let mut table = Table::new(3);
+            let mut twin: HashMap<String, u64> = HashMap::new();
+            for (operation, key) in operations {
+                let key = format!("key-{key}");
+                let hash = hash_bytes(key.as_bytes());
+                match operation {
+                    0..=4 => {
+                        let slot = table.find(&pages, hash, key.as_bytes());
+                        prop_assert_eq!(slot.is_some(), twin.remove(&key).is_some());
+                        slot.inspect(|&slot| table.remove(&mut pages, slot));
+                    }
+                    5 if twin.len() > 200 => {
+                        table.clear(&mut pages);
+                        twin.clear();
+                    }
+                    _ => {
+                        let (slot, made) = table.upsert(&mut pages, hash, key.as_bytes());
+                        prop_assert_eq!(made, !twin.contains_key(&key));
+                        table.words_mut(&mut pages, slot)[2] += 1;
+                        *twin.entry(key).or_default() += 1;
+                    }
+                }
+                prop_assert_eq!(table.count(), twin.len());
+            }
+            for (key, count) in &twin {
+                let slot = table.find(&pages, hash_bytes(key.as_bytes()), key.as_bytes()).unwrap();
+                prop_assert_eq!(table.words(&pages, slot)[2], *count);
+                prop_assert_eq!(table.key(&pages, slot), key.as_bytes());
+            }
+            table.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn it_grows_past_one_index_page() {
+        let mut pages = Pages::default();
+        let mut table = Table::new(1);
+        for key in 0..20_000u64 {
+            let bytes = key.to_le_bytes();
+            let (slot, made) = table.upsert(&mut pages, hash_bytes(&bytes), &bytes);
+            assert!(made);
+            assert_eq!(slot, key as u32, "slots are numbered in order of arrival");
+            table.words_mut(&mut pages, slot)[0] = key;
+        }
+        for key in 0..20_000u64 {
+            let bytes = key.to_le_bytes();
+            let slot = table.find(&pages, hash_bytes(&bytes), &bytes).unwrap();
+            assert_eq!(table.words(&pages, slot)[0], key);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Slices: the pieces that windows of one kind have in common.
+//!
+//! A slice is named by its end. Its width is the greatest common divisor of a window's size and step, so
+//! every window is a run of whole slices, and a row is folded once however many windows it is in.
+//!
+//! Sliding windows over slices: Li et al., "No Pane, No Gain" (SIGMOD Record 2005).
+//!
+//! # Invariants
+//!
+//! 1. Window *e* (by its end) contains slice *s* iff `start(e) < s <= e`.
+//! 2. `window_ends(s)` ascends, and `last_window_end(s)` is its last.
+
+use super::{WindowKind, wall::TIME_LIMIT_MS};
+
+/// How windows of one kind are cut into slices. All times are wall times in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slices {
+    kind: WindowKind,
+    width_ms: i64,
+    offset_ms: i64,
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Slices {
+    /// The slices of TUMBLE, HOP and CUMULATE windows; for attached windows a slice is the window itself.
+    ///
+    /// # Panics
+    ///
+    /// On SESSION, which has no slices, and on sizes that are not positive: the planner refuses those.
+    pub fn new(kind: WindowKind) -> Self {
+        let (width_ms, offset_ms) = match kind {
+            WindowKind::Tumble { size_ms, offset_ms } => (size_ms, offset_ms),
+            WindowKind::Hop { size_ms, slide_ms, offset_ms } => (gcd(size_ms, slide_ms), offset_ms),
+            WindowKind::Cumulate { step_ms, offset_ms, .. } => (step_ms, offset_ms),
+            WindowKind::Attached { .. } => (1, 0),
+            WindowKind::Session { .. } => panic!("sessions have no slices"),
+        };
+        assert!(width_ms > 0, "{kind:?}");
+        Self { kind, width_ms, offset_ms }
+    }
+
+    /// Replaces each row's time by the end of its slice.
+    ///
+    /// `time_ms`: `[rows]`, any order, may be negative. For attached windows it is the window's end already.
+    pub fn assign(&self, time_ms: &mut [i64]) {
+        if matches!(self.kind, WindowKind::Attached { .. }) {
+            return;
+        }
+        let (width, offset) = (self.width_ms, self.offset_ms);
+        for time in time_ms {
+            let clamped = (*time).clamp(-TIME_LIMIT_MS, TIME_LIMIT_MS);
+            *time = clamped - (clamped - offset).rem_euclid(width) + width;
+        }
+    }
+
+    /// The ends of the windows that contain slice `slice_end`, ascending; none where slides leave gaps.
+    pub fn window_ends(&self, slice_end: i64) -> impl Iterator<Item = i64> + use<> {
+        let (first, last, step) = match self.kind {
+            WindowKind::Tumble { .. } | WindowKind::Attached { .. } => (slice_end, slice_end, 1),
+            WindowKind::Hop { size_ms, slide_ms, offset_ms } => {
+                let last_start = align(slice_end - self.width_ms, slide_ms, offset_ms);
+                let last = last_start + size_ms;
+                // The first end at or after the slice's own that is congruent to the last.
+                (slice_end + (last - slice_end).rem_euclid(slide_ms), last, slide_ms)
+            }
+            WindowKind::Cumulate { size_ms, step_ms, offset_ms } => {
+                (slice_end, align(slice_end - step_ms, size_ms, offset_ms) + size_ms, step_ms)
+            }
+            WindowKind::Session { .. } => unreachable!("sessions have no slices"),
+        };
+        (0..).map(move |index| first + index * step).take_while(move |&end| end <= last)
+    }
+
+    /// The end of the first window that contains the slice, if any does.
+    pub fn first_window_end(&self, slice_end: i64) -> Option<i64> {
+        self.window_ends(slice_end).next()
+    }
+
+    /// The end of the last window that contains the slice, if any does.
+    pub fn last_window_end(&self, slice_end: i64) -> Option<i64> {
+        match self.kind {
+            WindowKind::Tumble { .. } | WindowKind::Attached { .. } => Some(slice_end),
+            _ => self.window_ends(slice_end).last(),
+        }
+    }
+
+    /// The start of the window that ends at `window_end`; `None` for attached windows, whose rows carry it.
+    pub fn window_start(&self, window_end: i64) -> Option<i64> {
+        match self.kind {
+            WindowKind::Tumble { size_ms, .. } | WindowKind::Hop { size_ms, .. } => Some(window_end - size_ms),
+            WindowKind::Cumulate { size_ms, step_ms, offset_ms } => {
+                Some(align(window_end - step_ms, size_ms, offset_ms))
+            }
+            WindowKind::Attached { .. } => None,
+            WindowKind::Session { .. } => unreachable!("sessions have no slices"),
+        }
+    }
+
+    /// Whether a window is one slice, so that nothing is ever merged.
+    pub fn is_single(&self) -> bool {
+        matches!(self.kind, WindowKind::Tumble { .. } | WindowKind::Attached { .. })
+    }
+
+    /// Whether windows of one start grow by slices, so that each contains the one before it.
+    pub fn is_cumulative(&self) -> bool {
+        matches!(self.kind, WindowKind::Cumulate { .. })
+    }
+}
+
+/// The greatest aligned start at or before `time_ms`.
+fn align(time_ms: i64, step_ms: i64, offset_ms: i64) -> i64 {
+    time_ms - (time_ms - offset_ms).rem_euclid(step_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// All windows of a kind that contain `time`, by trying every start.
+    fn naive(kind: WindowKind, time: i64) -> Vec<(i64, i64)> {
+        let mut windows = Vec::new();
+        for start in time - 300..=time {
+            match kind {
+                WindowKind::Tumble { size_ms, offset_ms } => {
+                    if (start - offset_ms).rem_euclid(size_ms) == 0 && time < start + size_ms {
+                        windows.push((start, start + size_ms));
+                    }
+                }
+                WindowKind::Hop { size_ms, slide_ms, offset_ms } => {
+                    if (start - offset_ms).rem_euclid(slide_ms) == 0 && time < start + size_ms {
+                        windows.push((start, start + size_ms));
+                    }
+                }
+                WindowKind::Cumulate { size_ms, step_ms, offset_ms } => {
+                    if (start - offset_ms).rem_euclid(size_ms) == 0 && time < start + size_ms {
+                        let ends = (1..=size_ms / step_ms).map(|k| start + k * step_ms);
+                        windows.extend(ends.filter(|&end| time < end).map(|end| (start, end)));
+                    }
+                }
+                _ => unreachable!(),
+            }
+        }
+        windows.sort_by_key(|&(_, end)| end);
+        windows
+    }
+
+    fn kinds() -> impl Strategy<Value = WindowKind> {
+        prop_oneof![
+            (1..60i64, -50..50i64).prop_map(|(size_ms, offset_ms)| WindowKind::Tumble { size_ms, offset_ms }),
+            (1..60i64, 1..60i64, -50..50i64).prop_map(|(size_ms, slide_ms, offset_ms)| WindowKind::Hop {
+                size_ms,
+                slide_ms,
+                offset_ms
+            }),
+            (1..20i64, 1..10i64, -50..50i64).prop_map(|(step_ms, steps, offset_ms)| WindowKind::Cumulate {
+                size_ms: step_ms * steps,
+                step_ms,
+                offset_ms
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_slice_knows_its_windows(kind in kinds(), time in -1000..1000i64) {
+            let slices = Slices::new(kind);
+            let mut end = [time];
+            slices.assign(&mut end);
+            let ends: Vec<i64> = slices.window_ends(end[0]).collect();
+            let expected = naive(kind, time);
+            prop_assert_eq!(&ends, &expected.iter().map(|&(_, end)| end).collect::<Vec<_>>());
+            prop_assert_eq!(slices.first_window_end(end[0]), ends.first().copied());
+            prop_assert_eq!(slices.last_window_end(end[0]), ends.last().copied());
+            for (start, end) in expected {
+                prop_assert_eq!(slices.window_start(end), Some(start));
+            }
+        }
+    }
+}

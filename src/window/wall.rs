@@ -1,0 +1,101 @@
+//! Wall time: windows over TIMESTAMP_LTZ are cut in the session zone's local time, where days have 23 to 25 hours.
+//!
+//! A row's instant is shifted to local time before its window is sought; a window's end is shifted back to
+//! the instant at which the watermark closes it. Where local time is ambiguous or skipped, the later instant
+//! counts, as in Flink's `TimeWindowUtil.toEpochMillsForTimer`.
+
+use chrono::{DateTime, MappedLocalTime, Offset, TimeZone};
+use chrono_tz::Tz;
+
+/// The greatest distance from the epoch that windows are computed for; times beyond are taken as this.
+pub const TIME_LIMIT_MS: i64 = 1 << 60;
+
+const STEP_MS: i64 = 15 * 60 * 1000;
+
+/// A zone's local time; UTC where there is no zone.
+#[derive(Clone, Debug)]
+pub struct WallTime {
+    zone: Option<Tz>,
+    cached_step: i64,
+    cached_shift_ms: i64,
+}
+
+impl WallTime {
+    /// Local time of `zone`; `None` or UTC shift nothing.
+    pub fn new(zone: Option<Tz>) -> Self {
+        Self { zone: zone.filter(|&zone| zone != Tz::UTC), cached_step: i64::MIN, cached_shift_ms: 0 }
+    }
+
+    /// Whether instants and wall times are the same numbers.
+    pub fn is_utc(&self) -> bool {
+        self.zone.is_none()
+    }
+
+    /// Replaces instants by wall times, in milliseconds.
+    pub fn localise(&mut self, time_ms: &mut [i64]) {
+        if self.zone.is_some() {
+            time_ms.iter_mut().for_each(|time| *time += self.shift_ms(*time));
+        }
+    }
+
+    /// The wall time of an instant.
+    pub fn wall_of(&mut self, instant_ms: i64) -> i64 {
+        instant_ms.saturating_add(if self.zone.is_some() { self.shift_ms(instant_ms) } else { 0 })
+    }
+
+    /// Zones change at whole quarters of an hour in all times with rules, so the shift is kept for a quarter.
+    fn shift_ms(&mut self, instant_ms: i64) -> i64 {
+        let step = instant_ms.div_euclid(STEP_MS);
+        if step != self.cached_step {
+            self.cached_step = step;
+            self.cached_shift_ms = self.zone.map_or(0, |zone| offset_ms(zone, step * STEP_MS));
+        }
+        self.cached_shift_ms
+    }
+
+    /// The instant at which a timer set for the wall time `wall_ms` fires.
+    pub fn instant_of(&self, wall_ms: i64) -> i64 {
+        let Some(zone) = self.zone else { return wall_ms };
+        let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
+        match zone.from_local_datetime(&wall.naive_utc()) {
+            MappedLocalTime::Single(instant) => instant.timestamp_millis(),
+            MappedLocalTime::Ambiguous(_, later) => later.timestamp_millis(),
+            MappedLocalTime::None => {
+                let before = offset_ms(zone, wall_ms - 24 * 3_600_000);
+                let instant = wall_ms - before;
+                instant - instant.rem_euclid(3_600_000)
+            }
+        }
+    }
+}
+
+fn offset_ms(zone: Tz, instant_ms: i64) -> i64 {
+    DateTime::from_timestamp_millis(instant_ms).map_or(0, |instant| {
+        i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()) * 1000
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_york_springs_forward() {
+        let mut wall = WallTime::new(Some(Tz::America__New_York));
+        // 2024-03-10 06:59 UTC is 01:59, 07:00 UTC is 03:00.
+        let before = 1_710_053_940_000;
+        assert_eq!(wall.wall_of(before), before - 5 * 3_600_000);
+        let after = 1_710_054_000_000;
+        assert_eq!(wall.wall_of(after), after - 4 * 3_600_000);
+        assert_eq!(wall.instant_of(after - 4 * 3_600_000), after);
+        // 02:30 does not exist: the timer waits for 03:00.
+        assert_eq!(wall.instant_of(after - 5 * 3_600_000 + 1_800_000), after);
+    }
+
+    #[test]
+    fn without_a_zone_nothing_shifts() {
+        let mut wall = WallTime::new(None);
+        assert_eq!(wall.wall_of(-5), -5);
+        assert_eq!(wall.instant_of(i64::MAX), i64::MAX);
+    }
+}

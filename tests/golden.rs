@@ -1,0 +1,192 @@
+//! Runs every case under `tests/golden/flink/` at several shard counts, runtimes and chunk sizes, and compares the rows
+//! with those that Apache Flink 2.3 emitted: as a set where results are final, per key in order where they change.
+//!
+//! Cases that we refuse or answer differently on purpose are listed in `tests/golden/differences.md`, each with its reason.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tidemill::connector::{Output, Style};
+use tidemill::job::{Job, RuntimeKind, bind};
+
+/// A buffer that a job prints to.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How a case is run.
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    shards: usize,
+    runtime: RuntimeKind,
+    chunk_bytes: u64,
+}
+
+/// The rows printed, and why the script was refused or the job failed.
+type Run = (Vec<serde_json::Value>, Option<String>);
+
+/// The only place that touches the engine's API.
+fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
+    let printed = Printed::default();
+    let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
+    let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
+    let script = match bind(text, &output, &overrides) {
+        Ok(script) => script,
+        Err(errors) => return (Vec::new(), Some(errors[0].to_string())),
+    };
+    let failure = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+        Err(error) => Some(error.to_string()),
+        Ok(job) => {
+            let control = job.control();
+            let timer = seconds.map(|seconds| {
+                std::thread::spawn(move || {
+                    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+                    control.stop();
+                })
+            });
+            let report = job.run();
+            timer.map(|timer| timer.join().unwrap());
+            report.failure.map(|failure| failure.to_string())
+        }
+    };
+    let bytes = printed.0.lock().unwrap().clone();
+    let rows = String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (rows, failure)
+}
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/flink");
+    let mut cases: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no golden cases found");
+    cases
+}
+
+/// The cases that differ on purpose, by name, from the list that people read.
+fn differences() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/differences.md")).unwrap();
+    text.lines()
+        .filter_map(|line| line.strip_prefix("- `"))
+        .filter_map(|line| line.split_once("`: "))
+        .map(|(name, reason)| (name.to_owned(), reason.to_owned()))
+        .collect()
+}
+
+fn expected(case: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(case.join("expected.jsonl")).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Rows as text, in an order that does not depend on the engine: sorted where all are inserts; where a result
+/// changes, the net effect and the sequence of each row's own changes.
+fn canonical(rows: &[serde_json::Value]) -> Vec<String> {
+    let mut lines: Vec<String> = if rows.iter().all(|row| row["op"] == "+I") {
+        rows.iter().map(ToString::to_string).collect()
+    } else {
+        by_key(rows).into_iter().map(|(key, changes)| format!("{key} => {}", changes.join(" | "))).collect()
+    };
+    lines.sort();
+    lines
+}
+
+/// Changes grouped by the columns that hold strings (times and keys), in order.
+fn by_key(rows: &[serde_json::Value]) -> BTreeMap<String, Vec<String>> {
+    let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        let fields = row.as_object().unwrap();
+        let key: Vec<String> = fields
+            .iter()
+            .filter(|(name, value)| *name != "op" && (value.is_string() || value.is_null()))
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        keys.entry(key.join(",")).or_default().push(row.to_string());
+    }
+    keys
+}
+
+fn check(case: &Path, setting: Setting) -> Result<(), String> {
+    let name = case.file_name().unwrap().to_str().unwrap();
+    let text = std::fs::read_to_string(case.join("job.sql")).unwrap().replace("${DIR}", case.to_str().unwrap());
+    let seconds = text.contains("-- RUN_SECONDS").then_some(if name.contains("proctime") { 7.0 } else { 4.0 });
+    let (rows, failure) = run_script(&text, setting, seconds);
+    let refused = case.join("error.txt").exists();
+    if refused != failure.is_some() {
+        return Err(format!("{name} at {setting:?}: Flink {}; we: {failure:?}", if refused { "failed" } else { "ran" }));
+    }
+    let (ours, flinks) = (canonical(&rows), canonical(&expected(case)));
+    if ours != flinks {
+        return Err(format!("{name} at {setting:?}:\n  ours:\n    {}\n  Flink's:\n    {}", ours.join("\n    "), flinks.join("\n    ")));
+    }
+    Ok(())
+}
+
+fn check_all(setting: Setting, live: bool) {
+    let differences = differences();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let is_live = std::fs::read_to_string(case.join("job.sql")).unwrap().contains("-- RUN_SECONDS");
+        if differences.contains_key(&name) || is_live != live {
+            continue;
+        }
+        wrong.extend(check(&case, setting).err());
+    }
+    assert!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn one_shard() {
+    check_all(Setting { shards: 1, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, false);
+}
+
+#[test]
+fn two_and_three_shards() {
+    for shards in [2, 3] {
+        check_all(Setting { shards, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, false);
+    }
+}
+
+#[test]
+fn io_uring() {
+    if !tidemill::shard::runtime::is_uring_allowed() {
+        return;
+    }
+    for shards in [1, 2, 3] {
+        check_all(Setting { shards, runtime: RuntimeKind::Uring, chunk_bytes: 1 << 20 }, false);
+    }
+}
+
+/// Tiny inputs never interleave in one chunk; a byte a chunk makes every record a chunk of its own.
+#[test]
+fn chunks_of_one_record_under_shuffled_schedules() {
+    for seed in 0..4 {
+        let shards = 2 + seed as usize % 3;
+        check_all(Setting { shards, runtime: RuntimeKind::Sim(seed), chunk_bytes: 1 }, false);
+    }
+}
+
+#[test]
+fn live_sources() {
+    check_all(Setting { shards: 2, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, true);
+}
+
+#[test]
+fn every_difference_names_a_case() {
+    let names: Vec<String> = cases().iter().map(|case| case.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    for name in differences().keys() {
+        assert!(names.contains(name), "{name} is no case");
+    }
+}
