@@ -7,7 +7,7 @@ mod decode;
 
 use std::sync::Arc;
 
-use super::{Decode, Encode, Format, Framing};
+use super::{Decode, Encode, Format, Framing, Quoting};
 use crate::batch::Schema;
 
 /// The options, checked.
@@ -65,7 +65,10 @@ impl Csv {
 impl Format for Csv {
     fn framing(&self) -> Framing {
         match self.options.quote {
-            Some(quote) => Framing::Quoted { quote },
+            Some(quote) => {
+                let CsvOptions { delimiter, escape, trim, .. } = *self.options;
+                Framing::Quoted(Quoting { quote, delimiter, escape, trim })
+            }
             None => Framing::Delimited(b'\n'),
         }
     }
