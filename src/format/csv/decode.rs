@@ -120,7 +120,7 @@ impl CsvDecoder {
     }
 
     /// Notes the field that ends at `end`, and the row if the record ends there too.
-    #[inline]
+    #[inline(always)]
     fn end_field(
         &mut self,
         source: &Utf8Buffer,
