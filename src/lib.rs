@@ -2,6 +2,7 @@
 
 pub mod agg;
 pub mod batch;
+pub mod cli;
 pub mod connector;
 pub mod error;
 pub mod expr;
