@@ -149,20 +149,31 @@ impl Shard {
     /// Does a bounded piece of work at processing time `now_ms`.
     pub(crate) fn step(&mut self, now_ms: i64) -> Step {
         self.now_ms = now_ms.max(self.now_ms);
-        if self.finished || (self.control.is_failing() && self.running.is_none()) {
+        if self.finished {
             return Step::Done;
+        }
+        if self.control.is_failing() && self.running.is_none() {
+            return self.abandon();
         }
         match self.work() {
             Ok(true) => Step::Busy,
-            Ok(false) if self.control.is_failing() => Step::Done,
+            Ok(false) if self.control.is_failing() => self.abandon(),
             Ok(false) if self.is_complete() => self.finish(),
             Ok(false) => self.rest(),
             Err(error) => {
                 self.control.fail(error);
                 self.running = None;
-                Step::Done
+                self.abandon()
             }
         }
+    }
+
+    /// Ends early: what was written before the failure is shown.
+    fn abandon(&mut self) -> Step {
+        self.finished = true;
+        // The failure that ended the job is the one to report.
+        let _ = self.sinks.flush();
+        Step::Done
     }
 
     fn work(&mut self) -> Result<bool, JobError> {
@@ -596,7 +607,9 @@ impl Shard {
         let scan = token.splits[split].spec.scan;
         let failure = self.note_bad_records(&token, split, &mut decoded);
         let mut state = token.splits[split].clone();
-        let batches = decoded.batches.drain(..).map(|batch| stamp(batch, &mut state.watermark_ms)).collect();
+        let mut jumps = 0;
+        let batches = decoded.batches.drain(..).map(|batch| stamp(batch, &mut state.watermark_ms, &mut jumps)).collect();
+        self.control.progress[self.index].jumps.fetch_add(jumps, Ordering::Relaxed);
         state.in_quotes = Input::ends_in_quotes(&decoded, state.in_quotes);
         state.lines += decoded.line_count;
         state.next_chunk += 1;
@@ -715,8 +728,11 @@ fn is_last_chunk(state: &super::token::SplitState) -> bool {
     }
 }
 
+/// A watermark that moves further than this at once is worth telling.
+const JUMP_MS: i64 = 24 * 3_600_000;
+
 /// Gives each row the split's watermark at its arrival: a running maximum of what the rows before it asked for.
-fn stamp(batch: ScanBatch, watermark_ms: &mut i64) -> Batch {
+fn stamp(batch: ScanBatch, watermark_ms: &mut i64, jumps: &mut u64) -> Batch {
     let mut running = *watermark_ms;
     let arrival: Vec<i64> = match batch.watermark_ms.is_empty() {
         true => vec![running; batch.batch.rows],
@@ -730,9 +746,13 @@ fn stamp(batch: ScanBatch, watermark_ms: &mut i64) -> Batch {
             })
             .collect(),
     };
+    if *watermark_ms != i64::MIN && running.saturating_sub(*watermark_ms) > JUMP_MS {
+        let steps = arrival.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+        let last = running.saturating_sub(arrival.last().copied().unwrap_or(running));
+        *jumps += steps.chain([last]).filter(|&step| step > JUMP_MS).count() as u64;
+    }
     *watermark_ms = running;
     let mut stamped = batch.batch;
     stamped.arrival_ms = Some(ScalarBuffer::from(arrival));
     stamped
 }
-

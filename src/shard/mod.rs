@@ -36,6 +36,15 @@ use watch::{Streams, Watcher};
 /// Slots of the rings between shards.
 const RING_SLOTS: usize = 64;
 
+/// Whether `plan` can run at all.
+///
+/// # Errors
+///
+/// A shape of plan that cannot run yet.
+pub fn check(plan: &Plan) -> Result<(), JobError> {
+    Topology::new(plan).map(drop)
+}
+
 /// A job that is ready to run.
 pub struct Job {
     topology: Arc<Topology>,
