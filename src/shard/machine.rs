@@ -21,7 +21,7 @@ use chrono_tz::Tz;
 use super::control::Control;
 use super::dead_letter::DeadLetters;
 use super::exchange::{Boundary, ChunkEnd, ExchangeEnds, Message, Taken};
-use super::input::{DecodedChunk, Input, ScanBatch};
+use super::input::{DecodedChunk, Input, ReadRequest, ScanBatch};
 use super::sinks::SinkEnds;
 use super::token::{Chunk, Token};
 use super::topology::{Feeds, StepKind, Topology};
@@ -174,6 +174,17 @@ impl Shard {
         // The failure that ended the job is the one to report.
         let _ = self.sinks.flush();
         Step::Done
+    }
+
+    /// What a runtime that reads files by itself should read next.
+    pub(crate) fn wanted_read(&mut self) -> Option<ReadRequest> {
+        // A file that cannot be opened is met again, and told, when its chunk is due.
+        self.input.wanted_read().ok().flatten()
+    }
+
+    /// Takes what the runtime has read.
+    pub(crate) fn supply(&mut self, request: &ReadRequest, bytes: Option<Vec<u8>>) {
+        self.input.supply(request, bytes);
     }
 
     fn work(&mut self) -> Result<bool, JobError> {
