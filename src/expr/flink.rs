@@ -47,6 +47,11 @@ fn parsing() {
 }
 
 #[test]
+fn formats() {
+    check(include_str!("flink/formats.txt"), "");
+}
+
+#[test]
 fn cases() {
     check(include_str!("flink/cases.txt"), "");
 }

@@ -176,7 +176,7 @@ fn number(digits: &str) -> Expr {
     }
     if let Some((whole, fraction)) = digits.split_once('.') {
         let scale = fraction.len() as u8;
-        let precision = (whole.trim_start_matches('0').len() as u8 + scale).max(1);
+        let precision = whole.len() as u8 + scale;
         let unscaled = parse_decimal(digits.as_bytes(), precision, scale).unwrap();
         return Expr::literal(Value::Decimal(unscaled), DataType::Decimal(precision, scale));
     }
