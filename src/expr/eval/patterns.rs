@@ -414,7 +414,10 @@ fn substring(literal: Option<String>) -> Kernel {
     })
 }
 
-fn numbers(literal: Option<String>, each: fn(&Regex, &str) -> i32) -> Kernel {
+fn numbers(
+    literal: Option<String>,
+    each: impl Fn(&Regex, &str) -> i32 + Send + Sync + 'static,
+) -> Kernel {
     let compiled = lenient(literal);
     Box::new(move |args, rows, _| {
         let (texts, patterns) = (args[0].texts(), compiled.over(args));
