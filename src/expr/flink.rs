@@ -23,45 +23,45 @@ type Column = (String, DataType, ArrayRef);
 
 #[test]
 fn numbers() {
-    check(include_str!("flink/numbers.txt"), WIDE);
+    check(include_str!("flink/numbers.txt"), WIDE, Tz::UTC);
 }
 
 #[test]
 fn strings() {
-    check(include_str!("flink/strings.txt"), WIDE);
+    check(include_str!("flink/strings.txt"), WIDE, Tz::UTC);
 }
 
 #[test]
 fn times() {
-    check(include_str!("flink/times.txt"), WIDE);
+    check(include_str!("flink/times.txt"), WIDE, Tz::UTC);
 }
 
 #[test]
 fn casts() {
-    check(include_str!("flink/casts.txt"), WIDE);
+    check(include_str!("flink/casts.txt"), WIDE, Tz::UTC);
 }
 
 #[test]
 fn parsing() {
-    check(include_str!("flink/parsing.txt"), "");
+    check(include_str!("flink/parsing.txt"), "", Tz::UTC);
 }
 
 #[test]
 fn formats() {
-    check(include_str!("flink/formats.txt"), "");
+    check(include_str!("flink/formats.txt"), "", Tz::UTC);
 }
 
 #[test]
 fn cases() {
-    check(include_str!("flink/cases.txt"), "");
+    check(include_str!("flink/cases.txt"), "", Tz::UTC);
 }
 
 #[test]
 fn mixed() {
-    check(include_str!("flink/mixed.txt"), WIDE);
+    check(include_str!("flink/mixed.txt"), WIDE, Tz::UTC);
 }
 
-fn check(lines: &str, table_lines: &str) {
+fn check(lines: &str, table_lines: &str, zone: Tz) {
     let mut table = Vec::new();
     let mut bad = Vec::new();
     for line in table_lines
@@ -73,7 +73,7 @@ fn check(lines: &str, table_lines: &str) {
         let (data_type, rows) = rest.split_once("  => ").expect("a line has rows");
         if let Some(name) = expression.strip_prefix("@ ") {
             define(&mut table, name, data_type, rows);
-        } else if let Err(message) = check_line(expression, data_type, rows, &table) {
+        } else if let Err(message) = check_line(expression, data_type, rows, &table, zone) {
             bad.push(format!("{expression}\n    {message}"));
         }
     }
@@ -98,6 +98,7 @@ fn check_line(
     data_type: &str,
     rows: &str,
     table: &[Column],
+    zone: Tz,
 ) -> Result<(), String> {
     let columns: Vec<(&str, DataType)> =
         table.iter().map(|(name, data_type, _)| (name.as_str(), *data_type)).collect();
@@ -109,10 +110,19 @@ fn check_line(
     }
     let batch =
         Batch::new(table.iter().map(|(_, _, column)| column.clone()).collect(), table[0].2.len());
-    let context = EvalContext { time_zone: Tz::UTC, now_ms: 0 };
-    let column =
-        Evaluator::new(&expr, Tz::UTC).eval(&batch, &context).map_err(|error| error.to_string())?;
+    let context = EvalContext { time_zone: zone, now_ms: 0 };
+    let evaluator = Evaluator::new(&expr, zone);
+    let column = evaluator.eval(&batch, &context).map_err(|error| error.to_string())?;
     let ours: Vec<String> = (0..batch.rows).map(|row| show(&column, expr.data_type, row)).collect();
+    // Row by row, from the middle of a column, the answers are the same.
+    for (row, ours) in ours.iter().enumerate() {
+        let single =
+            evaluator.eval(&batch.slice(row, 1), &context).map_err(|error| error.to_string())?;
+        let single = show(&single, expr.data_type, 0);
+        if single != *ours {
+            return Err(format!("row {row} alone is {single}, in the batch {ours}"));
+        }
+    }
     let theirs: Vec<&str> = rows.split(" | ").collect();
     if ours.len() == theirs.len()
         && ours.iter().zip(&theirs).all(|(ours, theirs)| same(ours, theirs))

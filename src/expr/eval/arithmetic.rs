@@ -84,7 +84,7 @@ fn divide<T: ArrowPrimitiveType>(
 ) -> Result<ArrayRef, EvalError> {
     let divisors = args[1].numbers::<T>();
     let zero = T::Native::ZERO;
-    if divisors.values.iter().any(|&divisor| divisor == zero) {
+    if divisors.values.contains(&zero) {
         let valid = nulls(args, rows);
         let bad = (0..rows).find(|&row| {
             divisors.get(row) == zero && valid.as_ref().is_none_or(|valid| valid.is_valid(row))
