@@ -29,10 +29,10 @@ use crate::batch::Batch;
 use crate::error::JobError;
 use crate::expr::EvalContext;
 use crate::metrics::LateRows;
+use crate::op::Output;
 use crate::op::calc::Calc;
 use crate::op::expand::expand;
 use crate::op::window_table::WindowTable;
-use crate::op::Output;
 use crate::ring::mesh::Ends;
 use crate::window::TimeDomain;
 
@@ -119,9 +119,14 @@ const STEP_ITEMS: usize = 8;
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         let topology = parts.topology;
-        let workers = topology.steps.iter().map(|step| Worker::new(&step.kind, parts.time_zone)).collect();
+        let workers =
+            topology.steps.iter().map(|step| Worker::new(&step.kind, parts.time_zone)).collect();
         let ends = parts.exchanges.into_iter();
-        let exchanges = topology.exchanges.iter().zip(ends).map(|(exchange, ends)| ExchangeEnds::new(exchange, ends, 0));
+        let exchanges = topology
+            .exchanges
+            .iter()
+            .zip(ends)
+            .map(|(exchange, ends)| ExchangeEnds::new(exchange, ends, 0));
         Self {
             index: parts.index,
             shard_count: parts.shard_count,
@@ -196,7 +201,9 @@ impl Shard {
     /// When a shard that holds the token of a live job must look again.
     fn wake_at_ms(&self) -> Option<i64> {
         let token = self.token.as_ref()?;
-        let paced = token.splits.iter().any(|split| !split.ended && matches!(split.spec.reach, super::token::Reach::Paced(..)));
+        let paced = token.splits.iter().any(|split| {
+            !split.ended && matches!(split.spec.reach, super::token::Reach::Paced(..))
+        });
         let watch = self.watcher.as_ref().and_then(|watcher| watcher.due_at_ms(self.now_ms));
         let idle = (self.idle_timeout_ms > 0).then(|| {
             let open = token.splits.iter().filter(|split| !split.ended && !split.idle);
@@ -211,20 +218,25 @@ impl Shard {
             let emit = exchange.send.emit;
             exchange.send.window.domain == TimeDomain::Processing
                 || emit.late_delay_ms.is_some_and(|delay| delay > 0)
-                || (emit.early_clock == crate::window::EmitClock::Processing && emit.early_delay_ms.is_some_and(|delay| delay > 0))
+                || (emit.early_clock == crate::window::EmitClock::Processing
+                    && emit.early_delay_ms.is_some_and(|delay| delay > 0))
         })
     }
 
     /// How often the clock is looked at where something fires by it.
     fn tick_ms(&self) -> i64 {
         let delays = self.topology.exchanges.iter().flat_map(|exchange| {
-            [exchange.send.emit.early_delay_ms, exchange.send.emit.late_delay_ms].into_iter().flatten()
+            [exchange.send.emit.early_delay_ms, exchange.send.emit.late_delay_ms]
+                .into_iter()
+                .flatten()
         });
         delays.filter(|&delay| delay > 0).min().map_or(20, |delay| (delay / 4).clamp(1, 20))
     }
 
     fn is_complete(&self) -> bool {
-        self.input_over && self.running.is_none() && self.turn_out.is_empty()
+        self.input_over
+            && self.running.is_none()
+            && self.turn_out.is_empty()
             && self.exchanges.iter().all(|exchange| exchange.is_over && exchange.is_clear())
     }
 
@@ -266,10 +278,15 @@ impl Shard {
                 Taken::Output(Output::Rows(batch)) => {
                     let before = self.exchanges[exchange].watermark_ms;
                     let topology = Arc::clone(&self.topology);
-                    self.run_targets(&topology.exchanges[exchange].targets, &batch, &Source::Exchange(before))?;
+                    self.run_targets(
+                        &topology.exchanges[exchange].targets,
+                        &batch,
+                        &Source::Exchange(before),
+                    )?;
                 }
                 Taken::Output(Output::Partials(payload)) => {
-                    let second = self.topology.exchanges[exchange].second_stage.expect("made for one");
+                    let second =
+                        self.topology.exchanges[exchange].second_stage.expect("made for one");
                     self.exchanges[second].sender.push_partials(payload);
                     self.exchanges[second].collect();
                 }
@@ -322,8 +339,14 @@ impl Shard {
     fn note_progress(&mut self, exchange: usize, end: ChunkEnd) {
         self.exchanges[exchange].watermark_ms = end.watermark_ms;
         let progress = &self.control.progress[self.index];
-        progress.fired.store(self.exchanges.iter().map(|ends| ends.owner.fired_count()).sum(), Ordering::Relaxed);
-        progress.state_bytes.store(self.exchanges.iter().map(|ends| ends.owner.state_bytes() as u64).sum(), Ordering::Relaxed);
+        progress.fired.store(
+            self.exchanges.iter().map(|ends| ends.owner.fired_count()).sum(),
+            Ordering::Relaxed,
+        );
+        progress.state_bytes.store(
+            self.exchanges.iter().map(|ends| ends.owner.state_bytes() as u64).sum(),
+            Ordering::Relaxed,
+        );
         let late = self.exchanges.iter().map(|ends| {
             ends.sender.late_rows().count + ends.owner.late_rows().map_or(0, |late| late.count)
         });
@@ -345,7 +368,8 @@ impl Shard {
                 Some(batch) => {
                     let topology = Arc::clone(&self.topology);
                     let source = Source::Scan(running.times.clone());
-                    let done = self.run_targets(&topology.scans[running.scan].targets, &batch, &source);
+                    let done =
+                        self.run_targets(&topology.scans[running.scan].targets, &batch, &source);
                     self.running = Some(running);
                     done?;
                 }
@@ -369,7 +393,12 @@ impl Shard {
                 TimeDomain::Event => running.times[index].2,
                 TimeDomain::Processing => self.now_ms,
             };
-            let end = ChunkEnd { next_shard: running.next_shard, watermark_ms, now_ms: self.now_ms, is_last: running.is_last };
+            let end = ChunkEnd {
+                next_shard: running.next_shard,
+                watermark_ms,
+                now_ms: self.now_ms,
+                is_last: running.is_last,
+            };
             let ends = &mut self.exchanges[index];
             ends.sender.end_chunk();
             ends.collect();
@@ -382,7 +411,12 @@ impl Shard {
     }
 
     /// Runs a batch through a list of steps and what follows them.
-    fn run_targets(&mut self, targets: &[usize], batch: &Batch, source: &Source) -> Result<(), JobError> {
+    fn run_targets(
+        &mut self,
+        targets: &[usize],
+        batch: &Batch,
+        source: &Source,
+    ) -> Result<(), JobError> {
         let topology = Arc::clone(&self.topology);
         for &target in targets {
             let step = &topology.steps[target];
@@ -410,7 +444,10 @@ impl Shard {
                     }
                     if let Some(failure) = failure {
                         self.sinks.flush()?;
-                        return Err(JobError::Expression { origin: "the query".into(), message: failure.message });
+                        return Err(JobError::Expression {
+                            origin: "the query".into(),
+                            message: failure.message,
+                        });
                     }
                 }
                 _ => unreachable!("workers are made from their steps"),
@@ -549,7 +586,14 @@ impl Shard {
     /// A chunk without rows: it says whose turn is next, or what time it is.
     fn run_nothing(&mut self, token: &mut Token, next_shard: usize, is_last: bool) {
         let times = self.times(token, usize::MAX);
-        self.running = Some(Running { scan: 0, batches: VecDeque::new(), times, next_shard, is_last, failure: None });
+        self.running = Some(Running {
+            scan: 0,
+            batches: VecDeque::new(),
+            times,
+            next_shard,
+            is_last,
+            failure: None,
+        });
     }
 
     /// Passes the token on to the shard that reads `chunk`; the owners are told by a chunk without rows.
@@ -561,8 +605,14 @@ impl Shard {
 
     fn end_sequence(&mut self, token: &Token) {
         let times = token.exchange_ms.iter().map(|&reached| (reached, reached, reached)).collect();
-        self.running =
-            Some(Running { scan: 0, batches: VecDeque::new(), times, next_shard: self.index, is_last: true, failure: None });
+        self.running = Some(Running {
+            scan: 0,
+            batches: VecDeque::new(),
+            times,
+            next_shard: self.index,
+            is_last: true,
+            failure: None,
+        });
         self.announce_over();
     }
 
@@ -594,7 +644,8 @@ impl Shard {
         let scan = token.splits[split].spec.scan;
         let failure = self.note_bad_records(&token, split, &mut decoded);
         let mut state = token.splits[split].clone();
-        let batches = decoded.batches.drain(..).map(|batch| stamp(batch, &mut state.watermark_ms)).collect();
+        let batches =
+            decoded.batches.drain(..).map(|batch| stamp(batch, &mut state.watermark_ms)).collect();
         state.in_quotes = Input::ends_in_quotes(&decoded, state.in_quotes);
         state.lines += decoded.line_count;
         state.next_chunk += 1;
@@ -606,7 +657,14 @@ impl Shard {
         let is_last = !token.live && token.choose().is_none();
         let next = if token.live { None } else { token.choose() };
         let next_shard = next.map_or(0, |chunk| chunk.shard);
-        self.running = Some(Running { scan, batches, times, next_shard, is_last: is_last && failure.is_none(), failure });
+        self.running = Some(Running {
+            scan,
+            batches,
+            times,
+            next_shard,
+            is_last: is_last && failure.is_none(),
+            failure,
+        });
         token.chosen = next;
         let stopped = self.control.is_stopped() && !token.live;
         if is_last || stopped {
@@ -625,7 +683,8 @@ impl Shard {
 
     /// Per exchange, what caps the watermark of rows of `split`.
     fn caps(&self, token: &Token, split: usize) -> Vec<i64> {
-        let cap = |exchange: &super::topology::Exchange| token.feeding_ms(&exchange.feeds, Some(split));
+        let cap =
+            |exchange: &super::topology::Exchange| token.feeding_ms(&exchange.feeds, Some(split));
         self.topology.exchanges.iter().map(cap).collect()
     }
 
@@ -650,7 +709,12 @@ impl Shard {
     }
 
     /// Counts and keeps records that were dropped; the error of one that stops the job.
-    fn note_bad_records(&mut self, token: &Token, split: usize, decoded: &mut DecodedChunk) -> Option<JobError> {
+    fn note_bad_records(
+        &mut self,
+        token: &Token,
+        split: usize,
+        decoded: &mut DecodedChunk,
+    ) -> Option<JobError> {
         let state = &token.splits[split];
         let scan = &self.topology.scans[state.spec.scan];
         let rows: usize = decoded.batches.iter().map(|batch| batch.batch.rows).sum();
@@ -658,7 +722,13 @@ impl Shard {
         progress.rows.fetch_add(rows as u64, Ordering::Relaxed);
         progress.bytes.fetch_add(decoded.byte_count, Ordering::Relaxed);
         progress.malformed.fetch_add(decoded.skipped_count, Ordering::Relaxed);
-        self.dead_letters.note(&scan.table, &state.spec.origin, state.lines, &decoded.skipped, decoded.skipped_count);
+        self.dead_letters.note(
+            &scan.table,
+            &state.spec.origin,
+            state.lines,
+            &decoded.skipped,
+            decoded.skipped_count,
+        );
         if let Some(failure) = decoded.failure.take() {
             return Some(failure);
         }
@@ -682,7 +752,11 @@ impl Shard {
                     late.add(more);
                 }
                 let name = match &exchange.feeds {
-                    Feeds::Scans(scans) => scans.iter().map(|&scan| topology.scans[scan].table.as_str()).collect::<Vec<_>>().join(", "),
+                    Feeds::Scans(scans) => scans
+                        .iter()
+                        .map(|&scan| topology.scans[scan].table.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", "),
                     Feeds::Exchanges(_) => "a window's results".to_owned(),
                 };
                 (name, late)
@@ -694,8 +768,12 @@ impl Shard {
 impl Worker {
     fn new(kind: &StepKind, time_zone: Tz) -> Self {
         match kind {
-            StepKind::Calc { filter, columns } => Worker::Calc(Calc::new(filter.as_ref(), columns, time_zone)),
-            StepKind::WindowTable { window, instant_time } => Worker::WindowTable(WindowTable::new(window, *instant_time)),
+            StepKind::Calc { filter, columns } => {
+                Worker::Calc(Calc::new(filter.as_ref(), columns, time_zone))
+            }
+            StepKind::WindowTable { window, instant_time } => {
+                Worker::WindowTable(WindowTable::new(window, *instant_time))
+            }
             _ => Worker::Plain,
         }
     }
@@ -712,7 +790,9 @@ enum Source {
 fn is_last_chunk(state: &super::token::SplitState) -> bool {
     match &state.spec.reach {
         super::token::Reach::Ranged(_, count) => state.next_chunk >= *count,
-        super::token::Reach::Generated(_, count) => count.is_some_and(|count| state.next_chunk >= count),
+        super::token::Reach::Generated(_, count) => {
+            count.is_some_and(|count| state.next_chunk >= count)
+        }
         _ => false,
     }
 }
@@ -737,4 +817,3 @@ fn stamp(batch: ScanBatch, watermark_ms: &mut i64) -> Batch {
     stamped.arrival_ms = Some(ScalarBuffer::from(arrival));
     stamped
 }
-

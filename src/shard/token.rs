@@ -107,7 +107,8 @@ impl Token {
 
     /// The next chunk among splits that can always be read: the lowest (watermark, ordinal).
     pub(crate) fn choose(&self) -> Option<Chunk> {
-        let open = self.splits.iter().enumerate().filter(|(_, split)| !split.ended && !split.is_live());
+        let open =
+            self.splits.iter().enumerate().filter(|(_, split)| !split.ended && !split.is_live());
         let (split, state) = open.min_by_key(|(ordinal, split)| (split.watermark_ms, *ordinal))?;
         Some(Chunk { split, index: state.next_chunk, shard: self.reader(split, state.next_chunk) })
     }
@@ -122,9 +123,12 @@ impl Token {
         let Feeds::Scans(scans) = feeds else { return WATERMARK_START };
         let fed = || {
             let splits = self.splits.iter().enumerate();
-            splits.filter(|(at, split)| Some(*at) != except && scans.contains(&split.spec.scan)).map(|(_, split)| split)
+            splits
+                .filter(|(at, split)| Some(*at) != except && scans.contains(&split.spec.scan))
+                .map(|(_, split)| split)
         };
-        let active = fed().filter(|split| !split.ended && !split.idle).map(|split| split.watermark_ms).min();
+        let active =
+            fed().filter(|split| !split.ended && !split.idle).map(|split| split.watermark_ms).min();
         if let Some(lowest) = active {
             return lowest;
         }

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 pub use range::{ChunkBytes, RangeReader, RawRange};
-pub use sink::FileSink;
 pub(super) use range::{Ends, too_long};
+pub use sink::FileSink;
 
 use self::listing::Listing;
 use self::stream::{PackedSplit, Packing, PipeSplit};
