@@ -98,7 +98,8 @@ impl Trigger {
     }
 
     fn mark_changed(&mut self, window: &mut Window, slot: u32) {
-        let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[2 * self.shape.layout.word_count];
+        let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)
+            [2 * self.shape.layout.word_count];
         if *flags & CHANGED == 0 {
             *flags |= CHANGED;
             window.changed.push_back(slot);
@@ -111,7 +112,11 @@ impl Trigger {
             let mut window = self.take_window(end);
             for row in rows {
                 let index = row as usize;
-                let slot = window.pane.slot(&mut self.pages, payload.keys.hashes[index], payload.keys.get(index));
+                let slot = window.pane.slot(
+                    &mut self.pages,
+                    payload.keys.hashes[index],
+                    payload.keys.get(index),
+                );
                 window.pane.merge(&shape, &mut self.pages, slot, partials, index);
                 self.mark_changed(&mut window, slot);
             }
@@ -128,7 +133,11 @@ impl Trigger {
                 .iter()
                 .map(|&row| {
                     let index = row as usize;
-                    window.pane.slot(&mut self.pages, payload.keys.hashes[index], payload.keys.get(index))
+                    window.pane.slot(
+                        &mut self.pages,
+                        payload.keys.hashes[index],
+                        payload.keys.get(index),
+                    )
                 })
                 .collect();
             let mut start = 0;
@@ -136,7 +145,15 @@ impl Trigger {
                 let late = self.is_after_end(end, payload.arrival_ms[rows[start] as usize]);
                 let at_once = self.fires_at_once(late);
                 let stop = self.run_end(end, payload, &rows, &slots, start, late, at_once);
-                self.take_run(&mut window, end, late, at_once, &rows[start..stop], &slots[start..stop], columns);
+                self.take_run(
+                    &mut window,
+                    end,
+                    late,
+                    at_once,
+                    &rows[start..stop],
+                    &slots[start..stop],
+                    columns,
+                );
                 start = stop;
             }
             self.windows.insert(end, window);
@@ -187,7 +204,9 @@ impl Trigger {
             self.fired_count += 1;
         }
         let rows = UInt32Array::from(rows.to_vec());
-        let take = |column: &ArrayRef| arrow_select::take::take(column.as_ref(), &rows, None).expect("in range");
+        let take = |column: &ArrayRef| {
+            arrow_select::take::take(column.as_ref(), &rows, None).expect("in range")
+        };
         let columns: Vec<ArrayRef> = columns.iter().map(take).collect();
         let shape = Arc::clone(&self.shape);
         window.pane.update(&shape, &mut self.pages, slots, &columns);
@@ -271,11 +290,19 @@ impl Trigger {
             }
         }
         let pair = |(old, new): (&ArrayRef, &ArrayRef)| {
-            arrow_select::interleave::interleave(&[old.as_ref(), new.as_ref()], &picks).expect("of one type")
+            arrow_select::interleave::interleave(&[old.as_ref(), new.as_ref()], &picks)
+                .expect("of one type")
         };
         let columns: Vec<ArrayRef> = old.iter().zip(&new).map(pair).collect();
         let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
-        let batch = with_window(&shape, columns, picks.len(), self.starts.window_start(end_ms), end_ms, time_ms);
+        let batch = with_window(
+            &shape,
+            columns,
+            picks.len(),
+            self.starts.window_start(end_ms),
+            end_ms,
+            time_ms,
+        );
         batch.with_kinds(kinds.into())
     }
 
@@ -290,20 +317,27 @@ impl Trigger {
             for word in 0..count {
                 let value = table.words(slot)[word];
                 let held = table.words(slot)[count + word];
-                table.words_mut(slot)[count + word] = match self.shape.layout.blob_words.contains(&word) {
-                    true if value != 0 => {
-                        let bytes = table.blob(value).to_vec();
-                        table.put_blob(held, &bytes)
-                    }
-                    _ => value,
-                };
+                table.words_mut(slot)[count + word] =
+                    match self.shape.layout.blob_words.contains(&word) {
+                        true if value != 0 => {
+                            let bytes = table.blob(value).to_vec();
+                            table.put_blob(held, &bytes)
+                        }
+                        _ => value,
+                    };
             }
         }
         let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[flags_at];
         *flags = (*flags | SHOWN) & !CHANGED;
     }
 
-    fn is_due(&self, delay_ms: Option<i64>, clock: EmitClock, watermark_ms: i64, now_ms: i64) -> bool {
+    fn is_due(
+        &self,
+        delay_ms: Option<i64>,
+        clock: EmitClock,
+        watermark_ms: i64,
+        now_ms: i64,
+    ) -> bool {
         delay_ms.is_some_and(|delay| match clock {
             EmitClock::Event => ticked(self.watermark_ms, watermark_ms, delay),
             EmitClock::Processing => ticked(self.now_ms, now_ms, delay),
@@ -321,8 +355,10 @@ impl Receiver for Trigger {
 
     fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
         let watermark_ms = watermark_ms.max(self.watermark_ms);
-        let early = self.is_due(self.emit.early_delay_ms, self.emit.early_clock, watermark_ms, now_ms);
-        let late = self.is_due(self.emit.late_delay_ms, EmitClock::Processing, watermark_ms, now_ms);
+        let early =
+            self.is_due(self.emit.early_delay_ms, self.emit.early_clock, watermark_ms, now_ms);
+        let late =
+            self.is_due(self.emit.late_delay_ms, EmitClock::Processing, watermark_ms, now_ms);
         let lateness_ms = self.emit.late_delay_ms.map_or(0, |_| self.emit.allow_lateness_ms);
         for (&end_ms, window) in &self.windows {
             let fires = self.wall.instant_of(end_ms - 1);
@@ -347,6 +383,7 @@ impl Receiver for Trigger {
     }
 
     fn state_bytes(&self) -> usize {
-        self.pages.state_bytes() + self.windows.values().map(|window| window.pane.set_bytes()).sum::<usize>()
+        self.pages.state_bytes()
+            + self.windows.values().map(|window| window.pane.set_bytes()).sum::<usize>()
     }
 }

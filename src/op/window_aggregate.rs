@@ -66,7 +66,13 @@ struct Firing {
 
 impl WindowAggregate {
     /// An owner of groups of `shape` in `window`; `per_window`: entries name windows, not slices.
-    pub fn new(shape: Arc<Shape>, window: &WindowSpec, per_window: bool, instant_time: bool, stage: Stage) -> Self {
+    pub fn new(
+        shape: Arc<Shape>,
+        window: &WindowSpec,
+        per_window: bool,
+        instant_time: bool,
+        stage: Stage,
+    ) -> Self {
         let kind = match per_window {
             true => WindowKind::Attached { start_column: 0, end_column: 0 },
             false => window.kind,
@@ -114,7 +120,9 @@ impl WindowAggregate {
                     pane.slot(&mut pages, keys.hashes[row as usize], keys.get(row as usize))
                 }));
                 let rows = UInt32Array::from(rows);
-                let take = |column| arrow_select::take::take(column, &rows, None).expect("indices in range");
+                let take = |column| {
+                    arrow_select::take::take(column, &rows, None).expect("indices in range")
+                };
                 let columns: Vec<_> = columns.iter().map(|column| take(column.as_ref())).collect();
                 pane.update(&shape, &mut pages, &slots, &columns);
             }
@@ -168,7 +176,8 @@ impl WindowAggregate {
     /// CUMULATE: adds the new slices to what has run up since the window's start.
     fn accumulate(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
         let start = self.slices.window_start(end_ms).expect("cumulative windows have starts");
-        let slices: Vec<i64> = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        let slices: Vec<i64> =
+            self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
         let mut sum = self.running.remove(&start);
         for slice in slices {
             let mut pane = self.panes.remove(&slice).expect("listed above");
@@ -187,7 +196,8 @@ impl WindowAggregate {
     fn slide(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
         let start = self.slices.window_start(end_ms).expect("sliding windows have starts");
         let mut sum: Option<Pane> = None;
-        let slices: Vec<i64> = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        let slices: Vec<i64> =
+            self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
         for slice in slices {
             let last = self.slices.last_window_end(slice).is_none_or(|last| last <= end_ms);
             if last && sum.is_none() {
@@ -216,7 +226,8 @@ impl WindowAggregate {
         if end < firing.pane.table.slot_end() {
             self.firing = Some(firing);
         } else if firing.keep && self.slices.last_window_end(firing.end_ms) != Some(firing.end_ms) {
-            let start = self.slices.window_start(firing.end_ms).expect("cumulative windows have starts");
+            let start =
+                self.slices.window_start(firing.end_ms).expect("cumulative windows have starts");
             self.running.insert(start, firing.pane);
         } else {
             firing.pane.release(&mut self.pages);
@@ -227,7 +238,14 @@ impl WindowAggregate {
     fn result_rows(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
         let columns = pane.results(&self.shape, 0, &mut self.pages, slots);
         let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
-        Output::Rows(with_window(&self.shape, columns, slots.len(), self.starts.window_start(end_ms), end_ms, time_ms))
+        Output::Rows(with_window(
+            &self.shape,
+            columns,
+            slots.len(),
+            self.starts.window_start(end_ms),
+            end_ms,
+            time_ms,
+        ))
     }
 
     fn partial_results(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
@@ -238,7 +256,12 @@ impl WindowAggregate {
             export(&self.shape.layout, 0, &table, slot, &mut partials);
         }
         let ends_ms = vec![end_ms; slots.len()];
-        Output::Partials(Payload { keys, ends_ms, arrival_ms: Vec::new(), data: Data::Partials(partials) })
+        Output::Partials(Payload {
+            keys,
+            ends_ms,
+            arrival_ms: Vec::new(),
+            data: Data::Partials(partials),
+        })
     }
 
     /// As a first stage: notes the groups of open windows that have something new.
@@ -316,7 +339,9 @@ pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
 impl Receiver for WindowAggregate {
     fn receive(&mut self, payload: Payload) {
         match &payload.data {
-            Data::Partials(partials) => self.receive_partials(&payload.keys, &payload.ends_ms, partials),
+            Data::Partials(partials) => {
+                self.receive_partials(&payload.keys, &payload.ends_ms, partials)
+            }
             Data::Rows(columns) => self.receive_rows(&payload.keys, &payload.ends_ms, columns),
         }
     }

@@ -25,17 +25,7 @@ fn check(node: &Node, nodes: &[Node], index: usize) {
     let schema = |input: usize| &nodes[input].schema;
     let width = node.schema.column_count();
     match &node.op {
-        Op::Scan { physical, columns, watermark, .. } => {
-            check_outputs(columns, physical, &node.schema, index);
-            if let Some(watermark) = watermark {
-                assert!(watermark.column < width, "node {index}: the watermark's column");
-                check_expr(&watermark.expr, &node.schema, index);
-                assert!(
-                    watermark.expr.data_type.is_timestamp(),
-                    "node {index}: the watermark's type"
-                );
-            }
-        }
+        Op::Scan { .. } => check_scan(node, index),
         Op::Calc { input, filter, columns } => {
             check_outputs(columns, schema(*input), &node.schema, index);
             if let Some(filter) = filter {
@@ -76,44 +66,7 @@ fn check(node: &Node, nodes: &[Node], index: usize) {
                 );
             }
         }
-        Op::WindowAggregate { input, window, keys, aggregates, .. } => {
-            let input = schema(*input);
-            assert_eq!(keys.len() + aggregates.len() + 3, width, "node {index}");
-            if let WindowKind::Attached { start_column, end_column } = window.kind {
-                for column in [start_column, end_column] {
-                    assert_eq!(
-                        input.fields[column].data_type,
-                        DataType::Timestamp(3),
-                        "node {index}"
-                    );
-                }
-            }
-            check_time(input, window.time_column, index);
-            for (position, call) in aggregates.iter().enumerate() {
-                assert!(
-                    call.args.iter().all(|&arg| arg < input.column_count()),
-                    "node {index}: {call}"
-                );
-                if let Some(filter) = call.filter {
-                    assert_eq!(
-                        input.fields[filter].data_type.arrow(),
-                        DataType::Boolean.arrow(),
-                        "node {index}: {call}"
-                    );
-                }
-                assert_eq!(
-                    node.schema.fields[keys.len() + position].data_type,
-                    call.data_type,
-                    "node {index}: {call}"
-                );
-            }
-            for (position, &key) in keys.iter().enumerate() {
-                assert_eq!(
-                    node.schema.fields[position].data_type, input.fields[key].data_type,
-                    "node {index}"
-                );
-            }
-        }
+        Op::WindowAggregate { input, .. } => check_aggregate(node, schema(*input), index),
         Op::Sink { input, .. } => {
             let input = schema(*input).fields.iter().map(|field| field.data_type.arrow());
             assert!(
@@ -121,6 +74,50 @@ fn check(node: &Node, nodes: &[Node], index: usize) {
                 "node {index}"
             );
         }
+    }
+}
+
+fn check_scan(node: &Node, index: usize) {
+    let Op::Scan { physical, columns, watermark, .. } = &node.op else { return };
+    let width = node.schema.column_count();
+    check_outputs(columns, physical, &node.schema, index);
+    if let Some(watermark) = watermark {
+        assert!(watermark.column < width, "node {index}: the watermark's column");
+        check_expr(&watermark.expr, &node.schema, index);
+        assert!(watermark.expr.data_type.is_timestamp(), "node {index}: the watermark's type");
+    }
+}
+
+fn check_aggregate(node: &Node, input: &Schema, index: usize) {
+    let Op::WindowAggregate { window, keys, aggregates, .. } = &node.op else { return };
+    let width = node.schema.column_count();
+    assert_eq!(keys.len() + aggregates.len() + 3, width, "node {index}");
+    if let WindowKind::Attached { start_column, end_column } = window.kind {
+        for column in [start_column, end_column] {
+            assert_eq!(input.fields[column].data_type, DataType::Timestamp(3), "node {index}");
+        }
+    }
+    check_time(input, window.time_column, index);
+    for (position, call) in aggregates.iter().enumerate() {
+        assert!(call.args.iter().all(|&arg| arg < input.column_count()), "node {index}: {call}");
+        if let Some(filter) = call.filter {
+            assert_eq!(
+                input.fields[filter].data_type.arrow(),
+                DataType::Boolean.arrow(),
+                "node {index}: {call}"
+            );
+        }
+        assert_eq!(
+            node.schema.fields[keys.len() + position].data_type,
+            call.data_type,
+            "node {index}: {call}"
+        );
+    }
+    for (position, &key) in keys.iter().enumerate() {
+        assert_eq!(
+            node.schema.fields[position].data_type, input.fields[key].data_type,
+            "node {index}"
+        );
     }
 }
 

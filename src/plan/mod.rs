@@ -120,7 +120,7 @@ pub enum Op {
 pub struct GroupingSet {
     /// Input columns that are NULL in this set's rows.
     pub nulled: Vec<usize>,
-    /// The value of `$e`: GROUPING_ID of all grouping columns.
+    /// The value of `$e`: GROUPING_ID of all grouping columns; higher, and unique, for a set that comes again.
     pub grouping_id: i64,
 }
 

@@ -117,7 +117,7 @@ impl Binder<'_> {
             }
             Statement::Insert(insert) => self.job(span, |binder| binder.insert(insert)),
             Statement::Select(query) => self.job(span, |binder| binder.bare_select(query)),
-            Statement::StatementSet(inserts) => {
+            Statement::Inserts(inserts) => {
                 for insert in inserts {
                     self.in_set(insert, span, errors);
                 }

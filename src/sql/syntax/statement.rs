@@ -148,7 +148,7 @@ impl Cursor<'_> {
         if inserts.is_empty() {
             return Err(self.error("this statement set is empty"));
         }
-        Ok(Statement::StatementSet(inserts))
+        Ok(Statement::Inserts(inserts))
     }
 
     fn explain(&mut self) -> Parsed<Statement> {

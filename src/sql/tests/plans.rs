@@ -343,3 +343,36 @@ fn distinct_within_windows() {
         "SELECT DISTINCT window_start, window_end, c FROM (SELECT window_start, window_end, k, COUNT(*) AS c FROM {window} GROUP BY window_start, window_end, k);"
     ));
 }
+
+#[test]
+fn explain_shows_watermark_late_rule_and_exchange() {
+    let bound = script(
+        "CREATE TABLE o (s TIMESTAMP(3), k STRING, c BIGINT) WITH ('connector' = 'print');
+         CREATE VIEW w AS SELECT window_start AS s, UPPER(k) AS u, COUNT(*) AS c FROM TABLE(TUMBLE(TABLE src, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+           WHERE v > 1 + 1 GROUP BY window_start, window_end, UPPER(k);
+         INSERT INTO o SELECT s, u, c FROM w UNION ALL SELECT ts, k, CAST(NULL AS BIGINT) FROM src;",
+    );
+    let expected = "\
+Sink o
+│    takes: s TIMESTAMP(3), k STRING, c BIGINT
+└─ Union of 2
+   │    watermark: the lowest of the inputs
+   ├─ Calc
+   │  │    select: window_start AS s, $f0 AS u, c
+   │  └─ WindowAggregate TUMBLE(size 1 min) on ts
+   │     │    aggregates: COUNT(*)
+   │     │    exchange: by $f0
+   │     │    late: a row is dropped, and counted, if its window has fired when it comes
+   │     │    fires: when the watermark reaches window_end - 1 ms
+   │     └─ Calc
+   │        │    where: (v > 2)
+   │        │    select: UPPER(k) AS $f0, ts
+   │        └─ #0 Scan src
+   │                decodes: ts, k, v
+   │                watermark: (ts - 5 s) after each row, for rowtime ts
+   └─ Calc
+      │    select: ts, k, NULL AS EXPR$2
+      └─ #0 (as above)
+";
+    assert_eq!(explain(&bound.plan), expected);
+}
