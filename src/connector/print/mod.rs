@@ -189,5 +189,12 @@ impl SinkPart for PrintPart {
     }
 }
 
+impl Drop for PrintPart {
+    /// A job that fails shows the rows that came before the failure, as far as the output takes them.
+    fn drop(&mut self) {
+        let _ = self.hand_over();
+    }
+}
+
 #[cfg(test)]
 mod tests;
