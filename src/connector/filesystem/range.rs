@@ -212,7 +212,9 @@ impl RangeReader {
             if beyond_bytes > self.record_bytes_max {
                 return Ok(None);
             }
-            let more_bytes = (beyond_bytes as u64).max(BEYOND_BYTES);
+            let more_bytes = (beyond_bytes as u64)
+                .min((self.record_bytes_max - beyond_bytes) as u64)
+                .max(BEYOND_BYTES);
             self.read_on(range, read_end.saturating_add(more_bytes))?;
         }
     }

@@ -65,7 +65,7 @@ impl PrintSink {
             let hint = "remove it, and redirect the program's output with >&2";
             return Err(wrong_hint("standard-error", "rows are printed to standard output only", hint));
         }
-        reader.sink_parallelism()?;
+        reader.parallelism("sink.parallelism")?;
         reader.finish()?;
         let sink = Self::new(identifier.unwrap_or(table), output);
         Ok(Self { named: identifier.is_some(), ..sink })

@@ -55,7 +55,7 @@ impl SocketSource {
             return Err(wrong_hint("format", "a socket carries lines, not blocks", "write 'format' = 'json' or 'csv'"));
         }
         let mut reader = OptionReader::new("socket", options);
-        reader.known("format");
+        reader.known(&["format"]);
         let delimiter = reader.parsed::<u8>("byte-delimiter", "the number of a byte, 0 to 255")?.unwrap_or(b'\n');
         let mode = match reader.text("mode").unwrap_or("connect") {
             "connect" => connect_mode(&mut reader)?,
