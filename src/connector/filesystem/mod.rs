@@ -27,21 +27,25 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+pub(super) use range::too_long;
 pub use range::{ChunkBytes, RangeReader, RawRange};
 pub use sink::FileSink;
-pub(super) use range::too_long;
 
 use self::listing::Listing;
-use self::stream::{PackedSplit, Packing, PipeSplit};
 use self::sink::SINK_OPTIONS;
+use self::stream::{PackedSplit, Packing, PipeSplit};
 use super::option::{OptionReader, wrong, wrong_hint};
 use super::{RangedSplit, Source, Split};
 use crate::error::{JobError, OptionError};
 use crate::format::{Format, Framing, Options};
 
 /// The options of a source, all of which a table may have that is written too.
-const SOURCE_OPTIONS: [&str; 4] =
-    ["source.monitor-interval", "source.path.regex-pattern", "source.report-statistics", "scan.parallelism"];
+const SOURCE_OPTIONS: [&str; 4] = [
+    "source.monitor-interval",
+    "source.path.regex-pattern",
+    "source.report-statistics",
+    "scan.parallelism",
+];
 
 /// Files as a source.
 #[derive(Debug)]
@@ -65,8 +69,13 @@ impl FileSource {
         reader.known(&["format"]);
         reader.known(&SINK_OPTIONS);
         reader.parallelism("scan.parallelism")?;
-        if let Some(text) = reader.text("source.report-statistics").filter(|text| !is_statistics(text)) {
-            return Err(wrong("source.report-statistics", format!("'{text}' is neither 'NONE' nor 'ALL'")));
+        if let Some(text) =
+            reader.text("source.report-statistics").filter(|text| !is_statistics(text))
+        {
+            return Err(wrong(
+                "source.report-statistics",
+                format!("'{text}' is neither 'NONE' nor 'ALL'"),
+            ));
         }
         let path = plain_path(reader.required("path", "the file, directory or pattern to read")?);
         let monitor_interval_ms = reader.duration_ms("source.monitor-interval")?;
@@ -125,7 +134,10 @@ fn split(path: &Path, framing: Framing) -> Result<Split, JobError> {
     Ok(match Packing::of(&path) {
         _ if !metadata.is_file() => Split::Sequential(Box::new(PipeSplit { path, framing })),
         Packing::Unknown(name) => {
-            let message = format!("{}: {name} files cannot be read; unpack it, or pack it with gzip or zstd", path.display());
+            let message = format!(
+                "{}: {name} files cannot be read; unpack it, or pack it with gzip or zstd",
+                path.display()
+            );
             return Err(JobError::Environment(message));
         }
         Packing::Plain => Split::Ranged(RangedSplit { path, length_bytes: metadata.len() }),

@@ -60,6 +60,8 @@ pub struct RawRange {
     entry: (usize, usize),
     /// What ends a record, if the range holds a quote; else it ends as it begins.
     quoted: Option<Ends>,
+    /// [`RawRange::ends_in_quotes`] of `false` and of `true`, once computed.
+    answers: [Option<bool>; 2],
 }
 
 /// The whole records of a chunk.
@@ -147,7 +149,15 @@ impl RangeReader {
                 |quoting: Quoting| memchr(quoting.quote, &bytes[entry.0..entry.1]).is_some();
             quoted = ends.quoting.is_some_and(has_quote).then_some(ends);
         }
-        Ok(RawRange { bytes: Buffer::from_vec(bytes), offset_bytes, start, end, entry, quoted })
+        Ok(RawRange {
+            bytes: Buffer::from_vec(bytes),
+            offset_bytes,
+            start,
+            end,
+            entry,
+            quoted,
+            answers: [None; 2],
+        })
     }
 
     /// The records that start in `range`, which begins inside quotes if `in_quotes` says so (`false` where the
@@ -173,6 +183,7 @@ impl RangeReader {
         };
         let offset_bytes = range.offset_bytes + first as u64;
         let after = range.ends_in_quotes(in_quotes);
+        range.answers[usize::from(in_quotes)] = Some(after);
         let Some(last) = self.extend(range, ends, after)? else {
             let last = last_record_start(ends, &range.bytes[..range.end], first);
             let oversized =
@@ -330,6 +341,9 @@ impl RawRange {
     /// Whether the next range begins inside quotes, if this one does as `in_quotes` says.
     pub fn ends_in_quotes(&self, in_quotes: bool) -> bool {
         let Some(ends) = self.quoted else { return in_quotes };
+        if let Some(answer) = self.answers[usize::from(in_quotes)] {
+            return answer;
+        }
         let range = &self.bytes[..self.entry.1];
         let mut scan = ends.enter(range, self.entry.0, in_quotes);
         while ends.next_end(range, &mut scan).is_some() {}
