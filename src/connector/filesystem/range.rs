@@ -60,6 +60,8 @@ pub struct RawRange {
     entry: (usize, usize),
     /// What ends a record, if the range holds a quote; else it ends as it begins.
     quoted: Option<Ends>,
+    /// [`RawRange::ends_in_quotes`] of `false` and of `true`, once computed.
+    answers: [Option<bool>; 2],
 }
 
 /// The whole records of a chunk.
@@ -128,37 +130,17 @@ impl RangeReader {
     ///
     /// What the kernel says, and a file that is shorter than when it was listed.
     pub fn read_range(&self, chunk_index: u64) -> Result<RawRange, JobError> {
-        let (from, to) = self.extent(chunk_index);
-        let mut bytes = Vec::new();
-        self.read(&mut bytes, from, to)?;
-        Ok(self.range_of(chunk_index, bytes))
-    }
-
-    /// The bytes of the file, from and to, that [`RangeReader::range_of`] makes range `chunk_index` of.
-    pub fn extent(&self, chunk_index: u64) -> (u64, u64) {
-        let (start, end) = self.bounds(chunk_index);
-        let from = start.saturating_sub(LOOK_BACK_BYTES as u64);
-        if start >= end {
-            return (from, from);
-        }
-        (from, end.saturating_add(BEYOND_BYTES).min(self.length_bytes))
-    }
-
-    /// Where range `chunk_index` starts and ends.
-    fn bounds(&self, chunk_index: u64) -> (u64, u64) {
         let start = chunk_index.saturating_mul(self.chunk_bytes).min(self.length_bytes);
-        (start, start.saturating_add(self.chunk_bytes).min(self.length_bytes))
-    }
-
-    /// Range `chunk_index`, of the bytes of its [`RangeReader::extent`], which somebody else has read.
-    ///
-    /// # Panics
-    ///
-    /// If there are more or fewer of them.
-    pub fn range_of(&self, chunk_index: u64, bytes: Vec<u8>) -> RawRange {
-        let (start, end) = self.bounds(chunk_index);
-        let (offset_bytes, read_end) = self.extent(chunk_index);
-        assert_eq!(bytes.len() as u64, read_end - offset_bytes);
+        let end = start.saturating_add(self.chunk_bytes).min(self.length_bytes);
+        let offset_bytes = start.saturating_sub(LOOK_BACK_BYTES as u64);
+        let mut bytes = Vec::new();
+        if start < end {
+            self.read(
+                &mut bytes,
+                offset_bytes,
+                end.saturating_add(BEYOND_BYTES).min(self.length_bytes),
+            )?;
+        }
         let (start, end) = ((start - offset_bytes) as usize, (end - offset_bytes) as usize);
         let (mut quoted, mut entry) = (None, (start, end));
         if let Some(ends) = Ends::of(self.framing).filter(|_| start < end) {
@@ -167,7 +149,15 @@ impl RangeReader {
                 |quoting: Quoting| memchr(quoting.quote, &bytes[entry.0..entry.1]).is_some();
             quoted = ends.quoting.is_some_and(has_quote).then_some(ends);
         }
-        RawRange { bytes: Buffer::from_vec(bytes), offset_bytes, start, end, entry, quoted }
+        Ok(RawRange {
+            bytes: Buffer::from_vec(bytes),
+            offset_bytes,
+            start,
+            end,
+            entry,
+            quoted,
+            answers: [None; 2],
+        })
     }
 
     /// The records that start in `range`, which begins inside quotes if `in_quotes` says so (`false` where the
@@ -193,6 +183,7 @@ impl RangeReader {
         };
         let offset_bytes = range.offset_bytes + first as u64;
         let after = range.ends_in_quotes(in_quotes);
+        range.answers[usize::from(in_quotes)] = Some(after);
         let Some(last) = self.extend(range, ends, after)? else {
             let last = last_record_start(ends, &range.bytes[..range.end], first);
             let oversized =
@@ -232,7 +223,9 @@ impl RangeReader {
             if beyond_bytes > self.record_bytes_max {
                 return Ok(None);
             }
-            let more_bytes = (beyond_bytes as u64).max(BEYOND_BYTES);
+            let more_bytes = (beyond_bytes as u64)
+                .min((self.record_bytes_max - beyond_bytes) as u64)
+                .max(BEYOND_BYTES);
             self.read_on(range, read_end.saturating_add(more_bytes))?;
         }
     }
@@ -348,6 +341,9 @@ impl RawRange {
     /// Whether the next range begins inside quotes, if this one does as `in_quotes` says.
     pub fn ends_in_quotes(&self, in_quotes: bool) -> bool {
         let Some(ends) = self.quoted else { return in_quotes };
+        if let Some(answer) = self.answers[usize::from(in_quotes)] {
+            return answer;
+        }
         let range = &self.bytes[..self.entry.1];
         let mut scan = ends.enter(range, self.entry.0, in_quotes);
         while ends.next_end(range, &mut scan).is_some() {}
