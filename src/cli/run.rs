@@ -6,6 +6,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -108,7 +109,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         .map_err(Exit::failed)?;
     let control = job.control();
     let stop = control.clone();
-    signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;
+    let stopped = signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;
     let runtime = job.runtime();
     let watch = Watch::start(bar, control.clone(), job.input_bytes())
         .context("progress")
@@ -123,7 +124,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         let circumstances = Circumstances {
             shards: control.progress.len(),
             runtime,
-            stopped: control.is_stopped(),
+            stopped: stopped.load(Ordering::Relaxed),
             dead_letter_path: path.map(|path| path.display().to_string()),
         };
         complain(&summary(&report, &circumstances));

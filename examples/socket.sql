@@ -1,0 +1,31 @@
+-- Live rows over TCP: many clients send lines of CSV, windows of ten seconds count them.
+--
+--   cargo run --release -- run examples/socket.sql
+--
+-- and in another terminal (any number of them):
+--
+--   printf '2024-01-01 00:00:01,kitchen,21.5\n2024-01-01 00:00:12,kitchen,22.5\n' | nc -N localhost 9911
+--
+-- The second line is later than the end of the first one's window, so the window is shown at once. The job
+-- runs until Ctrl-C, which shows what is still open, and a summary.
+
+CREATE TABLE readings (
+  ts       TIMESTAMP(3),
+  room     STRING,
+  celsius  DOUBLE,
+  -- The watermark follows the newest row; a row of a window that has been shown is late.
+  WATERMARK FOR ts AS ts
+) WITH (
+  'connector' = 'socket',
+  'mode' = 'listen',
+  -- Only this machine can connect unless 'allow-remote' = 'true' is added.
+  'hostname' = 'localhost',
+  'port' = '9911',
+  'format' = 'csv',
+  -- A live source meets everything: drop what is no reading, count it, and go on.
+  'csv.ignore-parse-errors' = 'true'
+);
+
+SELECT window_start, room, COUNT(*) AS readings, AVG(celsius) AS celsius
+FROM TABLE(TUMBLE(TABLE readings, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+GROUP BY window_start, window_end, room;
