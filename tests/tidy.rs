@@ -20,8 +20,8 @@ const LAYERS: [&[&str]; 9] = [
     &["cli"],
 ];
 
-/// Imports between folders of one layer that the design draws: expressions are aggregated, plans are executed.
-const SIDEWAYS: [(&str, &str); 2] = [("agg", "expr"), ("op", "plan")];
+/// Imports between folders of one layer that the design draws: operators carry out plans.
+const SIDEWAYS: [(&str, &str); 1] = [("op", "plan")];
 
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
@@ -103,16 +103,22 @@ fn code(line: &str) -> String {
 fn imports(source: &Source) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     // The lines up to `#[cfg(test)]` at the margin: unit tests may look wherever they like.
-    let end = source.lines.iter().position(|line| line == "#[cfg(test)]" || line.starts_with("#[cfg(all(test"));
+    let end = source
+        .lines
+        .iter()
+        .position(|line| line == "#[cfg(test)]" || line.starts_with("#[cfg(all(test"));
     for (index, line) in source.lines[..end.unwrap_or(source.lines.len())].iter().enumerate() {
         for rest in code(line).split("crate::").skip(1) {
             let names = match rest.strip_prefix('{') {
-                Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
+                Some(list) => {
+                    list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>()
+                }
                 None => vec![rest.to_owned()],
             };
             for name in names {
                 let is_word = |character: char| character.is_alphanumeric() || character == '_';
-                let word: String = name.chars().take_while(|&character| is_word(character)).collect();
+                let word: String =
+                    name.chars().take_while(|&character| is_word(character)).collect();
                 found.push((index + 1, word));
             }
         }
@@ -124,7 +130,9 @@ fn imports(source: &Source) -> Vec<(usize, String)> {
 fn a_folder_imports_only_lower_layers() {
     let mut breaches = Vec::new();
     for source in sources() {
-        let Some(part) = source.part().filter(|part| !["lib", "main"].contains(part)) else { continue };
+        let Some(part) = source.part().filter(|part| !["lib", "main"].contains(part)) else {
+            continue;
+        };
         let is_test = source.path.contains("tests/") || source.path.ends_with("tests.rs");
         let Some(own) = layer(part) else {
             breaches.push(format!("{}: '{part}' is in no layer", source.path));
@@ -134,10 +142,17 @@ fn a_folder_imports_only_lower_layers() {
             continue;
         }
         for (line, name) in imports(&source) {
+            if name.is_empty() {
+                breaches
+                    .push(format!("{}:{line}: name each part in a `use` of its own", source.path));
+            }
             let Some(other) = layer(&name) else { continue };
             let allowed = name == part || other < own || SIDEWAYS.contains(&(part, name.as_str()));
             if !allowed {
-                breaches.push(format!("{}:{line}: {part} (L{own}) imports {name} (L{other})", source.path));
+                breaches.push(format!(
+                    "{}:{line}: {part} (L{own}) imports {name} (L{other})",
+                    source.path
+                ));
             }
         }
     }
@@ -146,7 +161,8 @@ fn a_folder_imports_only_lower_layers() {
 
 #[test]
 fn files_open_with_what_they_are() {
-    let headless = |source: &Source| source.lines.first().is_none_or(|line| !line.starts_with("//! "));
+    let headless =
+        |source: &Source| source.lines.first().is_none_or(|line| !line.starts_with("//! "));
     let breaches = sources().into_iter().filter(headless);
     report(breaches.map(|source| format!("{}: does not open with `//!`", source.path)).collect());
 }
@@ -154,7 +170,9 @@ fn files_open_with_what_they_are() {
 #[test]
 fn files_are_short() {
     let breaches = sources().into_iter().filter(|source| source.lines.len() > FILE_LINES_MAX);
-    let text = |source: Source| format!("{}: {} lines, more than {FILE_LINES_MAX}", source.path, source.lines.len());
+    let text = |source: Source| {
+        format!("{}: {} lines, more than {FILE_LINES_MAX}", source.path, source.lines.len())
+    };
     report(breaches.map(text).collect());
 }
 
@@ -162,7 +180,8 @@ fn files_are_short() {
 fn function_start(line: &str) -> Option<usize> {
     let indent = line.len() - line.trim_start().len();
     let mut words = line.trim_start().split(' ').skip_while(|word| {
-        word.starts_with("pub") || ["const", "unsafe", "async", "extern", "\"C\"", "in"].contains(word)
+        word.starts_with("pub")
+            || ["const", "unsafe", "async", "extern", "\"C\"", "in"].contains(word)
     });
     (words.next() == Some("fn")).then_some(indent)
 }
@@ -173,21 +192,31 @@ fn functions_are_short() {
     for source in sources() {
         for (index, line) in source.lines.iter().enumerate() {
             let Some(indent) = function_start(line) else { continue };
-            let above = source.lines[..index].iter().rev().take_while(|line| line.trim_start().starts_with(['/', '#']));
+            let above = source.lines[..index]
+                .iter()
+                .rev()
+                .take_while(|line| line.trim_start().starts_with(['/', '#']));
             if above.into_iter().any(|line| line.trim() == "// tidy: table") {
                 continue;
             }
             let end = format!("{}}}", " ".repeat(indent));
             let is_whole = line.trim_end().ends_with('}') || line.trim_end().ends_with(';');
-            let length = source.lines[index..].iter().position(|line| *line == end).filter(|_| !is_whole);
+            let length =
+                source.lines[index..].iter().position(|line| *line == end).filter(|_| !is_whole);
             // A declaration over several lines ends before the first line of another function.
             let length = length.map_or(1, |length| length + 1);
             let body = &source.lines[index..index + length];
             let declared = body.iter().position(|line| line.ends_with('{'));
             let ended = body.iter().position(|line| line.trim_end().ends_with(';'));
-            let is_declaration = ended.is_some_and(|ended| declared.is_none_or(|declared| ended < declared));
+            let is_declaration =
+                ended.is_some_and(|ended| declared.is_none_or(|declared| ended < declared));
             if length > FUNCTION_LINES_MAX && !is_declaration {
-                breaches.push(format!("{}:{}: {length} lines: {}", source.path, index + 1, line.trim()));
+                breaches.push(format!(
+                    "{}:{}: {length} lines: {}",
+                    source.path,
+                    index + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -201,18 +230,28 @@ fn unsafe_stands_where_it_is_watched() {
         let watched = source.part().is_some_and(|part| UNSAFE_FOLDERS.contains(&part));
         for (index, line) in source.lines.iter().enumerate() {
             let code = code(line);
-            let is_unsafe = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+            let is_unsafe =
+                code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
             if !is_unsafe || source.path == "tests/tidy.rs" {
                 continue;
             }
             if !watched {
-                breaches.push(format!("{}:{}: unsafe outside of {UNSAFE_FOLDERS:?}", source.path, index + 1));
+                breaches.push(format!(
+                    "{}:{}: unsafe outside of {UNSAFE_FOLDERS:?}",
+                    source.path,
+                    index + 1
+                ));
             }
             // An `unsafe fn` says what it needs under `# Safety`.
             let noted = source.lines[index.saturating_sub(8)..=index].iter();
-            let mut noted = noted.filter(|line| line.contains("SAFETY:") || line.contains("# Safety"));
+            let mut noted =
+                noted.filter(|line| line.contains("SAFETY:") || line.contains("# Safety"));
             if noted.next().is_none() {
-                breaches.push(format!("{}:{}: unsafe without a SAFETY note", source.path, index + 1));
+                breaches.push(format!(
+                    "{}:{}: unsafe without a SAFETY note",
+                    source.path,
+                    index + 1
+                ));
             }
         }
     }
@@ -235,7 +274,15 @@ fn the_rules_are_told_apart() {
     assert_eq!(code(r#"let a = "unsafe // \" x"; // unsafe"#), "let a = ; ");
     let source = Source {
         path: "src/op/x.rs".into(),
-        lines: ["use crate::{plan, sql::X};", "// crate::cli", "crate::job::f()", "#[cfg(test)]", "crate::cli"].map(String::from).into(),
+        lines: [
+            "use crate::{plan, sql::X};",
+            "// crate::cli",
+            "crate::job::f()",
+            "#[cfg(test)]",
+            "crate::cli",
+        ]
+        .map(String::from)
+        .into(),
     };
     let found: Vec<String> = imports(&source).into_iter().map(|(_, name)| name).collect();
     assert_eq!(found, ["plan", "sql", "job"]);

@@ -129,7 +129,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         };
         complain(&summary(&report, &circumstances));
     }
-    report.failure.take().map_or(Ok(()), |failure| Err(Exit::failed(failure)))
+    report.failure.take().map_or(Ok(()), |failure| Err(Exit::job(&failure)))
 }
 
 /// The texts of EXPLAIN statements: results where nothing else is, remarks beside rows.
