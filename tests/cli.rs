@@ -163,8 +163,8 @@ fn warnings_go_to_stderr_and_change_nothing() {
 
 #[test]
 fn rows_come_in_three_formats() {
-    let folder = folder_with("t.csv", "a,1\n\"b, \"\"c\"\"\",\n");
-    let table = file_table("k STRING, v INT", &path(&folder, "t.csv"), "'format' = 'csv'");
+    let folder = folder_with("t.jsonl", "{\"k\":\"a\",\"v\":1}\n{\"k\":\"b, \\\"c\\\"\"}\n");
+    let table = file_table("k STRING, v INT", &path(&folder, "t.jsonl"), "'format' = 'json'");
     let script = format!("{table} SELECT k, v FROM t");
     let rows = |format: &str| tidemill(&["run", "--format", format, "-e", &script]).expect(0).out;
     let jsonl =
@@ -289,7 +289,7 @@ fn a_closed_pipe_is_a_quiet_end() {
 }
 
 #[test]
-fn signals_stop_the_sources_and_show_what_was_read() {
+fn signals_stop_the_sources() {
     for signal in [Signal::INT, Signal::TERM] {
         let script = "CREATE TABLE t (ts TIMESTAMP(3), page STRING, device STRING, action STRING, amount DOUBLE,
               WATERMARK FOR ts AS ts) WITH ('connector' = 'datagen', 'profile' = 'clicks', 'rows-per-second' = '1000', 'rate' = '1000');
@@ -305,8 +305,11 @@ fn signals_stop_the_sources_and_show_what_was_read() {
         kill_process(pid(&child), signal).unwrap();
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
-        finish(child).expect(0).says("stopped after").says("windows fired  1\n");
-        assert!(rest.contains("2024-01-01 00:00:00.000"), "the open window is shown: {rest}");
+        finish(child)
+            .expect(0)
+            .says("stopped after")
+            .says("(windows open beyond it are not shown)");
+        assert!(rest.is_empty() || rest.ends_with('\n'), "whole lines: {rest}");
     }
 }
 
@@ -355,12 +358,8 @@ fn two_clients_send_to_one_socket() {
     assert_eq!(line, row);
     kill_process(pid(&child), Signal::INT).unwrap();
     out.read_to_string(&mut line).unwrap();
-    assert!(line.contains("\"room\":\"attic\""), "what is open is shown at the end: {line}");
-    finish(child)
-        .expect(0)
-        .says("stopped after")
-        .says("rows read      3 ")
-        .says("malformed rows 1\n");
+    assert_eq!(line, row, "what is open is not shown");
+    finish(child).expect(0).says("stopped after").says("rows read      4 ");
 }
 
 #[test]

@@ -49,6 +49,12 @@ pub(super) fn summary(report: &Report, circumstances: &Circumstances) -> String 
     line("windows fired", grouped(totals.fired));
     line("rows written", grouped(totals.rows_out));
     match totals.watermark_ms {
+        Some(watermark) if circumstances.stopped => {
+            line(
+                "watermark",
+                format!("{} (windows open beyond it are not shown)", time(watermark)),
+            );
+        }
         Some(watermark) => line("watermark", time(watermark)),
         None if report.failure.is_none() => line("watermark", "at the end of input".into()),
         None => {}
