@@ -62,14 +62,21 @@ fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
         }
     };
     let bytes = printed.0.lock().unwrap().clone();
-    let rows = String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows = String::from_utf8(bytes)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     (rows, failure)
 }
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/flink");
-    let mut cases: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
     cases.sort();
     assert!(!cases.is_empty(), "no golden cases found");
     cases
@@ -77,7 +84,10 @@ fn cases() -> Vec<PathBuf> {
 
 /// The cases that differ on purpose, by name, from the list that people read.
 fn differences() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/differences.md")).unwrap();
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/differences.md"),
+    )
+    .unwrap();
     text.lines()
         .filter_map(|line| line.strip_prefix("- `"))
         .filter_map(|line| line.split_once("`: "))
@@ -96,7 +106,10 @@ fn canonical(rows: &[serde_json::Value]) -> Vec<String> {
     let mut lines: Vec<String> = if rows.iter().all(|row| row["op"] == "+I") {
         rows.iter().map(ToString::to_string).collect()
     } else {
-        by_key(rows).into_iter().map(|(key, changes)| format!("{key} => {}", changes.join(" | "))).collect()
+        by_key(rows)
+            .into_iter()
+            .map(|(key, changes)| format!("{key} => {}", changes.join(" | ")))
+            .collect()
     };
     lines.sort();
     lines
@@ -119,16 +132,29 @@ fn by_key(rows: &[serde_json::Value]) -> BTreeMap<String, Vec<String>> {
 
 fn check(case: &Path, setting: Setting) -> Result<(), String> {
     let name = case.file_name().unwrap().to_str().unwrap();
-    let text = std::fs::read_to_string(case.join("job.sql")).unwrap().replace("${DIR}", case.to_str().unwrap());
-    let seconds = text.contains("-- RUN_SECONDS").then_some(if name.contains("proctime") { 7.0 } else { 4.0 });
+    let text = std::fs::read_to_string(case.join("job.sql"))
+        .unwrap()
+        .replace("${DIR}", case.to_str().unwrap());
+    let seconds = text.contains("-- RUN_SECONDS").then_some(if name.contains("proctime") {
+        7.0
+    } else {
+        4.0
+    });
     let (rows, failure) = run_script(&text, setting, seconds);
     let refused = case.join("error.txt").exists();
     if refused != failure.is_some() {
-        return Err(format!("{name} at {setting:?}: Flink {}; we: {failure:?}", if refused { "failed" } else { "ran" }));
+        return Err(format!(
+            "{name} at {setting:?}: Flink {}; we: {failure:?}",
+            if refused { "failed" } else { "ran" }
+        ));
     }
     let (ours, flinks) = (canonical(&rows), canonical(&expected(case)));
     if ours != flinks {
-        return Err(format!("{name} at {setting:?}:\n  ours:\n    {}\n  Flink's:\n    {}", ours.join("\n    "), flinks.join("\n    ")));
+        return Err(format!(
+            "{name} at {setting:?}:\n  ours:\n    {}\n  Flink's:\n    {}",
+            ours.join("\n    "),
+            flinks.join("\n    ")
+        ));
     }
     Ok(())
 }
@@ -138,11 +164,14 @@ fn check_all(setting: Setting, live: bool) {
     let mut wrong = Vec::new();
     for case in cases() {
         let name = case.file_name().unwrap().to_str().unwrap().to_owned();
-        let is_live = std::fs::read_to_string(case.join("job.sql")).unwrap().contains("-- RUN_SECONDS");
+        let is_live =
+            std::fs::read_to_string(case.join("job.sql")).unwrap().contains("-- RUN_SECONDS");
         if differences.contains_key(&name) || is_live != live {
             continue;
         }
-        wrong.extend(check(&case, setting).err());
+        // A panic in one case must not hide the others.
+        let checked = std::panic::catch_unwind(|| check(&case, setting));
+        wrong.extend(checked.unwrap_or_else(|_| Err(format!("{name} at {setting:?} panicked"))).err());
     }
     assert!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
@@ -185,7 +214,8 @@ fn live_sources() {
 
 #[test]
 fn every_difference_names_a_case() {
-    let names: Vec<String> = cases().iter().map(|case| case.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    let names: Vec<String> =
+        cases().iter().map(|case| case.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     for name in differences().keys() {
         assert!(names.contains(name), "{name} is no case");
     }

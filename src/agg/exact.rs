@@ -114,13 +114,18 @@ impl Spill {
         let bits = value.to_bits();
         let biased = ((bits >> 52) & 0x7ff) as usize;
         let fraction = bits & ((1 << 52) - 1);
-        let (mantissa, shift) = if biased == 0 { (fraction, 0) } else { (fraction | (1 << 52), biased - 1) };
+        let (mantissa, shift) =
+            if biased == 0 { (fraction, 0) } else { (fraction | (1 << 52), biased - 1) };
         self.add_shifted(u128::from(mantissa), shift, bits >> 63 == 1);
     }
 
     /// Adds `fixed × 2^-74`.
     pub fn add_fixed(&mut self, fixed: i128) {
-        self.add_shifted(fixed.unsigned_abs(), (UNIT_EXPONENT - SPILL_EXPONENT) as usize, fixed < 0);
+        self.add_shifted(
+            fixed.unsigned_abs(),
+            (UNIT_EXPONENT - SPILL_EXPONENT) as usize,
+            fixed < 0,
+        );
     }
 
     fn add_shifted(&mut self, magnitude: u128, shift: usize, negative: bool) {
@@ -189,7 +194,9 @@ impl Spill {
 
 /// The sum as a double: `fixed × 2^-74 + spill`, or what the flags say.
 pub fn round(fixed: i128, count_word: u64, spill: Option<&Spill>) -> f64 {
-    if count_word & FLAG_NAN != 0 || (count_word & FLAG_POSITIVE != 0 && count_word & FLAG_NEGATIVE != 0) {
+    if count_word & FLAG_NAN != 0
+        || (count_word & FLAG_POSITIVE != 0 && count_word & FLAG_NEGATIVE != 0)
+    {
         return f64::NAN;
     }
     if count_word & FLAG_POSITIVE != 0 {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
 use arrow_array::types::*;
-use arrow_array::{ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, PrimitiveArray};
+use arrow_array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, PrimitiveArray,
+};
 
 use super::exact::{COUNT_MASK, Spill, round};
 use super::update::{DECIMAL_OVERFLOW, joined};
@@ -18,31 +20,38 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
     let accumulator = Accumulator::of(call);
     let words = |slot: u32| &table.words(slot)[offset..offset + accumulator.word_count()];
     match accumulator {
-        Accumulator::Count => Arc::new(Int64Array::from_iter_values(slots.iter().map(|&slot| words(slot)[0] as i64))),
+        Accumulator::Count => {
+            Arc::new(Int64Array::from_iter_values(slots.iter().map(|&slot| words(slot)[0] as i64)))
+        }
         Accumulator::SumInt => {
             let average = call.function == AggregateFunction::Avg;
             integers(call.data_type, slots.iter().map(|&slot| sum_int(words(slot), average)))
         }
-        Accumulator::SumDecimal => decimals(call, slots.iter().map(|&slot| sum_decimal(call, words(slot)))),
+        Accumulator::SumDecimal => {
+            decimals(call, slots.iter().map(|&slot| sum_decimal(call, words(slot))))
+        }
         Accumulator::SumFloat => {
             let average = call.function == AggregateFunction::Avg;
             floats(call.data_type, slots.iter().map(|&slot| sum_float(table, words(slot), average)))
         }
         Accumulator::Variance => variance(call, table, slots, offset),
-        Accumulator::ExtremeInt { .. } => {
-            integers(call.data_type, slots.iter().map(|&slot| (words(slot)[1] != 0).then(|| words(slot)[0] as i64)))
-        }
+        Accumulator::ExtremeInt { .. } => integers(
+            call.data_type,
+            slots.iter().map(|&slot| (words(slot)[1] != 0).then(|| words(slot)[0] as i64)),
+        ),
         Accumulator::ExtremeFloat { .. } => {
             let value = |slot| (words(slot)[1] != 0).then(|| f64::from_bits(words(slot)[0]));
             floats(call.data_type, slots.iter().map(|&slot| value(slot)))
         }
         Accumulator::ExtremeDecimal { .. } => {
-            let value = |slot| (words(slot)[2] != 0).then(|| joined(words(slot)[0], words(slot)[1]));
+            let value =
+                |slot| (words(slot)[2] != 0).then(|| joined(words(slot)[0], words(slot)[1]));
             decimals(call, slots.iter().map(|&slot| value(slot)))
         }
         Accumulator::PickFixed { .. } => pick(call, slots.iter().map(|&slot| words(slot))),
         Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {
-            let value = |slot| Some(words(slot)[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob));
+            let value =
+                |slot| Some(words(slot)[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob));
             bytes(call.data_type, slots.iter().map(|&slot| value(slot)))
         }
     }
@@ -70,7 +79,8 @@ fn sum_decimal(call: &AggregateCall, words: &[u64]) -> Option<i128> {
     if call.function != AggregateFunction::Avg {
         return Some(sum);
     }
-    let (DataType::Decimal(_, from), DataType::Decimal(_, to)) = (call.arg_type, call.data_type) else {
+    let (DataType::Decimal(_, from), DataType::Decimal(_, to)) = (call.arg_type, call.data_type)
+    else {
         unreachable!("AVG of DECIMAL is DECIMAL")
     };
     divide_half_up(sum, 10i128.pow(u32::from(to - from)), i128::from(count))
@@ -97,7 +107,8 @@ fn variance<S: Slots>(call: &AggregateCall, table: &S, slots: &[u32], offset: us
         let words = &table.words(slot)[offset..offset + 8];
         let count = (words[2] & COUNT_MASK) as f64;
         let divisor = if sample { count - 1.0 } else { count };
-        let (sum, squares) = (sum_float(table, &words[..4], false)?, sum_float(table, &words[4..], false)?);
+        let (sum, squares) =
+            (sum_float(table, &words[..4], false)?, sum_float(table, &words[4..], false)?);
         if divisor <= 0.0 {
             return None;
         }
@@ -130,7 +141,9 @@ fn pick<'a>(call: &AggregateCall, words: impl Iterator<Item = &'a [u64]>) -> Arr
 pub(crate) fn integers(data_type: DataType, values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     use arrow_schema::DataType as Arrow;
     match data_type.arrow() {
-        Arrow::Boolean => Arc::new(values.map(|value| value.map(|value| value != 0)).collect::<BooleanArray>()),
+        Arrow::Boolean => {
+            Arc::new(values.map(|value| value.map(|value| value != 0)).collect::<BooleanArray>())
+        }
         Arrow::Int8 => narrow::<Int8Type>(values, |value| value as i8),
         Arrow::Int16 => narrow::<Int16Type>(values, |value| value as i16),
         Arrow::Int32 => narrow::<Int32Type>(values, |value| value as i32),
@@ -139,21 +152,32 @@ pub(crate) fn integers(data_type: DataType, values: impl Iterator<Item = Option<
     }
 }
 
-fn narrow<T: ArrowPrimitiveType>(values: impl Iterator<Item = Option<i64>>, to: fn(i64) -> T::Native) -> ArrayRef {
+fn narrow<T: ArrowPrimitiveType>(
+    values: impl Iterator<Item = Option<i64>>,
+    to: fn(i64) -> T::Native,
+) -> ArrayRef {
     Arc::new(values.map(|value| value.map(to)).collect::<PrimitiveArray<T>>())
 }
 
 fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     match data_type {
-        DataType::Float => Arc::new(values.map(|value| value.map(|value| value as f32)).collect::<Float32Array>()),
+        DataType::Float => {
+            Arc::new(values.map(|value| value.map(|value| value as f32)).collect::<Float32Array>())
+        }
         _ => Arc::new(values.collect::<Float64Array>()),
     }
 }
 
 fn decimals(call: &AggregateCall, values: impl Iterator<Item = Option<i128>>) -> ArrayRef {
-    let DataType::Decimal(precision, scale) = call.data_type else { unreachable!("a decimal result") };
+    let DataType::Decimal(precision, scale) = call.data_type else {
+        unreachable!("a decimal result")
+    };
     let array = values.collect::<Decimal128Array>();
-    Arc::new(array.with_precision_and_scale(precision, scale as i8).expect("the planner checked precision"))
+    Arc::new(
+        array
+            .with_precision_and_scale(precision, scale as i8)
+            .expect("the planner checked precision"),
+    )
 }
 
 fn bytes<'a>(data_type: DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> ArrayRef {
@@ -163,6 +187,9 @@ fn bytes<'a>(data_type: DataType, values: impl Iterator<Item = Option<&'a [u8]>>
         return Arc::new(builder.finish());
     }
     let mut builder = StringViewBuilder::new();
-    values.for_each(|value| builder.append_option(value.map(|bytes| std::str::from_utf8(bytes).expect("made of strings"))));
+    values.for_each(|value| {
+        builder
+            .append_option(value.map(|bytes| std::str::from_utf8(bytes).expect("made of strings")))
+    });
     Arc::new(builder.finish())
 }

@@ -93,8 +93,12 @@ impl Accumulator {
             | Accumulator::ExtremeBytes { .. }
             | Accumulator::PickBytes { .. }
             | Accumulator::Join => 1,
-            Accumulator::SumInt | Accumulator::ExtremeInt { .. } | Accumulator::ExtremeFloat { .. } => 2,
-            Accumulator::SumDecimal | Accumulator::ExtremeDecimal { .. } | Accumulator::PickFixed { .. } => 3,
+            Accumulator::SumInt
+            | Accumulator::ExtremeInt { .. }
+            | Accumulator::ExtremeFloat { .. } => 2,
+            Accumulator::SumDecimal
+            | Accumulator::ExtremeDecimal { .. }
+            | Accumulator::PickFixed { .. } => 3,
             Accumulator::SumFloat => 4,
             Accumulator::Variance => 8,
         }
@@ -103,7 +107,9 @@ impl Accumulator {
     /// Which of its words refer to bytes.
     pub fn blob_words(self) -> &'static [usize] {
         match self {
-            Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => &[0],
+            Accumulator::ExtremeBytes { .. }
+            | Accumulator::PickBytes { .. }
+            | Accumulator::Join => &[0],
             Accumulator::SumFloat => &[3],
             Accumulator::Variance => &[3, 7],
             _ => &[],

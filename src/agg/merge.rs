@@ -1,7 +1,9 @@
 //! Merge: accumulators into accumulators, and their form for travelling between shards.
 
 use super::exact::Spill;
-use super::update::{DECIMAL_OVERFLOW, add_decimal, add_fixed, add_spill, extreme_decimal, fold_bytes, joined};
+use super::update::{
+    DECIMAL_OVERFLOW, add_decimal, add_fixed, add_spill, extreme_decimal, fold_bytes, joined,
+};
 use super::{Accumulator, Layout, Slots};
 
 /// Accumulators of several groups outside of any table. A word that refers to bytes holds
@@ -21,7 +23,13 @@ impl Partials {
     }
 
     /// Appends group `index` to `into`.
-    pub fn copy_group(&self, index: usize, word_count: usize, layout: &Layout, into: &mut Partials) {
+    pub fn copy_group(
+        &self,
+        index: usize,
+        word_count: usize,
+        layout: &Layout,
+        into: &mut Partials,
+    ) {
         let start = into.words.len();
         into.words.extend_from_slice(self.group(index, word_count));
         for &word in &layout.blob_words {
@@ -105,13 +113,17 @@ fn merge_one<S: Slots>(
         }
         Accumulator::ExtremeInt { greatest } => {
             let (value, held) = (from[0] as i64, words[0] as i64);
-            if from[1] != 0 && (words[1] == 0 || (if greatest { value > held } else { value < held })) {
+            if from[1] != 0
+                && (words[1] == 0 || (if greatest { value > held } else { value < held }))
+            {
                 words.copy_from_slice(from);
             }
         }
         Accumulator::ExtremeFloat { greatest } => {
             let (value, held) = (f64::from_bits(from[0]), f64::from_bits(words[0]));
-            if from[1] != 0 && (words[1] == 0 || (if greatest { value > held } else { value < held })) {
+            if from[1] != 0
+                && (words[1] == 0 || (if greatest { value > held } else { value < held }))
+            {
                 words.copy_from_slice(from);
             }
         }
@@ -133,7 +145,13 @@ fn merge_one<S: Slots>(
     }
 }
 
-fn merge_float<S: Slots>(table: &mut S, slot: u32, offset: usize, partials: &Partials, from: &[u64]) {
+fn merge_float<S: Slots>(
+    table: &mut S,
+    slot: u32,
+    offset: usize,
+    partials: &Partials,
+    from: &[u64],
+) {
     // Counts add up; flags, in the top bits, are kept from both.
     let words = &mut table.words_mut(slot)[offset..offset + 4];
     let mask = super::exact::COUNT_MASK;

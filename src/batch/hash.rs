@@ -60,7 +60,10 @@ mod tests {
     #[test]
     fn the_hash_never_changes() {
         assert_eq!(hash_bytes(b""), hash_bytes(b""));
-        assert_eq!([hash_bytes(b""), hash_bytes(b"page-0001"), hash_bytes(b"488c7b75a9e38615")], PINNED);
+        assert_eq!(
+            [hash_bytes(b""), hash_bytes(b"page-0001"), hash_bytes(b"488c7b75a9e38615")],
+            PINNED
+        );
     }
 
     const PINNED: [u64; 3] = [0xbe8cab644efdda51, 0x2464230665b9094a, 0x8fd28cdd06a5da6f];
@@ -73,7 +76,10 @@ mod tests {
                 counts[shard_of(hash_bytes(format!("k{key}").as_bytes()), shard_count)] += 1;
             }
             let fair = 10_000 / shard_count;
-            assert!(counts.iter().all(|&count| count > fair * 8 / 10 && count < fair * 12 / 10), "{counts:?}");
+            assert!(
+                counts.iter().all(|&count| count > fair * 8 / 10 && count < fair * 12 / 10),
+                "{counts:?}"
+            );
         }
     }
 }

@@ -80,10 +80,17 @@ impl Keys {
     }
 
     /// The columns that were encoded, from keys chosen by `get`.
-    pub fn decode<'a>(types: &[DataType], keys: impl Iterator<Item = &'a [u8]> + Clone) -> Vec<ArrayRef> {
+    pub fn decode<'a>(
+        types: &[DataType],
+        keys: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Vec<ArrayRef> {
         let mut rest: Vec<&[u8]> = keys.collect();
         let last = types.len().saturating_sub(1);
-        types.iter().enumerate().map(|(index, &data_type)| decode_column(data_type, index == last, &mut rest)).collect()
+        types
+            .iter()
+            .enumerate()
+            .map(|(index, &data_type)| decode_column(data_type, index == last, &mut rest))
+            .collect()
     }
 }
 
@@ -98,7 +105,8 @@ fn encode_strings(column: &arrow_array::StringViewArray, keys: &mut Keys) {
 
 fn encode_rows(columns: &[ArrayRef], rows: usize, keys: &mut Keys) {
     let last = columns.len() - 1;
-    let writers: Vec<_> = columns.iter().enumerate().map(|(index, column)| writer(column, index == last)).collect();
+    let writers: Vec<_> =
+        columns.iter().enumerate().map(|(index, column)| writer(column, index == last)).collect();
     for row in 0..rows {
         for write in &writers {
             write(row, &mut keys.bytes);
@@ -158,7 +166,9 @@ fn writer(column: &ArrayRef, last: bool) -> Writer<'_> {
         }
         Arrow::BinaryView => {
             let array = column.as_binary_view();
-            Box::new(move |row, out| push_bytes(array.is_valid(row).then(|| array.value(row)), last, out))
+            Box::new(move |row, out| {
+                push_bytes(array.is_valid(row).then(|| array.value(row)), last, out)
+            })
         }
         other => unreachable!("no column has type {other}"),
     }
@@ -191,7 +201,9 @@ fn decode_fixed<'a, T: ArrowPrimitiveType, const N: usize>(
     rest: &mut [&'a [u8]],
     from_bytes: impl Fn([u8; N]) -> T::Native,
 ) -> PrimitiveArray<T> {
-    rest.iter_mut().map(|key| take(key, |_| N).map(|bytes| from_bytes(bytes.try_into().expect("N bytes")))).collect()
+    rest.iter_mut()
+        .map(|key| take(key, |_| N).map(|bytes| from_bytes(bytes.try_into().expect("N bytes"))))
+        .collect()
 }
 
 fn decode_column(data_type: DataType, last: bool, rest: &mut [&[u8]]) -> ArrayRef {
@@ -206,7 +218,9 @@ fn decode_column(data_type: DataType, last: bool, rest: &mut [&[u8]]) -> ArrayRe
     };
     match data_type.arrow() {
         Arrow::Boolean => Arc::new(
-            rest.iter_mut().map(|key| take(key, |_| 1).map(|bytes| bytes[0] == 1)).collect::<BooleanArray>(),
+            rest.iter_mut()
+                .map(|key| take(key, |_| 1).map(|bytes| bytes[0] == 1))
+                .collect::<BooleanArray>(),
         ),
         Arrow::Int8 => Arc::new(decode_fixed::<Int8Type, 1>(rest, i8::from_le_bytes)),
         Arrow::Int16 => Arc::new(decode_fixed::<Int16Type, 2>(rest, i16::from_le_bytes)),
@@ -215,13 +229,22 @@ fn decode_column(data_type: DataType, last: bool, rest: &mut [&[u8]]) -> ArrayRe
         Arrow::Float32 => Arc::new(decode_fixed::<Float32Type, 4>(rest, f32::from_le_bytes)),
         Arrow::Float64 => Arc::new(decode_fixed::<Float64Type, 8>(rest, f64::from_le_bytes)),
         Arrow::Decimal128(precision, scale) => {
-            let array: Decimal128Array = decode_fixed::<Decimal128Type, 16>(rest, i128::from_le_bytes);
-            Arc::new(array.with_precision_and_scale(precision, scale).expect("the planner checked precision"))
+            let array: Decimal128Array =
+                decode_fixed::<Decimal128Type, 16>(rest, i128::from_le_bytes);
+            Arc::new(
+                array
+                    .with_precision_and_scale(precision, scale)
+                    .expect("the planner checked precision"),
+            )
         }
         Arrow::Utf8View => {
             let mut builder = StringViewBuilder::with_capacity(rest.len());
             for key in rest {
-                builder.append_option(take(key, width).map(|bytes| std::str::from_utf8(bytes).expect("keys of strings are UTF-8")));
+                builder.append_option(
+                    take(key, width).map(|bytes| {
+                        std::str::from_utf8(bytes).expect("keys of strings are UTF-8")
+                    }),
+                );
             }
             Arc::new(builder.finish())
         }
@@ -245,7 +268,12 @@ mod tests {
     #[test]
     fn keys_come_back_as_the_columns_they_were() {
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringViewArray::from(vec![Some("a"), None, Some(""), Some("longer than twelve bytes")])),
+            Arc::new(StringViewArray::from(vec![
+                Some("a"),
+                None,
+                Some(""),
+                Some("longer than twelve bytes"),
+            ])),
             Arc::new(Int32Array::from(vec![Some(1), Some(-2), None, Some(i32::MIN)])),
             Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)])),
             Arc::new(StringViewArray::from(vec![None, Some("x"), Some("é"), Some("")])),

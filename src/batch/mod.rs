@@ -73,7 +73,10 @@ impl Batch {
     ///
     /// If a column has not `rows` rows (invariant 1).
     pub fn new(columns: Vec<ArrayRef>, rows: usize) -> Self {
-        assert!(columns.iter().all(|column| column.len() == rows), "a column's length is not the batch's");
+        assert!(
+            columns.iter().all(|column| column.len() == rows),
+            "a column's length is not the batch's"
+        );
         Self { columns, rows, kinds: None, arrival_ms: None }
     }
 
@@ -106,7 +109,9 @@ impl Batch {
 
     /// The rows at these indices, in this order.
     pub fn take(&self, rows: &UInt32Array) -> Batch {
-        let take = |column: &dyn Array| arrow_select::take::take(column, rows, None).expect("indices in range");
+        let take = |column: &dyn Array| {
+            arrow_select::take::take(column, rows, None).expect("indices in range")
+        };
         let arrival_ms = self.arrival_ms.as_ref().map(|arrival| {
             let column = Int64Array::new(arrival.clone(), None);
             take(&column).as_primitive::<Int64Type>().values().clone()
@@ -114,7 +119,10 @@ impl Batch {
         Batch {
             columns: self.columns.iter().map(|column| take(column)).collect(),
             rows: rows.len(),
-            kinds: self.kinds.as_ref().map(|kinds| rows.values().iter().map(|&row| kinds[row as usize]).collect()),
+            kinds: self
+                .kinds
+                .as_ref()
+                .map(|kinds| rows.values().iter().map(|&row| kinds[row as usize]).collect()),
             arrival_ms,
         }
     }
@@ -123,7 +131,10 @@ impl Batch {
     #[must_use]
     pub fn with_columns(&self, columns: Vec<ArrayRef>) -> Batch {
         let rows = self.rows;
-        assert!(columns.iter().all(|column| column.len() == rows), "a column's length is not the batch's");
+        assert!(
+            columns.iter().all(|column| column.len() == rows),
+            "a column's length is not the batch's"
+        );
         Batch { columns, rows, kinds: self.kinds.clone(), arrival_ms: self.arrival_ms.clone() }
     }
 

@@ -18,6 +18,7 @@ pub mod clicks;
 mod datagen;
 mod descriptor;
 mod draw;
+mod ends;
 mod filesystem;
 mod gather;
 mod option;

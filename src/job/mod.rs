@@ -63,7 +63,9 @@ impl Connectors for Catalog<'_> {
 ///
 /// Everything that is wrong with the script.
 pub fn bind(text: &str, output: &Output, overrides: &[(String, String)]) -> Result<Script, Vec<ScriptError>> {
-    bind_script(text, &Catalog { output }, overrides)
+    let script = bind_script(text, &Catalog { output }, overrides)?;
+    shard::check(&script.plan).map_err(|error| vec![ScriptError::new(error.to_string())])?;
+    Ok(script)
 }
 
 /// A plan, ready to run.
@@ -146,6 +148,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Records dropped because they could not be read.
     pub malformed: u64,
+    /// Rows that moved a watermark ahead by more than a day at once: a wrong timestamp makes all rows after it late.
+    pub jumps: u64,
     /// Late rows dropped.
     pub late: u64,
     /// Windows fired.
@@ -167,6 +171,7 @@ impl Totals {
             rows: sum(|progress| progress.rows.load(Ordering::Relaxed)),
             bytes: sum(|progress| progress.bytes.load(Ordering::Relaxed)),
             malformed: sum(|progress| progress.malformed.load(Ordering::Relaxed)),
+            jumps: sum(|progress| progress.jumps.load(Ordering::Relaxed)),
             late: sum(|progress| progress.late.load(Ordering::Relaxed)),
             fired: sum(|progress| progress.fired.load(Ordering::Relaxed)),
             rows_out: sum(|progress| progress.rows_out.load(Ordering::Relaxed)),

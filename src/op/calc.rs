@@ -29,7 +29,9 @@ impl Calc {
             Ok(batch) => (batch, failure),
             Err(error) => {
                 let before = kept.slice(0, error.row_index);
-                let batch = self.project(&before, context).expect("the rows before the first failure are good");
+                let batch = self
+                    .project(&before, context)
+                    .expect("the rows before the first failure are good");
                 (batch, Some(error))
             }
         }
@@ -41,7 +43,9 @@ impl Calc {
             Ok(keep) => (batch.filter(keep.as_boolean()), None),
             Err(error) => {
                 let before = batch.slice(0, error.row_index);
-                let keep = filter.eval(&before, context).expect("the rows before the first failure are good");
+                let keep = filter
+                    .eval(&before, context)
+                    .expect("the rows before the first failure are good");
                 (before.filter(keep.as_boolean()), Some(error))
             }
         }
@@ -54,7 +58,8 @@ impl Calc {
         match columns {
             Ok(columns) => Ok(batch.with_columns(columns)),
             Err(first) => {
-                let rows = self.columns.iter().filter_map(|column| column.eval(batch, context).err());
+                let rows =
+                    self.columns.iter().filter_map(|column| column.eval(batch, context).err());
                 Err(rows.min_by_key(|error| error.row_index).unwrap_or(first))
             }
         }

@@ -51,7 +51,13 @@ impl Slots for TableSlots<'_> {
 /// Folds the rows of shipped `columns` into every call that is not DISTINCT.
 ///
 /// `base`: the first accumulator word of a slot.
-pub fn update_calls<S: Slots>(shape: &Shape, base: usize, slots: &mut S, rows: &[u32], columns: &[ArrayRef]) {
+pub fn update_calls<S: Slots>(
+    shape: &Shape,
+    base: usize,
+    slots: &mut S,
+    rows: &[u32],
+    columns: &[ArrayRef],
+) {
     for (call, &(accumulator, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
         if call.distinct {
             continue;
@@ -60,19 +66,42 @@ pub fn update_calls<S: Slots>(shape: &Shape, base: usize, slots: &mut S, rows: &
         let (argument, nulls) = match call.args.as_slice() {
             [] => (Argument::None, None),
             [arg] => (argument_of(accumulator, &columns[*arg]), columns[*arg].nulls().cloned()),
-            args => (Argument::None, args.iter().fold(None, |nulls, &arg| NullBuffer::union(nulls.as_ref(), columns[arg].nulls()))),
+            args => (
+                Argument::None,
+                args.iter().fold(None, |nulls, &arg| {
+                    NullBuffer::union(nulls.as_ref(), columns[arg].nulls())
+                }),
+            ),
         };
-        agg::update(accumulator, base + offset, &call.separator, slots, rows, &argument, nulls.as_ref(), filter.as_ref());
+        agg::update(
+            accumulator,
+            base + offset,
+            &call.separator,
+            slots,
+            rows,
+            &argument,
+            nulls.as_ref(),
+            filter.as_ref(),
+        );
     }
 }
 
 fn argument_of(accumulator: agg::Accumulator, column: &ArrayRef) -> Argument<'_> {
     match accumulator {
         agg::Accumulator::Count => Argument::None,
-        agg::Accumulator::Variance if column.as_primitive_opt::<arrow_array::types::Decimal128Type>().is_some() => {
+        agg::Accumulator::Variance
+            if column.as_primitive_opt::<arrow_array::types::Decimal128Type>().is_some() =>
+        {
             let decimals = column.as_primitive::<arrow_array::types::Decimal128Type>();
             let unit = 10f64.powi(-i32::from(decimals.scale()));
-            Argument::Float(decimals.values().iter().map(|&value| value as f64 * unit).collect::<Vec<_>>().into())
+            Argument::Float(
+                decimals
+                    .values()
+                    .iter()
+                    .map(|&value| value as f64 * unit)
+                    .collect::<Vec<_>>()
+                    .into(),
+            )
         }
         _ => Argument::new(column),
     }
@@ -98,7 +127,10 @@ pub struct Pane {
 impl Pane {
     /// An empty pane whose slots have `word_count` words.
     pub fn new(shape: &Shape, word_count: usize) -> Self {
-        Self { table: Table::new(word_count), sets: shape.distinct.iter().map(|_| DistinctSets::default()).collect() }
+        Self {
+            table: Table::new(word_count),
+            sets: shape.distinct.iter().map(|_| DistinctSets::default()).collect(),
+        }
     }
 
     /// The slot of a key, made if need be.
@@ -116,7 +148,9 @@ impl Pane {
     /// The slots of all keys.
     pub fn slots(&mut self, pages: &mut Pages, keys: &Keys, rows: &mut Vec<u32>) {
         rows.clear();
-        rows.extend((0..keys.count()).map(|index| self.slot(pages, keys.hashes[index], keys.get(index))));
+        rows.extend(
+            (0..keys.count()).map(|index| self.slot(pages, keys.hashes[index], keys.get(index))),
+        );
     }
 
     /// Folds rows, whose slots are `rows`.
@@ -130,7 +164,14 @@ impl Pane {
     }
 
     /// Merges group `index` of `partials` into `slot`.
-    pub fn merge(&mut self, shape: &Shape, pages: &mut Pages, slot: u32, partials: &Partials, index: usize) {
+    pub fn merge(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        slot: u32,
+        partials: &Partials,
+        index: usize,
+    ) {
         let mut slots = TableSlots { pages, table: &mut self.table };
         agg::merge(&shape.layout, 0, &shape.separators, &mut slots, slot, partials, index);
     }
@@ -155,7 +196,13 @@ impl Pane {
             let into = self.slot(pages, other.table.hash(pages, from), &key);
             partials.words.clear();
             partials.blobs.clear();
-            agg::export(&shape.layout, 0, &TableSlots { pages, table: &mut other.table }, from, &mut partials);
+            agg::export(
+                &shape.layout,
+                0,
+                &TableSlots { pages, table: &mut other.table },
+                from,
+                &mut partials,
+            );
             blank_distinct(shape, &mut partials);
             self.merge(shape, pages, into, &partials, 0);
             for index in 0..self.sets.len() {
@@ -164,7 +211,15 @@ impl Pane {
         }
     }
 
-    fn absorb_set(&mut self, shape: &Shape, index: usize, pages: &mut Pages, into: u32, other: &Pane, from: u32) {
+    fn absorb_set(
+        &mut self,
+        shape: &Shape,
+        index: usize,
+        pages: &mut Pages,
+        into: u32,
+        other: &Pane,
+        from: u32,
+    ) {
         for id in other.sets[index].ids(from) {
             let value = other.sets[index].value(pages, id).to_vec();
             let hash = crate::batch::hash::hash_bytes(&value);
@@ -175,7 +230,13 @@ impl Pane {
     }
 
     /// The result rows of `slots`: keys, then aggregates. The caller has flushed.
-    pub fn results(&mut self, shape: &Shape, base: usize, pages: &mut Pages, slots: &[u32]) -> Vec<ArrayRef> {
+    pub fn results(
+        &mut self,
+        shape: &Shape,
+        base: usize,
+        pages: &mut Pages,
+        slots: &[u32],
+    ) -> Vec<ArrayRef> {
         let keys = slots.iter().map(|&slot| self.table.key(pages, slot));
         let mut columns = Keys::decode(&shape.key_types, keys);
         let table = TableSlots { pages, table: &mut self.table };
@@ -200,12 +261,25 @@ impl Pane {
 }
 
 /// Merges the one group in `partials` into the accumulators of `slot` from word `base` on.
-pub(super) fn merge_at<S: Slots>(shape: &Shape, base: usize, slots: &mut S, slot: u32, partials: &Partials) {
+pub(super) fn merge_at<S: Slots>(
+    shape: &Shape,
+    base: usize,
+    slots: &mut S,
+    slot: u32,
+    partials: &Partials,
+) {
     agg::merge(&shape.layout, base, &shape.separators, slots, slot, partials, 0);
 }
 
 /// Merges what is buffered of one distinct list, and folds values that are new to their groups into its calls.
-fn flush_list(shape: &Shape, index: usize, base: usize, sets: &mut DistinctSets, pages: &mut Pages, table: &mut Table) {
+fn flush_list(
+    shape: &Shape,
+    index: usize,
+    base: usize,
+    sets: &mut DistinctSets,
+    pages: &mut Pages,
+    table: &mut Table,
+) {
     let (mut slots, mut ids) = (Vec::new(), Vec::new());
     sets.flush(|slot, id| {
         slots.push(slot);
@@ -226,7 +300,8 @@ fn count_new(
     ids: &[u32],
 ) {
     let list = &shape.distinct[index];
-    let counts_only = list.calls.iter().all(|&call| shape.layout.accumulators[call].0 == agg::Accumulator::Count);
+    let counts_only =
+        list.calls.iter().all(|&call| shape.layout.accumulators[call].0 == agg::Accumulator::Count);
     let values = match counts_only {
         true => Vec::new(),
         false => Keys::decode(&list.arg_types, ids.iter().map(|&id| sets.value(pages, id))),
@@ -234,9 +309,19 @@ fn count_new(
     let mut table = TableSlots { pages, table };
     for &call in &list.calls {
         let (accumulator, offset) = shape.layout.accumulators[call];
-        let argument = values.first().map_or(Argument::None, |column| argument_of(accumulator, column));
+        let argument =
+            values.first().map_or(Argument::None, |column| argument_of(accumulator, column));
         let separator = &shape.separators[call];
-        agg::update(accumulator, base + offset, separator, &mut table, slots, &argument, None, None);
+        agg::update(
+            accumulator,
+            base + offset,
+            separator,
+            &mut table,
+            slots,
+            &argument,
+            None,
+            None,
+        );
     }
 }
 
@@ -277,7 +362,13 @@ impl SessionSets {
     }
 
     /// Brings DISTINCT accumulators up to date.
-    pub(super) fn flush(&mut self, shape: &Shape, base: usize, pages: &mut Pages, records: &mut Table) {
+    pub(super) fn flush(
+        &mut self,
+        shape: &Shape,
+        base: usize,
+        pages: &mut Pages,
+        records: &mut Table,
+    ) {
         for (index, sets) in self.lists.iter_mut().enumerate() {
             flush_list(shape, index, base, sets, pages, records);
         }

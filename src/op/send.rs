@@ -131,10 +131,14 @@ impl AggregateSender {
         let processing = self.plan.window.domain == TimeDomain::Processing;
         let mut time_ms = match processing {
             true => vec![now_ms; batch.rows],
-            false => batch.columns[self.time_column()].as_primitive::<Int64Type>().values().to_vec(),
+            false => {
+                batch.columns[self.time_column()].as_primitive::<Int64Type>().values().to_vec()
+            }
         };
         let arrival_ms: Vec<i64> = match (&batch.arrival_ms, processing) {
-            (Some(arrival), false) => arrival.iter().map(|&watermark| watermark.min(others_ms).max(floor_ms)).collect(),
+            (Some(arrival), false) => {
+                arrival.iter().map(|&watermark| watermark.min(others_ms).max(floor_ms)).collect()
+            }
             _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
         let Some(slices) = self.slices else {
@@ -186,21 +190,34 @@ impl AggregateSender {
         }
     }
 
-    fn take_segments(&mut self, slices: Slices, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
+    fn take_segments(
+        &mut self,
+        slices: Slices,
+        batch: &Batch,
+        ends_ms: &[i64],
+        arrival_ms: &[i64],
+    ) {
         for segment in self.segments(slices, batch, ends_ms, arrival_ms) {
             if let Some(mark) = segment.mark {
                 self.flush();
                 self.out.push_back(Shipment::Mark(mark));
             }
             if !segment.rows.is_empty() {
-                let arrival: Vec<i64> = segment.rows.iter().map(|&row| arrival_ms[row as usize]).collect();
+                let arrival: Vec<i64> =
+                    segment.rows.iter().map(|&row| arrival_ms[row as usize]).collect();
                 let part = batch.take(&UInt32Array::from(segment.rows));
                 self.take(&part, &segment.ends_ms, &arrival);
             }
         }
     }
 
-    fn segments(&mut self, slices: Slices, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) -> Vec<Segment> {
+    fn segments(
+        &mut self,
+        slices: Slices,
+        batch: &Batch,
+        ends_ms: &[i64],
+        arrival_ms: &[i64],
+    ) -> Vec<Segment> {
         let mut segments = vec![Segment { mark: None, rows: Vec::new(), ends_ms: Vec::new() }];
         for (row, (&slice, &watermark)) in ends_ms.iter().zip(arrival_ms).enumerate() {
             let Some(last) = slices.last_window_end(slice) else { continue };
@@ -210,7 +227,11 @@ impl AggregateSender {
             }
             if self.needs_mark(slices, slice, watermark) {
                 self.marked_ms = watermark;
-                segments.push(Segment { mark: Some(watermark), rows: Vec::new(), ends_ms: Vec::new() });
+                segments.push(Segment {
+                    mark: Some(watermark),
+                    rows: Vec::new(),
+                    ends_ms: Vec::new(),
+                });
             }
             let segment = segments.last_mut().expect("starts with one");
             if !self.plan.per_window {
@@ -241,7 +262,9 @@ impl AggregateSender {
 
     fn count_late(&mut self, batch: &Batch, row: usize, slice: i64, watermark_ms: i64) {
         let time = match self.plan.window.domain {
-            TimeDomain::Event => batch.columns[self.time_column()].as_primitive::<Int64Type>().value(row),
+            TimeDomain::Event => {
+                batch.columns[self.time_column()].as_primitive::<Int64Type>().value(row)
+            }
             TimeDomain::Processing => slice,
         };
         self.late.record(time, watermark_ms);
@@ -283,7 +306,8 @@ impl AggregateSender {
     }
 
     fn encode_keys(&mut self, batch: &Batch) {
-        let columns: Vec<ArrayRef> = self.shape.keys.iter().map(|&key| batch.columns[key].clone()).collect();
+        let columns: Vec<ArrayRef> =
+            self.shape.keys.iter().map(|&key| batch.columns[key].clone()).collect();
         self.keys.encode(&columns, batch.rows);
     }
 
@@ -292,17 +316,25 @@ impl AggregateSender {
         let columns = self.shape.ship(&batch.columns);
         let with_arrival = self.plan.ship == Ship::Rows;
         let destinations = self.destinations(&columns, batch.rows);
-        for (shard, rows) in destinations.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        for (shard, rows) in
+            destinations.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty())
+        {
             let mut keys = Keys::default();
-            rows.iter().for_each(|&row| keys.push(self.keys.hashes[row as usize], self.keys.get(row as usize)));
-            let pick = |values: &[i64]| rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>();
+            rows.iter().for_each(|&row| {
+                keys.push(self.keys.hashes[row as usize], self.keys.get(row as usize))
+            });
+            let pick =
+                |values: &[i64]| rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>();
             let ends_ms = pick(ends_ms);
             let arrival_ms = if with_arrival { pick(arrival_ms) } else { Vec::new() };
             let columns = match rows.len() == batch.rows {
                 true => columns.clone(),
                 false => take_all(&columns, &UInt32Array::from(rows)),
             };
-            self.out.push_back(Shipment::Payload(shard, Payload { keys, ends_ms, arrival_ms, data: Data::Rows(columns) }));
+            self.out.push_back(Shipment::Payload(
+                shard,
+                Payload { keys, ends_ms, arrival_ms, data: Data::Rows(columns) },
+            ));
         }
     }
 
@@ -310,7 +342,8 @@ impl AggregateSender {
     fn destinations(&self, columns: &[ArrayRef], rows: usize) -> Vec<Vec<u32>> {
         let mut destinations = vec![Vec::new(); self.shard_count];
         if self.plan.ship == Ship::RowsByValue {
-            let args: Vec<ArrayRef> = self.shape.distinct[0].args.iter().map(|&arg| columns[arg].clone()).collect();
+            let args: Vec<ArrayRef> =
+                self.shape.distinct[0].args.iter().map(|&arg| columns[arg].clone()).collect();
             let mut values = Keys::default();
             values.encode(&args, rows);
             for (row, &hash) in values.hashes.iter().enumerate() {
@@ -326,7 +359,9 @@ impl AggregateSender {
 
     /// Takes accumulators from an earlier stage, for the owners of their keys.
     pub fn push_partials(&mut self, payload: Payload) {
-        let Data::Partials(partials) = payload.data else { unreachable!("only accumulators are passed on") };
+        let Data::Partials(partials) = payload.data else {
+            unreachable!("only accumulators are passed on")
+        };
         let words = self.shape.layout.word_count;
         let mut parts: Vec<Option<Payload>> = vec![None; self.shard_count];
         for index in 0..payload.keys.count() {
@@ -401,7 +436,8 @@ fn empty_partials() -> Payload {
 fn take_all(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
     columns
         .iter()
-        .map(|column| arrow_select::take::take(column.as_ref(), rows, None).expect("indices in range"))
+        .map(|column| {
+            arrow_select::take::take(column.as_ref(), rows, None).expect("indices in range")
+        })
         .collect()
 }
-

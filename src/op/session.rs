@@ -91,7 +91,13 @@ impl Session {
 
     /// The record that a row joins, made or merged if need be; `None` if it is late. Before two records are merged,
     /// `settle` folds the rows that were assigned to records but not folded yet.
-    fn place(&mut self, key_slot: u32, time_ms: i64, watermark_ms: i64, settle: &mut dyn FnMut(&mut Self)) -> Option<u32> {
+    fn place(
+        &mut self,
+        key_slot: u32,
+        time_ms: i64,
+        watermark_ms: i64,
+        settle: &mut dyn FnMut(&mut Self),
+    ) -> Option<u32> {
         let (mut start, mut end) = (time_ms, time_ms.saturating_add(self.gap_ms));
         let mut home: Option<u32> = None;
         let mut previous: Option<u32> = None;
@@ -180,7 +186,9 @@ impl Session {
             true => columns.to_vec(),
             false => {
                 let rows = UInt32Array::from(rows);
-                let take = |column: &ArrayRef| arrow_select::take::take(column.as_ref(), &rows, None).expect("in range");
+                let take = |column: &ArrayRef| {
+                    arrow_select::take::take(column.as_ref(), &rows, None).expect("in range")
+                };
                 columns.iter().map(take).collect()
             }
         };
@@ -193,7 +201,10 @@ impl Session {
     fn expire(&mut self, watermark_ms: i64) {
         let wall_ms = match watermark_ms {
             i64::MAX => i64::MAX,
-            watermark => self.wall.wall_of(watermark).saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
+            watermark => self
+                .wall
+                .wall_of(watermark)
+                .saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
         };
         let last = wall_ms.div_euclid(self.bucket_ms).saturating_add(1);
         let later = self.timers.split_off(&last.saturating_add(1));
@@ -217,18 +228,23 @@ impl Session {
 
     fn results(&mut self, records: &[u32]) -> Batch {
         let shape = Arc::clone(&self.shape);
-        let owners: Vec<u32> = records.iter().map(|&record| self.word(record, OWNER) as u32 - 1).collect();
+        let owners: Vec<u32> =
+            records.iter().map(|&record| self.word(record, OWNER) as u32 - 1).collect();
         let keys = owners.iter().map(|&owner| self.keys.key(&self.pages, owner));
         let mut columns = Keys::decode(&shape.key_types, keys);
         let starts: Vec<i64> = records.iter().map(|&record| self.word(record, START)).collect();
         let ends: Vec<i64> = records.iter().map(|&record| self.word(record, END)).collect();
-        let times = ends.iter().map(|&end| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 });
+        let times = ends
+            .iter()
+            .map(|&end| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 });
         let times: Vec<i64> = times.collect();
         let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
         for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
             columns.push(agg::finish(call, HEADER + offset, &table, records));
         }
-        columns.extend([starts, ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef));
+        columns.extend(
+            [starts, ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef),
+        );
         Batch::new(columns, records.len())
     }
 
@@ -255,9 +271,11 @@ impl Receiver for Session {
         let row_count = payload.keys.count();
         let mut times = payload.ends_ms.clone();
         self.wall.localise(&mut times);
-        let mut pending: (Vec<u32>, Vec<u32>) = (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
+        let mut pending: (Vec<u32>, Vec<u32>) =
+            (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
         for (row, &time) in times.iter().enumerate() {
-            let (key_slot, _) = self.keys.upsert(&mut self.pages, payload.keys.hashes[row], payload.keys.get(row));
+            let (key_slot, _) =
+                self.keys.upsert(&mut self.pages, payload.keys.hashes[row], payload.keys.get(row));
             let mut settle = |session: &mut Self| session.fold(&mut pending, columns, row_count);
             let placed = self.place(key_slot, time, payload.arrival_ms[row], &mut settle);
             match placed {
@@ -265,7 +283,9 @@ impl Receiver for Session {
                     pending.0.push(row as u32);
                     pending.1.push(record);
                 }
-                None if self.keys.words(&self.pages, key_slot)[0] == 0 => self.keys.remove(&mut self.pages, key_slot),
+                None if self.keys.words(&self.pages, key_slot)[0] == 0 => {
+                    self.keys.remove(&mut self.pages, key_slot)
+                }
                 None => {}
             }
         }

@@ -41,7 +41,8 @@ pub struct Distinct {
 impl Shape {
     /// The shape of `GROUP BY keys` with `calls`, over columns of `input`.
     pub fn new(input: &Schema, keys: &[usize], calls: &[AggregateCall]) -> Self {
-        let mut shipped: Vec<usize> = calls.iter().flat_map(|call| call.args.iter().copied().chain(call.filter)).collect();
+        let mut shipped: Vec<usize> =
+            calls.iter().flat_map(|call| call.args.iter().copied().chain(call.filter)).collect();
         shipped.sort_unstable();
         shipped.dedup();
         let place = |column: usize| shipped.binary_search(&column).expect("collected above");
@@ -51,7 +52,8 @@ impl Shape {
                 args: call.args.iter().map(|&arg| place(arg)).collect(),
                 filter: call.filter.map(place),
                 // The extremes of distinct values are the extremes.
-                distinct: call.distinct && !matches!(call.function, AggregateFunction::Min | AggregateFunction::Max),
+                distinct: call.distinct
+                    && !matches!(call.function, AggregateFunction::Min | AggregateFunction::Max),
                 ..call.clone()
             })
             .collect();

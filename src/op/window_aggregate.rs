@@ -8,7 +8,7 @@
 //! 1. A window fires in the call of `advance` whose watermark first reaches its end - 1 ms, with what was received before.
 //! 2. A slice is freed when its last window has fired.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::UInt32Array;
@@ -37,9 +37,12 @@ pub struct WindowAggregate {
     running: BTreeMap<i64, Pane>,
     watermark_ms: i64,
     now_ms: i64,
+    /// Ends of windows that have rows and have not fired.
+    pending: BTreeSet<i64>,
     due: VecDeque<i64>,
     firing: Option<Firing>,
-    ready: VecDeque<Output>,
+    /// As a first stage: groups whose increments are being read out.
+    increments: VecDeque<(i64, Vec<u32>)>,
     fired_count: u64,
 }
 
@@ -63,7 +66,13 @@ struct Firing {
 
 impl WindowAggregate {
     /// An owner of groups of `shape` in `window`; `per_window`: entries name windows, not slices.
-    pub fn new(shape: Arc<Shape>, window: &WindowSpec, per_window: bool, instant_time: bool, stage: Stage) -> Self {
+    pub fn new(
+        shape: Arc<Shape>,
+        window: &WindowSpec,
+        per_window: bool,
+        instant_time: bool,
+        stage: Stage,
+    ) -> Self {
         let kind = match per_window {
             true => WindowKind::Attached { start_column: 0, end_column: 0 },
             false => window.kind,
@@ -80,16 +89,21 @@ impl WindowAggregate {
             running: BTreeMap::new(),
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
+            pending: BTreeSet::new(),
             due: VecDeque::new(),
             firing: None,
-            ready: VecDeque::new(),
+            increments: VecDeque::new(),
             fired_count: 0,
         }
     }
 
     fn pane(&mut self, end_ms: i64) -> &mut Pane {
-        let shape = &self.shape;
-        self.panes.entry(end_ms).or_insert_with(|| Pane::new(shape, shape.layout.word_count))
+        if !self.panes.contains_key(&end_ms) {
+            let open = self.slices.window_ends(end_ms).filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
+            self.pending.extend(open);
+            self.panes.insert(end_ms, Pane::new(&self.shape, self.shape.layout.word_count));
+        }
+        self.panes.get_mut(&end_ms).expect("inserted above")
     }
 
     fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[arrow_array::ArrayRef]) {
@@ -106,7 +120,9 @@ impl WindowAggregate {
                     pane.slot(&mut pages, keys.hashes[row as usize], keys.get(row as usize))
                 }));
                 let rows = UInt32Array::from(rows);
-                let take = |column| arrow_select::take::take(column, &rows, None).expect("indices in range");
+                let take = |column| {
+                    arrow_select::take::take(column, &rows, None).expect("indices in range")
+                };
                 let columns: Vec<_> = columns.iter().map(|column| take(column.as_ref())).collect();
                 pane.update(&shape, &mut pages, &slots, &columns);
             }
@@ -128,28 +144,15 @@ impl WindowAggregate {
         self.pages = pages;
     }
 
-    /// The ends of windows that the step from the last watermark to `watermark_ms` closes, ascending.
-    fn closed(&self, watermark_ms: i64) -> Vec<i64> {
-        let mut ends: Vec<i64> = Vec::new();
-        let running = self.running.keys().flat_map(|&start| self.cumulative_ends(start));
-        let sliced = self.panes.keys().flat_map(|&slice| self.slices.window_ends(slice));
-        for end in running.chain(sliced) {
-            let fires = self.wall.instant_of(end - 1);
-            if fires > self.watermark_ms && fires <= watermark_ms {
-                ends.push(end);
+    /// Moves windows that `watermark_ms` closes from `pending` to `due`.
+    fn close(&mut self, watermark_ms: i64) {
+        while let Some(&end) = self.pending.first() {
+            if self.wall.instant_of(end - 1) > watermark_ms {
+                break;
             }
+            self.pending.pop_first();
+            self.due.push_back(end);
         }
-        ends.sort_unstable();
-        ends.dedup();
-        ends
-    }
-
-    /// All window ends of a CUMULATE start that has fired before.
-    fn cumulative_ends(&self, start: i64) -> impl Iterator<Item = i64> + use<> {
-        let first = start.saturating_add(1);
-        let mut slice = [first];
-        self.slices.assign(&mut slice);
-        self.slices.window_ends(slice[0])
     }
 
     fn start_firing(&mut self, end_ms: i64) {
@@ -173,7 +176,8 @@ impl WindowAggregate {
     /// CUMULATE: adds the new slices to what has run up since the window's start.
     fn accumulate(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
         let start = self.slices.window_start(end_ms).expect("cumulative windows have starts");
-        let slices: Vec<i64> = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        let slices: Vec<i64> =
+            self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
         let mut sum = self.running.remove(&start);
         for slice in slices {
             let mut pane = self.panes.remove(&slice).expect("listed above");
@@ -192,7 +196,8 @@ impl WindowAggregate {
     fn slide(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
         let start = self.slices.window_start(end_ms).expect("sliding windows have starts");
         let mut sum: Option<Pane> = None;
-        let slices: Vec<i64> = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        let slices: Vec<i64> =
+            self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
         for slice in slices {
             let last = self.slices.last_window_end(slice).is_none_or(|last| last <= end_ms);
             if last && sum.is_none() {
@@ -221,7 +226,8 @@ impl WindowAggregate {
         if end < firing.pane.table.slot_end() {
             self.firing = Some(firing);
         } else if firing.keep && self.slices.last_window_end(firing.end_ms) != Some(firing.end_ms) {
-            let start = self.slices.window_start(firing.end_ms).expect("cumulative windows have starts");
+            let start =
+                self.slices.window_start(firing.end_ms).expect("cumulative windows have starts");
             self.running.insert(start, firing.pane);
         } else {
             firing.pane.release(&mut self.pages);
@@ -232,7 +238,14 @@ impl WindowAggregate {
     fn result_rows(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
         let columns = pane.results(&self.shape, 0, &mut self.pages, slots);
         let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
-        Output::Rows(with_window(&self.shape, columns, slots.len(), self.starts.window_start(end_ms), end_ms, time_ms))
+        Output::Rows(with_window(
+            &self.shape,
+            columns,
+            slots.len(),
+            self.starts.window_start(end_ms),
+            end_ms,
+            time_ms,
+        ))
     }
 
     fn partial_results(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
@@ -243,27 +256,42 @@ impl WindowAggregate {
             export(&self.shape.layout, 0, &table, slot, &mut partials);
         }
         let ends_ms = vec![end_ms; slots.len()];
-        Output::Partials(Payload { keys, ends_ms, arrival_ms: Vec::new(), data: Data::Partials(partials) })
+        Output::Partials(Payload {
+            keys,
+            ends_ms,
+            arrival_ms: Vec::new(),
+            data: Data::Partials(partials),
+        })
     }
 
-    /// As a first stage: what is new in open windows, then forgotten here.
-    fn yield_increments(&mut self) {
+    /// As a first stage: notes the groups of open windows that have something new.
+    fn note_increments(&mut self) {
         let shape = Arc::clone(&self.shape);
-        let mut panes = std::mem::take(&mut self.panes);
-        for (&end, pane) in &mut panes {
+        for (&end, pane) in &mut self.panes {
             pane.flush(&shape, &mut self.pages);
-            let changed: Vec<u32> = (0..pane.table.slot_end())
-                .filter(|&slot| pane.table.words(&self.pages, slot).iter().any(|&word| word != 0))
-                .collect();
-            for slots in changed.chunks(BATCH_ROWS_MAX) {
-                let output = self.partial_results(pane, end, slots);
-                self.ready.push_back(output);
-            }
-            for slot in changed {
-                clear_slot(&shape, pane, &mut self.pages, slot);
+            let is_new = |slot: &u32| pane.table.words(&self.pages, *slot).iter().any(|&word| word != 0);
+            let changed: Vec<u32> = (0..pane.table.slot_end()).filter(is_new).collect();
+            if !changed.is_empty() {
+                self.increments.push_back((end, changed));
             }
         }
-        self.panes = panes;
+    }
+
+    /// Yields a batch of increments, then forgotten here.
+    fn yield_some(&mut self) -> Option<Output> {
+        let shape = Arc::clone(&self.shape);
+        let (end_ms, mut slots) = self.increments.pop_front()?;
+        let rest = slots.split_off(slots.len().min(BATCH_ROWS_MAX));
+        let mut pane = self.panes.remove(&end_ms).expect("noted while open");
+        let output = self.partial_results(&mut pane, end_ms, &slots);
+        for slot in slots {
+            clear_slot(&shape, &mut pane, &mut self.pages, slot);
+        }
+        self.panes.insert(end_ms, pane);
+        if !rest.is_empty() {
+            self.increments.push_front((end_ms, rest));
+        }
+        Some(output)
     }
 
     /// Whether an early firing falls between the last call of `advance` and this one.
@@ -311,7 +339,9 @@ pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
 impl Receiver for WindowAggregate {
     fn receive(&mut self, payload: Payload) {
         match &payload.data {
-            Data::Partials(partials) => self.receive_partials(&payload.keys, &payload.ends_ms, partials),
+            Data::Partials(partials) => {
+                self.receive_partials(&payload.keys, &payload.ends_ms, partials)
+            }
             Data::Rows(columns) => self.receive_rows(&payload.keys, &payload.ends_ms, columns),
         }
     }
@@ -319,15 +349,15 @@ impl Receiver for WindowAggregate {
     fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
         assert!(self.firing.is_none() && self.due.is_empty(), "the last firing was not read out");
         let watermark_ms = watermark_ms.max(self.watermark_ms);
-        self.due.extend(self.closed(watermark_ms));
+        self.close(watermark_ms);
         if self.is_early_due(watermark_ms, now_ms) {
-            self.yield_increments();
+            self.note_increments();
         }
         (self.watermark_ms, self.now_ms) = (watermark_ms, now_ms);
     }
 
     fn next_output(&mut self) -> Option<Output> {
-        if let Some(output) = self.ready.pop_front() {
+        if let Some(output) = self.yield_some() {
             return Some(output);
         }
         while self.firing.is_none() {

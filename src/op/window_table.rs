@@ -42,13 +42,18 @@ impl WindowTable {
                 window_ends.push(end);
             }
         }
-        let starts = window_ends.iter().map(|&end| self.slices.window_start(end).expect("not attached"));
+        let starts =
+            window_ends.iter().map(|&end| self.slices.window_start(end).expect("not attached"));
         let starts: Vec<i64> = starts.collect();
-        let time = |&end: &i64| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 };
+        let time =
+            |&end: &i64| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 };
         let times: Vec<i64> = window_ends.iter().map(time).collect();
         let taken = batch.take(&UInt32Array::from(rows));
         let mut columns = taken.columns.clone();
-        columns.extend([starts, window_ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef));
+        columns.extend(
+            [starts, window_ends, times]
+                .map(|values| Arc::new(Int64Array::from(values)) as ArrayRef),
+        );
         taken.with_columns(columns)
     }
 }

@@ -14,7 +14,7 @@ use std::fmt::Write;
 use super::optimise::inputs;
 use super::{Node, NodeIndex, Op, Plan};
 use crate::agg::AggregateFunction;
-use crate::batch::Schema;
+use crate::batch::{DataType, Schema};
 use crate::expr::{Expr, ExprKind, Value};
 use crate::window::{Emit, EmitClock, EmitMode, TimeDomain, WindowKind, WindowSpec};
 
@@ -83,30 +83,7 @@ fn lines(node: &Node, nodes: &[Node]) -> Vec<String> {
     let input_schema = inputs(&node.op).first().map(|&input| &nodes[input].schema);
     let schema = input_schema.unwrap_or(&node.schema);
     match &node.op {
-        Op::Scan { table, physical, columns, watermark, .. } => {
-            let mut lines = vec![format!("Scan {table}")];
-            let stored: Vec<&str> = stored_columns(columns)
-                .into_iter()
-                .map(|index| physical.fields[index].name.as_str())
-                .collect();
-            lines.push(format!(
-                "decodes: {}",
-                if stored.is_empty() { "nothing but rows".into() } else { stored.join(", ") }
-            ));
-            for (column, field) in columns.iter().zip(node.schema.fields.iter()) {
-                if column.as_column().is_none() {
-                    lines.push(format!("computes: {} = {}", field.name, shown(column, physical)));
-                }
-            }
-            if let Some(watermark) = watermark {
-                let column = &node.schema.fields[watermark.column].name;
-                lines.push(format!(
-                    "watermark: {} after each row, for rowtime {column}",
-                    shown(&watermark.expr, &node.schema)
-                ));
-            }
-            lines
-        }
+        Op::Scan { .. } => scan_lines(node),
         Op::Calc { filter, columns, .. } => {
             let mut lines = vec!["Calc".to_string()];
             if let Some(filter) = filter {
@@ -135,32 +112,7 @@ fn lines(node: &Node, nodes: &[Node]) -> Vec<String> {
         Op::Expand { sets, .. } => {
             vec![format!("Expand: each row once for each of {} grouping sets", sets.len())]
         }
-        Op::WindowAggregate { window, keys, aggregates, emit, .. } => {
-            let mut lines = vec![format!("WindowAggregate {}", window_text(window, schema))];
-            let shown: Vec<String> = aggregates
-                .iter()
-                .map(|call| {
-                    let args: Vec<&str> = call.args.iter().map(|&arg| name(schema, arg)).collect();
-                    let args = if call.function == AggregateFunction::CountRows {
-                        "*".into()
-                    } else {
-                        args.join(", ")
-                    };
-                    let distinct = if call.distinct { "DISTINCT " } else { "" };
-                    let filter = call
-                        .filter
-                        .map(|filter| format!(" FILTER (WHERE {})", name(schema, filter)));
-                    format!("{}({distinct}{args}){}", call.function, filter.unwrap_or_default())
-                })
-                .collect();
-            if !shown.is_empty() {
-                lines.push(format!("aggregates: {}", shown.join(", ")));
-            }
-            lines.push(exchange(keys, schema));
-            lines.extend(late_rule(window, emit));
-            lines.extend(firing(window, emit));
-            lines
-        }
+        Op::WindowAggregate { .. } => aggregate_lines(node, schema),
         Op::Sink { table, limit, .. } => {
             let mut lines =
                 vec![if table.is_empty() { "Output".into() } else { format!("Sink {table}") }];
@@ -169,6 +121,63 @@ fn lines(node: &Node, nodes: &[Node]) -> Vec<String> {
             lines
         }
     }
+}
+
+/// A scan: what is decoded and computed, and how event time advances.
+fn scan_lines(node: &Node) -> Vec<String> {
+    let Op::Scan { table, physical, columns, watermark, .. } = &node.op else { return Vec::new() };
+    let mut lines = vec![format!("Scan {table}")];
+    let stored: Vec<&str> = stored_columns(columns)
+        .into_iter()
+        .map(|index| physical.fields[index].name.as_str())
+        .collect();
+    lines.push(format!(
+        "decodes: {}",
+        if stored.is_empty() { "nothing but rows".into() } else { stored.join(", ") }
+    ));
+    for (column, field) in columns.iter().zip(node.schema.fields.iter()) {
+        if column.as_column().is_none() {
+            lines.push(format!("computes: {} = {}", field.name, shown(column, physical)));
+        }
+    }
+    if let Some(watermark) = watermark {
+        let column = &node.schema.fields[watermark.column].name;
+        lines.push(format!(
+            "watermark: {} after each row, for rowtime {column}",
+            shown(&watermark.expr, &node.schema)
+        ));
+    }
+    lines
+}
+
+/// An aggregation: its calls, where its rows go, when they are late and when it fires.
+fn aggregate_lines(node: &Node, schema: &Schema) -> Vec<String> {
+    let Op::WindowAggregate { window, keys, aggregates, emit, .. } = &node.op else {
+        return Vec::new();
+    };
+    let mut lines = vec![format!("WindowAggregate {}", window_text(window, schema))];
+    let shown: Vec<String> = aggregates
+        .iter()
+        .map(|call| {
+            let args: Vec<&str> = call.args.iter().map(|&arg| name(schema, arg)).collect();
+            let args = if call.function == AggregateFunction::CountRows {
+                "*".into()
+            } else {
+                args.join(", ")
+            };
+            let distinct = if call.distinct { "DISTINCT " } else { "" };
+            let filter =
+                call.filter.map(|filter| format!(" FILTER (WHERE {})", name(schema, filter)));
+            format!("{}({distinct}{args}){}", call.function, filter.unwrap_or_default())
+        })
+        .collect();
+    if !shown.is_empty() {
+        lines.push(format!("aggregates: {}", shown.join(", ")));
+    }
+    lines.push(exchange(keys, schema));
+    lines.extend(late_rule(window, emit));
+    lines.extend(firing(window, emit));
+    lines
 }
 
 fn name(schema: &Schema, column: usize) -> &str {
@@ -290,6 +299,7 @@ fn shown(expr: &Expr, schema: &Schema) -> String {
     match &expr.kind {
         ExprKind::Column(column) => name(schema, *column).to_string(),
         ExprKind::Literal(Value::String(text)) => format!("'{}'", text.replace('\'', "''")),
+        ExprKind::Literal(Value::Int(ms)) if expr.data_type == DataType::IntervalDay => span(*ms),
         ExprKind::Literal(_) => expr.to_string(),
         ExprKind::Call(operator, args) => {
             let args: Vec<String> = args.iter().map(|arg| shown(arg, schema)).collect();

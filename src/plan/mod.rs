@@ -10,6 +10,8 @@
 //! 2. Every [`Node::schema`] agrees with what its [`Op`] computes from its inputs.
 //! 3. Every node but a [`Op::Sink`] is read by at least one other.
 
+#[cfg(test)]
+mod check;
 mod explain;
 mod optimise;
 
@@ -23,6 +25,8 @@ use crate::connector::{Sink, Source};
 use crate::expr::Expr;
 use crate::window::{Emit, WindowSpec};
 
+#[cfg(test)]
+pub(crate) use check::assert_valid;
 pub use explain::explain;
 pub use optimise::optimise;
 
@@ -116,7 +120,7 @@ pub enum Op {
 pub struct GroupingSet {
     /// Input columns that are NULL in this set's rows.
     pub nulled: Vec<usize>,
-    /// The value of `$e`: GROUPING_ID of all grouping columns.
+    /// The value of `$e`: GROUPING_ID of all grouping columns; higher, and unique, for a set that comes again.
     pub grouping_id: i64,
 }
 

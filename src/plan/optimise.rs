@@ -3,7 +3,8 @@
 //! 1. A projection over a projection is one, so filters meet the scan; an expression that would then be
 //!    computed twice stays where it is.
 //! 2. Columns that nobody reads are not computed, and stored columns that nobody reads are not decoded.
-//! 3. A projection that changes nothing goes.
+//! 3. What is the same in every row is computed here.
+//! 4. A projection that changes nothing goes.
 //!
 //! # Invariants
 //!
@@ -12,16 +13,19 @@
 
 use std::collections::BTreeSet;
 
+use chrono_tz::Tz;
+
 use crate::batch::{DataType, Field, Schema};
-use crate::expr::{Expr, ExprKind};
+use crate::expr::{Expr, ExprKind, Value, fold};
 
 use super::{Node, NodeIndex, Op, Plan, Watermark};
-use crate::window::WindowKind;
+use crate::agg::AggregateCall;
+use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// Rewrites a plan.
 pub fn optimise(plan: Plan) -> Plan {
     let Plan { nodes, settings } = plan;
-    let nodes = without_unread(merge_calcs(nodes));
+    let nodes = folded(without_unread(merge_calcs(nodes)), settings.time_zone);
     let nodes = without_unread(without_identities(prune(nodes)));
     Plan { nodes, settings }
 }
@@ -80,6 +84,28 @@ fn without_unread(nodes: Vec<Node>) -> Vec<Node> {
         }
     }
     kept
+}
+
+/// Computes what is the same in every row, and drops a filter that all rows pass.
+fn folded(mut nodes: Vec<Node>, time_zone: Tz) -> Vec<Node> {
+    let always = ExprKind::Literal(Value::Boolean(true));
+    for node in &mut nodes {
+        match &mut node.op {
+            Op::Scan { columns, watermark, .. } => {
+                columns.iter_mut().for_each(|column| *column = fold(column.clone(), time_zone));
+                if let Some(watermark) = watermark {
+                    watermark.expr = fold(watermark.expr.clone(), time_zone);
+                }
+            }
+            Op::Calc { filter, columns, .. } => {
+                columns.iter_mut().for_each(|column| *column = fold(column.clone(), time_zone));
+                let condition = filter.take().map(|filter| fold(filter, time_zone));
+                *filter = condition.filter(|condition| condition.kind != always);
+            }
+            _ => {}
+        }
+    }
+    nodes
 }
 
 /// Makes one of two projections in a row.
@@ -351,37 +377,39 @@ impl Pruned {
                 sets.iter_mut().for_each(|set| set.nulled = self.columns(input, &set.nulled));
                 Op::Expand { input, sets }
             }
-            Op::WindowAggregate { input, mut window, keys, aggregates, emit } => {
-                let input = self.map[input];
-                window.time_column = self.column(input, window.time_column);
-                if let WindowKind::Attached { start_column, end_column } = &mut window.kind {
-                    *start_column = self.column(input, *start_column);
-                    *end_column = self.column(input, *end_column);
-                }
-                let first = keys.len();
-                let used = aggregates
-                    .into_iter()
-                    .enumerate()
-                    .filter(|(position, _)| kept.contains(&(first + position)));
-                let aggregates = used
-                    .map(|(_, mut call)| {
-                        call.args = self.columns(input, &call.args);
-                        call.filter = call.filter.map(|filter| self.column(input, filter));
-                        call
-                    })
+            Op::WindowAggregate { input, window, keys, aggregates, emit } => {
+                let used = |position: &usize| kept.contains(&(keys.len() + position));
+                let aggregates = aggregates.into_iter().enumerate();
+                let aggregates = aggregates
+                    .filter(|(position, _)| used(position))
+                    .map(|(_, call)| call)
                     .collect();
-                Op::WindowAggregate {
-                    input,
-                    window,
-                    keys: self.columns(input, &keys),
-                    aggregates,
-                    emit,
-                }
+                self.rewritten_aggregate(self.map[input], window, &keys, aggregates, emit)
             }
             Op::Sink { input, table, sink, limit } => {
                 Op::Sink { input: self.map[input], table, sink, limit }
             }
         }
+    }
+
+    fn rewritten_aggregate(
+        &self,
+        input: NodeIndex,
+        mut window: WindowSpec,
+        keys: &[usize],
+        mut aggregates: Vec<AggregateCall>,
+        emit: Emit,
+    ) -> Op {
+        window.time_column = self.column(input, window.time_column);
+        if let WindowKind::Attached { start_column, end_column } = &mut window.kind {
+            *start_column = self.column(input, *start_column);
+            *end_column = self.column(input, *end_column);
+        }
+        for call in &mut aggregates {
+            call.args = self.columns(input, &call.args);
+            call.filter = call.filter.map(|filter| self.column(input, filter));
+        }
+        Op::WindowAggregate { input, window, keys: self.columns(input, keys), aggregates, emit }
     }
 
     /// The rewritten node `input` with exactly the `wanted` columns: a projection if it has others.

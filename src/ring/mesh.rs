@@ -36,7 +36,8 @@ mod tests {
         const ITEMS: u64 = 20_000;
         let ends = mesh::<u64>(SHARDS, 1);
         let totals: Vec<u64> = std::thread::scope(|scope| {
-            let threads: Vec<_> = ends.into_iter().map(|ends| scope.spawn(move || shuffle(ends, ITEMS))).collect();
+            let threads: Vec<_> =
+                ends.into_iter().map(|ends| scope.spawn(move || shuffle(ends, ITEMS))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(totals, vec![SHARDS as u64 * (0..ITEMS).sum::<u64>(); SHARDS]);

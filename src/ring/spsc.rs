@@ -197,7 +197,10 @@ mod tests {
         assert_eq!(producer.try_push(3), Err(3));
         assert_eq!(consumer.try_pop(), Some(1));
         assert_eq!(producer.try_push(3), Ok(()));
-        assert_eq!([consumer.try_pop(), consumer.try_pop(), consumer.try_pop()], [Some(2), Some(3), None]);
+        assert_eq!(
+            [consumer.try_pop(), consumer.try_pop(), consumer.try_pop()],
+            [Some(2), Some(3), None]
+        );
     }
 
     #[test]

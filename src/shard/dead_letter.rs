@@ -35,14 +35,25 @@ impl DeadLetters {
     /// What the kernel says to opening it.
     pub fn new(path: Option<&Path>) -> Result<Self, JobError> {
         let open = |path: &Path| {
-            File::options().create(true).append(true).open(path).map_err(|error| JobError::io(path.display().to_string(), error))
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|error| JobError::io(path.display().to_string(), error))
         };
         let file = path.map(open).transpose()?;
         Ok(Self { inner: Mutex::new(Inner { file, shown: Vec::new(), lost_count: 0 }) })
     }
 
     /// Notes the records that a chunk, which begins after `lines` lines of `origin`, has dropped.
-    pub(crate) fn note(&self, table: &str, origin: &str, lines: u64, records: &[BadRecord], count: u64) {
+    pub(crate) fn note(
+        &self,
+        table: &str,
+        origin: &str,
+        lines: u64,
+        records: &[BadRecord],
+        count: u64,
+    ) {
         if count == 0 {
             return;
         }
@@ -51,7 +62,10 @@ impl DeadLetters {
         for record in records {
             let line = lines + record.line_index + 1;
             if inner.shown.len() < SHOWN_RECORDS_MAX {
-                inner.shown.push(format!("{origin}: line {line}, column {}: {}", record.column, record.reason));
+                inner.shown.push(format!(
+                    "{origin}: line {line}, column {}: {}",
+                    record.column, record.reason
+                ));
             }
             let letter = serde_json::json!({
                 "table": table, "origin": origin, "line": line, "column": record.column,
@@ -59,7 +73,9 @@ impl DeadLetters {
             });
             let written = inner.file.as_mut().map(|file| writeln!(file, "{letter}"));
             if let Some(Err(error)) = written {
-                inner.shown.push(format!("the dead-letter file cannot be written any more: {error}"));
+                inner
+                    .shown
+                    .push(format!("the dead-letter file cannot be written any more: {error}"));
                 inner.file = None;
             }
         }

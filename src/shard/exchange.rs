@@ -77,7 +77,11 @@ impl ExchangeEnds {
         let shard_count = ends.to.len();
         let from_scans = matches!(exchange.feeds, Feeds::Scans(_));
         Self {
-            sender: AggregateSender::new(exchange.shape.clone(), exchange.send.clone(), shard_count),
+            sender: AggregateSender::new(
+                exchange.shape.clone(),
+                exchange.send.clone(),
+                shard_count,
+            ),
             owner: exchange.receiver(),
             ends,
             outbox: VecDeque::new(),
@@ -96,7 +100,9 @@ impl ExchangeEnds {
     pub(crate) fn collect(&mut self) {
         while let Some(shipment) = self.sender.pop() {
             match shipment {
-                Shipment::Payload(shard, payload) => self.outbox.push_back((shard, Message::Batch(payload))),
+                Shipment::Payload(shard, payload) => {
+                    self.outbox.push_back((shard, Message::Batch(payload)))
+                }
                 Shipment::Mark(watermark_ms) => self.broadcast(Message::Watermark(watermark_ms)),
             }
         }

@@ -111,10 +111,16 @@ impl Exchange {
     pub(crate) fn receiver(&self) -> Box<dyn Receiver> {
         let (shape, window) = (Arc::clone(&self.shape), &self.send.window);
         match self.owner {
-            Owner::Aggregate(stage) => {
-                Box::new(WindowAggregate::new(shape, window, self.send.per_window, self.instant_time, stage))
+            Owner::Aggregate(stage) => Box::new(WindowAggregate::new(
+                shape,
+                window,
+                self.send.per_window,
+                self.instant_time,
+                stage,
+            )),
+            Owner::Trigger => {
+                Box::new(Trigger::new(shape, window, self.instant_time, self.send.emit))
             }
-            Owner::Trigger => Box::new(Trigger::new(shape, window, self.instant_time, self.send.emit)),
             Owner::Session => Box::new(Session::new(shape, window, self.instant_time)),
         }
     }
@@ -127,7 +133,8 @@ impl Topology {
     ///
     /// A shape of plan that cannot run yet.
     pub(crate) fn new(plan: &Plan) -> Result<Self, JobError> {
-        let topology = Self { scans: Vec::new(), steps: Vec::new(), exchanges: Vec::new(), sinks: Vec::new() };
+        let topology =
+            Self { scans: Vec::new(), steps: Vec::new(), exchanges: Vec::new(), sinks: Vec::new() };
         let mut builder = Builder { plan, topology, outputs: Vec::new() };
         for node in 0..plan.nodes.len() {
             builder.add(node)?;
@@ -157,9 +164,10 @@ impl Builder<'_> {
             Op::Scan { table, source, physical, columns, watermark } => {
                 self.scan(table, source, physical, columns, watermark)
             }
-            Op::Calc { input, filter, columns } => {
-                self.step(&[*input], StepKind::Calc { filter: filter.clone(), columns: columns.clone() })
-            }
+            Op::Calc { input, filter, columns } => self.step(
+                &[*input],
+                StepKind::Calc { filter: filter.clone(), columns: columns.clone() },
+            ),
             Op::Union { inputs } => self.step(inputs, StepKind::Union),
             Op::Expand { input, sets } => self.step(&[*input], StepKind::Expand(sets.clone())),
             Op::WindowTable { window, .. } if matches!(window.kind, WindowKind::Session { .. }) => {
@@ -175,7 +183,11 @@ impl Builder<'_> {
             }
             Op::Sink { input, sink, limit, .. } => {
                 let schema = self.plan.nodes[*input].schema.clone();
-                self.topology.sinks.push(SinkSpec { sink: Arc::clone(sink), schema, limit: *limit });
+                self.topology.sinks.push(SinkSpec {
+                    sink: Arc::clone(sink),
+                    schema,
+                    limit: *limit,
+                });
                 let index = self.topology.sinks.len() - 1;
                 self.step(&[*input], StepKind::Sink(index));
                 Outlet::Nowhere
@@ -266,10 +278,22 @@ impl Builder<'_> {
             second_stage,
         };
         let merged = shape.merged();
-        self.topology.exchanges.push(exchange(shape, send.clone(), owner, feeds, split.map(|_| first + 1)));
+        self.topology.exchanges.push(exchange(
+            shape,
+            send.clone(),
+            owner,
+            feeds,
+            split.map(|_| first + 1),
+        ));
         if let Some(owner) = split {
             let second = SendPlan { per_window: true, ship: Ship::Folded, ..send };
-            self.topology.exchanges.push(exchange(merged, second, owner, Feeds::Exchanges(vec![first]), None));
+            self.topology.exchanges.push(exchange(
+                merged,
+                second,
+                owner,
+                Feeds::Exchanges(vec![first]),
+                None,
+            ));
         }
         self.step(&[input], StepKind::Send(first));
         Ok(Outlet::Exchange(self.topology.exchanges.len() - 1))
@@ -292,11 +316,18 @@ impl Builder<'_> {
     fn collect_feeds(&self, node: NodeIndex, scans: &mut Vec<usize>, exchanges: &mut Vec<usize>) {
         match (&self.plan.nodes[node].op, self.outputs[node]) {
             (_, Outlet::Scan(scan)) if !scans.contains(&scan) => scans.push(scan),
-            (_, Outlet::Exchange(exchange)) if !exchanges.contains(&exchange) => exchanges.push(exchange),
-            (Op::Calc { input, .. } | Op::Expand { input, .. } | Op::WindowTable { input, .. }, _) => {
+            (_, Outlet::Exchange(exchange)) if !exchanges.contains(&exchange) => {
+                exchanges.push(exchange)
+            }
+            (
+                Op::Calc { input, .. } | Op::Expand { input, .. } | Op::WindowTable { input, .. },
+                _,
+            ) => {
                 self.collect_feeds(*input, scans, exchanges);
             }
-            (Op::Union { inputs }, _) => inputs.iter().for_each(|&input| self.collect_feeds(input, scans, exchanges)),
+            (Op::Union { inputs }, _) => {
+                inputs.iter().for_each(|&input| self.collect_feeds(input, scans, exchanges))
+            }
             _ => {}
         }
     }
@@ -315,7 +346,11 @@ fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner,
         let per_window = shared && window.group_window && shape.is_order_sensitive();
         if shape.is_splittable() {
             let (first, second) = (Stage::First(emit), Stage::Final);
-            return (plan(per_window, Ship::RowsByValue), Owner::Aggregate(first), Some(Owner::Aggregate(second)));
+            return (
+                plan(per_window, Ship::RowsByValue),
+                Owner::Aggregate(first),
+                Some(Owner::Aggregate(second)),
+            );
         }
         return (plan(per_window, folded), Owner::Aggregate(Stage::Final), None);
     }
@@ -324,8 +359,11 @@ fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner,
         return (plan(shared, Ship::Rows), Owner::Trigger, None);
     }
     if shape.is_splittable() {
-        return (plan(shared, Ship::RowsByValue), Owner::Aggregate(Stage::First(emit)), Some(Owner::Trigger));
+        return (
+            plan(shared, Ship::RowsByValue),
+            Owner::Aggregate(Stage::First(emit)),
+            Some(Owner::Trigger),
+        );
     }
     (plan(shared, folded), Owner::Trigger, None)
 }
-

@@ -26,7 +26,12 @@ impl Watcher {
     pub(crate) fn new(topology: &Topology, chunk_bytes: u64) -> Option<Self> {
         let watched = topology.scans.iter().enumerate().filter_map(|(scan, spec)| {
             let interval_ms = spec.source.monitor_interval_ms()? as i64;
-            Some(Watched { scan, source: Arc::clone(&spec.source), interval_ms, looked_at_ms: None })
+            Some(Watched {
+                scan,
+                source: Arc::clone(&spec.source),
+                interval_ms,
+                looked_at_ms: None,
+            })
         });
         let sources: Vec<Watched> = watched.collect();
         (!sources.is_empty()).then_some(Self { sources, chunk_bytes })
@@ -34,7 +39,10 @@ impl Watcher {
 
     /// When to look next.
     pub(crate) fn due_at_ms(&self, now_ms: i64) -> Option<i64> {
-        self.sources.iter().map(|watched| watched.looked_at_ms.unwrap_or(now_ms) + watched.interval_ms).min()
+        self.sources
+            .iter()
+            .map(|watched| watched.looked_at_ms.unwrap_or(now_ms) + watched.interval_ms)
+            .min()
     }
 
     /// The splits that appeared, where it is time to look; streams among them are read by shard 0.
@@ -51,7 +59,7 @@ impl Watcher {
             watched.looked_at_ms = Some(now_ms);
             for split in watched.source.new_splits()? {
                 let (spec, stream) = super::split_spec(watched.scan, split, 0, self.chunk_bytes);
-                found.push((SplitState::new(spec, now_ms), stream));
+                found.push((SplitState::new(spec), stream));
             }
         }
         Ok(found)

@@ -131,7 +131,8 @@ impl DistinctSets {
             let end = rest.partition_point(|&pair| (pair >> 32) as u32 == set);
             let (run, tail) = rest.split_at(end);
             rest = tail;
-            let incoming = RoaringBitmap::from_sorted_iter(run.iter().map(|&pair| pair as u32)).expect("sorted");
+            let incoming = RoaringBitmap::from_sorted_iter(run.iter().map(|&pair| pair as u32))
+                .expect("sorted");
             let held = &mut self.bitmaps[set as usize];
             let fresh = &incoming - &*held;
             *held |= incoming;

@@ -72,7 +72,9 @@ impl Table {
     /// The slot of `key`, made if need be, and whether it was made.
     #[inline]
     pub fn upsert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> (u32, bool) {
-        if (self.live_count as usize + 1) * 8 > (self.index_mask + 1) * 7 || self.index_pages.is_empty() {
+        if (self.live_count as usize + 1) * 8 > (self.index_mask + 1) * 7
+            || self.index_pages.is_empty()
+        {
             self.grow(pages);
         }
         let mut bucket = hash as usize & self.index_mask;
@@ -108,7 +110,10 @@ impl Table {
         loop {
             match self.index(pages, bucket) {
                 0 => return None,
-                entry if entry >> 32 == tag(hash) && self.is_key(pages, entry as u32 - 1, hash, key) => {
+                entry
+                    if entry >> 32 == tag(hash)
+                        && self.is_key(pages, entry as u32 - 1, hash, key) =>
+                {
                     return Some(entry as u32 - 1);
                 }
                 _ => bucket = (bucket + 1) & self.index_mask,
@@ -216,7 +221,10 @@ impl Table {
     /// Frees all pages.
     pub fn release(mut self, pages: &mut Pages) {
         self.heap.release(pages);
-        self.slot_pages.drain(..).chain(self.index_pages.drain(..)).for_each(|page| pages.free(page));
+        self.slot_pages
+            .drain(..)
+            .chain(self.index_pages.drain(..))
+            .for_each(|page| pages.free(page));
     }
 
     #[inline]

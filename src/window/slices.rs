@@ -90,7 +90,9 @@ impl Slices {
     /// The start of the window that ends at `window_end`; `None` for attached windows, whose rows carry it.
     pub fn window_start(&self, window_end: i64) -> Option<i64> {
         match self.kind {
-            WindowKind::Tumble { size_ms, .. } | WindowKind::Hop { size_ms, .. } => Some(window_end - size_ms),
+            WindowKind::Tumble { size_ms, .. } | WindowKind::Hop { size_ms, .. } => {
+                Some(window_end - size_ms)
+            }
             WindowKind::Cumulate { size_ms, step_ms, offset_ms } => {
                 Some(align(window_end - step_ms, size_ms, offset_ms))
             }
@@ -151,16 +153,13 @@ mod tests {
 
     fn kinds() -> impl Strategy<Value = WindowKind> {
         prop_oneof![
-            (1..60i64, -50..50i64).prop_map(|(size_ms, offset_ms)| WindowKind::Tumble { size_ms, offset_ms }),
-            (1..60i64, 1..60i64, -50..50i64).prop_map(|(size_ms, slide_ms, offset_ms)| WindowKind::Hop {
-                size_ms,
-                slide_ms,
-                offset_ms
+            (1..60i64, -50..50i64)
+                .prop_map(|(size_ms, offset_ms)| WindowKind::Tumble { size_ms, offset_ms }),
+            (1..60i64, 1..60i64, -50..50i64).prop_map(|(size_ms, slide_ms, offset_ms)| {
+                WindowKind::Hop { size_ms, slide_ms, offset_ms }
             }),
-            (1..20i64, 1..10i64, -50..50i64).prop_map(|(step_ms, steps, offset_ms)| WindowKind::Cumulate {
-                size_ms: step_ms * steps,
-                step_ms,
-                offset_ms
+            (1..20i64, 1..10i64, -50..50i64).prop_map(|(step_ms, steps, offset_ms)| {
+                WindowKind::Cumulate { size_ms: step_ms * steps, step_ms, offset_ms }
             }),
         ]
     }

@@ -8,7 +8,7 @@ use chrono::{DateTime, MappedLocalTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
 /// The greatest distance from the epoch that windows are computed for; times beyond are taken as this.
-pub const TIME_LIMIT_MS: i64 = 1 << 60;
+pub(super) const TIME_LIMIT_MS: i64 = 1 << 60;
 
 const STEP_MS: i64 = 15 * 60 * 1000;
 
@@ -23,7 +23,11 @@ pub struct WallTime {
 impl WallTime {
     /// Local time of `zone`; `None` or UTC shift nothing.
     pub fn new(zone: Option<Tz>) -> Self {
-        Self { zone: zone.filter(|&zone| zone != Tz::UTC), cached_step: i64::MIN, cached_shift_ms: 0 }
+        Self {
+            zone: zone.filter(|&zone| zone != Tz::UTC),
+            cached_step: i64::MIN,
+            cached_shift_ms: 0,
+        }
     }
 
     /// Whether instants and wall times are the same numbers.
@@ -71,7 +75,8 @@ impl WallTime {
 
 fn offset_ms(zone: Tz, instant_ms: i64) -> i64 {
     DateTime::from_timestamp_millis(instant_ms).map_or(0, |instant| {
-        i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc()) * 1000
+        i64::from(zone.offset_from_utc_datetime(&instant.naive_utc()).fix().local_minus_utc())
+            * 1000
     })
 }
 

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 pub use range::{ChunkBytes, RangeReader, RawRange};
 pub use sink::FileSink;
-pub(super) use range::{Ends, too_long};
+pub(super) use range::too_long;
 
 use self::listing::Listing;
 use self::stream::{PackedSplit, Packing, PipeSplit};

@@ -58,12 +58,20 @@ impl PrintSink {
         Self { output: output.clone(), name: name.into(), named: false, layout: Arc::default() }
     }
 
-    pub(super) fn resolve(table: &str, options: &Options, output: &Output) -> Result<Self, OptionError> {
+    pub(super) fn resolve(
+        table: &str,
+        options: &Options,
+        output: &Output,
+    ) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("print", options);
         let identifier = reader.text("print-identifier").filter(|text| !text.is_empty());
         if reader.boolean("standard-error", false)? {
             let hint = "remove it, and redirect the program's output with >&2";
-            return Err(wrong_hint("standard-error", "rows are printed to standard output only", hint));
+            return Err(wrong_hint(
+                "standard-error",
+                "rows are printed to standard output only",
+                hint,
+            ));
         }
         reader.sink_parallelism()?;
         reader.finish()?;
@@ -101,7 +109,8 @@ struct Labels {
     name: Option<String>,
 }
 
-const KINDS: [RowKind; 4] = [RowKind::Insert, RowKind::UpdateBefore, RowKind::UpdateAfter, RowKind::Delete];
+const KINDS: [RowKind; 4] =
+    [RowKind::Insert, RowKind::UpdateBefore, RowKind::UpdateAfter, RowKind::Delete];
 
 impl Labels {
     fn new(schema: &Schema, name: Option<&str>, style: Style) -> Self {
@@ -113,7 +122,8 @@ impl Labels {
         let start = |kind: RowKind| match (style, name) {
             (Style::JsonLines, None) => format!("{{\"op\":\"{}\"", kind.short()).into_bytes(),
             (Style::JsonLines, Some(name)) => {
-                [format!("{{\"op\":\"{}\",\"sink\":", kind.short()).into_bytes(), text(name)].concat()
+                [format!("{{\"op\":\"{}\",\"sink\":", kind.short()).into_bytes(), text(name)]
+                    .concat()
             }
             (_, None) => kind.short().into(),
             (_, Some(name)) => [kind.short().as_bytes(), b",", &text(name)].concat(),
@@ -125,11 +135,20 @@ impl Labels {
         let mut header = Vec::new();
         if style == Style::Csv && name.is_none() {
             header.extend_from_slice(b"op");
-            schema.fields.iter().for_each(|field| header.extend([b",", &text(&field.name)[..]].concat()));
+            schema
+                .fields
+                .iter()
+                .for_each(|field| header.extend([b",", &text(&field.name)[..]].concat()));
             header.push(b'\n');
         }
         let after: &[u8] = if style == Style::JsonLines { b"}\n" } else { b"\n" };
-        Self { kinds: KINDS.map(start), before: before.collect(), after, header, name: name.map(str::to_owned) }
+        Self {
+            kinds: KINDS.map(start),
+            before: before.collect(),
+            after,
+            header,
+            name: name.map(str::to_owned),
+        }
     }
 }
 
@@ -172,7 +191,10 @@ impl SinkPart for PrintPart {
             .map(|(column, field)| render(column, field.data_type, style))
             .collect();
         if style == Style::Table {
-            let layout = self.sink.layout.get_or_init(|| Layout::new(&self.schema, self.labels.name.as_deref(), &texts));
+            let layout = self
+                .sink
+                .layout
+                .get_or_init(|| Layout::new(&self.schema, self.labels.name.as_deref(), &texts));
             layout.write(batch, &texts, &mut self.pending);
         } else {
             self.write_lines(batch, &texts);

@@ -52,11 +52,17 @@ impl SocketSource {
     pub(super) fn resolve(options: &Options, format: Arc<dyn Format>) -> Result<Self, OptionError> {
         let framing = format.framing();
         if framing == Framing::Blocks {
-            return Err(wrong_hint("format", "a socket carries lines, not blocks", "write 'format' = 'json' or 'csv'"));
+            return Err(wrong_hint(
+                "format",
+                "a socket carries lines, not blocks",
+                "write 'format' = 'json' or 'csv'",
+            ));
         }
         let mut reader = OptionReader::new("socket", options);
         reader.known("format");
-        let delimiter = reader.parsed::<u8>("byte-delimiter", "the number of a byte, 0 to 255")?.unwrap_or(b'\n');
+        let delimiter = reader
+            .parsed::<u8>("byte-delimiter", "the number of a byte, 0 to 255")?
+            .unwrap_or(b'\n');
         let mode = match reader.text("mode").unwrap_or("connect") {
             "connect" => connect_mode(&mut reader)?,
             "listen" => listen_mode(&mut reader)?,
@@ -66,11 +72,17 @@ impl SocketSource {
             }
         };
         let port = reader.required("port", "the TCP port")?;
-        let port = port.trim().parse().map_err(|_| wrong("port", format!("'{port}' is not a port, 0 to 65535")))?;
+        let port = port
+            .trim()
+            .parse()
+            .map_err(|_| wrong("port", format!("'{port}' is not a port, 0 to 65535")))?;
         let line_bytes_max = reader.size_bytes("max-line-bytes")?;
         let line_bytes_max = match (line_bytes_max, &mode.limits) {
             (Some(bytes), _) if bytes == 0 || bytes > RECORD_BYTES_MAX as u64 => {
-                return Err(wrong("max-line-bytes", format!("it is 1 to {RECORD_BYTES_MAX} bytes")));
+                return Err(wrong(
+                    "max-line-bytes",
+                    format!("it is 1 to {RECORD_BYTES_MAX} bytes"),
+                ));
             }
             (Some(bytes), _) => bytes as usize,
             (None, Some(_)) => 1 << 20,
@@ -103,7 +115,11 @@ struct Mode {
 fn connect_mode(reader: &mut OptionReader<'_>) -> Result<Mode, OptionError> {
     for key in LISTEN_OPTIONS {
         if reader.text(key).is_some() {
-            return Err(wrong_hint(key, "only a listening socket has it", "remove it, or add 'mode' = 'listen'"));
+            return Err(wrong_hint(
+                key,
+                "only a listening socket has it",
+                "remove it, or add 'mode' = 'listen'",
+            ));
         }
     }
     let hostname = reader.required("hostname", "the server to connect to")?.to_owned();
@@ -130,7 +146,9 @@ fn listen_mode(reader: &mut OptionReader<'_>) -> Result<Mode, OptionError> {
 const ALLOW_HINT: &str = "listen at 'localhost', or add 'allow-remote' = 'true'";
 
 fn remote(hostname: &str) -> String {
-    format!("other machines can reach '{hostname}', and anyone who can send rows can change the results")
+    format!(
+        "other machines can reach '{hostname}', and anyone who can send rows can change the results"
+    )
 }
 
 /// A socket that has not been opened.
@@ -145,7 +163,9 @@ struct SocketSplit {
 
 impl SocketSplit {
     fn gather(&self) -> Gather {
-        Gather::new(self.framing).record_bytes_max(self.line_bytes_max).message_delimiter(self.delimiter)
+        Gather::new(self.framing)
+            .record_bytes_max(self.line_bytes_max)
+            .message_delimiter(self.delimiter)
     }
 
     fn addresses(&self) -> Result<Vec<SocketAddr>, JobError> {
@@ -173,7 +193,11 @@ impl SocketSplit {
         if !self.mode.allow_remote
             && let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback())
         {
-            let message = format!("{}: {} ({address}); {ALLOW_HINT}", self.origin(), remote(&self.mode.hostname));
+            let message = format!(
+                "{}: {} ({address}); {ALLOW_HINT}",
+                self.origin(),
+                remote(&self.mode.hostname)
+            );
             return Err(JobError::Environment(message));
         }
         let listener = std::net::TcpListener::bind(&addresses[..]);
@@ -194,7 +218,9 @@ impl SequentialSplit for SocketSplit {
     fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError> {
         match self.mode.limits {
             Some(limits) => Ok(Box::new(self.listen(limits)?)),
-            None => Ok(Box::new(DescriptorReader::new(self.connect()?, self.origin(), self.gather()))),
+            None => {
+                Ok(Box::new(DescriptorReader::new(self.connect()?, self.origin(), self.gather())))
+            }
         }
     }
 }

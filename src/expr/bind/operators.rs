@@ -89,13 +89,10 @@ fn arithmetic(op: &'static str, [a, b]: [Expr; 2]) -> Result<Expr, ExprError> {
         let (a, b) = (coerce(a, exact_decimal(left)), coerce(b, exact_decimal(right)));
         return Ok(nullable(op, vec![a, b], data_type));
     }
-    // Java computes in the wider type and narrows the result.
-    let wide = if left.is_float() || right.is_float() {
-        let doubles =
-            [left, right].contains(&DataType::Double) || matches!(data_type, DataType::Double);
-        if doubles { DataType::Double } else { DataType::Float }
-    } else {
-        crate::expr::types::widest_integer(left, right)
+    // Integers are computed in the wider type and narrowed after; floating point in the result's type.
+    let wide = match data_type {
+        DataType::Float | DataType::Double => data_type,
+        _ => crate::expr::types::widest_integer(left, right),
     };
     Ok(coerce(strict(op, vec![coerce(a, wide), coerce(b, wide)], wide), data_type))
 }
@@ -148,6 +145,8 @@ fn comparable(op: &str, a: Expr, b: Expr) -> Result<(Expr, Expr), ExprError> {
         (other, Decimal(..)) if other.is_integer() => {
             return Ok((coerce(a, exact_decimal(other)), b));
         }
+        // Flink compares floating point in the type of the first.
+        (Float, Double) | (Double, Float) => left,
         (left, right) if left.is_string() && right.is_string() => return Ok((a, b)),
         (left, right) if left.is_binary() && right.is_binary() => return Ok((a, b)),
         (text, time) if text.is_string() && is_time(time) => time,
@@ -296,7 +295,7 @@ fn rounded(name: &'static str, args: Vec<Expr>) -> Result<Expr, ExprError> {
     let digits = match args.next() {
         None => Expr::literal(Value::Int(0), DataType::Int),
         Some(digits) if digits.data_type.is_integer() || digits.data_type == DataType::Null => {
-            coerce(digits, DataType::Int)
+            crate::expr::eval::fold(coerce(digits, DataType::Int), chrono_tz::Tz::UTC)
         }
         Some(digits) => {
             return Err(ExprError::new(format!(

@@ -189,16 +189,13 @@ pub(super) fn try_numbers<R: ArrowPrimitiveType>(
     let mut values = vec![R::Native::ZERO; rows];
     let mut validity = BooleanBufferBuilder::new(rows);
     validity.append_n(rows, false);
-    for row in valid_rows(valid.as_ref(), rows) {
-        match each(row) {
-            Ok(Some(value)) => {
-                values[row] = value;
-                validity.set_bit(row, true);
-            }
-            Ok(None) => {}
-            Err(message) => return Err(EvalError { row_index: row, message }),
+    for_valid_rows(valid.as_ref(), rows, |row| {
+        if let Some(value) = each(row)? {
+            values[row] = value;
+            validity.set_bit(row, true);
         }
-    }
+        Ok(())
+    })?;
     Ok(PrimitiveArray::new(
         values.into(),
         Some(NullBuffer::new(validity.finish())).filter(|n| n.null_count() > 0),
@@ -225,16 +222,13 @@ pub(super) fn try_booleans(
         (BooleanBufferBuilder::new(rows), BooleanBufferBuilder::new(rows));
     values.append_n(rows, false);
     validity.append_n(rows, false);
-    for row in valid_rows(valid.as_ref(), rows) {
-        match each(row) {
-            Ok(Some(value)) => {
-                values.set_bit(row, value);
-                validity.set_bit(row, true);
-            }
-            Ok(None) => {}
-            Err(message) => return Err(EvalError { row_index: row, message }),
+    for_valid_rows(valid.as_ref(), rows, |row| {
+        if let Some(value) = each(row)? {
+            values.set_bit(row, value);
+            validity.set_bit(row, true);
         }
-    }
+        Ok(())
+    })?;
     let nulls = Some(NullBuffer::new(validity.finish())).filter(|nulls| nulls.null_count() > 0);
     Ok(Arc::new(BooleanArray::new(values.finish(), nulls)))
 }
@@ -293,10 +287,16 @@ pub(super) fn some_bytes(
     Arc::new(builder.finish())
 }
 
-fn valid_rows(valid: Option<&NullBuffer>, rows: usize) -> Box<dyn Iterator<Item = usize> + '_> {
+/// Calls `each` with every row that is not NULL, until one fails.
+fn for_valid_rows(
+    valid: Option<&NullBuffer>,
+    rows: usize,
+    mut each: impl FnMut(usize) -> Result<(), String>,
+) -> Result<(), EvalError> {
+    let mut at = |row: usize| each(row).map_err(|message| EvalError { row_index: row, message });
     match valid {
-        Some(valid) => Box::new(valid.valid_indices()),
-        None => Box::new(0..rows),
+        Some(valid) => valid.valid_indices().try_for_each(at),
+        None => (0..rows).try_for_each(&mut at),
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool
     Some((kernel, name == "FROM_BASE64"))
 }
 
-fn of_bytes(each: fn(&[u8], &mut String)) -> Kernel {
+fn of_bytes(each: impl Fn(&[u8], &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args: &[Datum], rows, _: &EvalContext| {
         let bytes = args[0].bytes();
         Ok(some_texts(args, rows, |row, out| {
@@ -97,7 +97,7 @@ fn of_bytes(each: fn(&[u8], &mut String)) -> Kernel {
     })
 }
 
-fn texts(each: fn(&str, &mut String) -> bool) -> Kernel {
+fn texts(each: impl Fn(&str, &mut String) -> bool + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let texts = args[0].texts();
         Ok(some_texts(args, rows, |row, out| each(texts.get(row), out)))

@@ -55,7 +55,7 @@ enum Like {
     Exact(String),
     Prefix(String),
     Suffix(String),
-    Contains(memmem::Finder<'static>),
+    Contains(Box<memmem::Finder<'static>>),
     Any(Vec<Wild>),
 }
 
@@ -93,8 +93,9 @@ impl Like {
                 .collect()
         };
         let shape = match pieces.as_slice() {
-            [Wild::Many, inner @ .., Wild::Many] => text(inner)
-                .map(|text| Like::Contains(memmem::Finder::new(text.as_bytes()).into_owned())),
+            [Wild::Many, inner @ .., Wild::Many] => text(inner).map(|text| {
+                Like::Contains(Box::new(memmem::Finder::new(text.as_bytes()).into_owned()))
+            }),
             [inner @ .., Wild::Many] => text(inner).map(Like::Prefix),
             [Wild::Many, inner @ ..] => text(inner).map(Like::Suffix),
             inner => text(inner).map(Like::Exact),
@@ -414,7 +415,10 @@ fn substring(literal: Option<String>) -> Kernel {
     })
 }
 
-fn numbers(literal: Option<String>, each: fn(&Regex, &str) -> i32) -> Kernel {
+fn numbers(
+    literal: Option<String>,
+    each: impl Fn(&Regex, &str) -> i32 + Send + Sync + 'static,
+) -> Kernel {
     let compiled = lenient(literal);
     Box::new(move |args, rows, _| {
         let (texts, patterns) = (args[0].texts(), compiled.over(args));

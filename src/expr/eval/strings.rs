@@ -98,7 +98,7 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
     Some((kernel, matches!(name, "REPEAT" | "LPAD" | "RPAD")))
 }
 
-fn one(each: fn(&str, &mut String)) -> Kernel {
+fn one(each: impl Fn(&str, &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args: &[Datum], rows, _: &EvalContext| {
         let texts = args[0].texts();
         Ok(some_texts(args, rows, |row, out| {
@@ -108,7 +108,7 @@ fn one(each: fn(&str, &mut String)) -> Kernel {
     })
 }
 
-fn two(each: fn(&str, &str, &mut String)) -> Kernel {
+fn two(each: impl Fn(&str, &str, &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let (a, b) = (args[0].texts(), args[1].texts());
         Ok(some_texts(args, rows, |row, out| {
@@ -119,7 +119,7 @@ fn two(each: fn(&str, &str, &mut String)) -> Kernel {
 }
 
 /// The beginning or the end of a string, of so many characters.
-fn part(each: fn(&str, usize) -> &str) -> Kernel {
+fn part(each: impl Fn(&str, usize) -> &str + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let (texts, counts) = (args[0].texts(), args[1].numbers::<Int32Type>());
         Ok(some_texts(args, rows, |row, out| {
@@ -129,14 +129,14 @@ fn part(each: fn(&str, usize) -> &str) -> Kernel {
     })
 }
 
-fn integer(each: fn(&[Texts<'_>], usize) -> i32) -> Kernel {
+fn integer(each: impl Fn(&[Texts<'_>], usize) -> i32 + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let texts = [args[0].texts()];
         Ok(Arc::new(some_numbers::<Int32Type>(args, rows, |row| Some(each(&texts, row)))))
     })
 }
 
-fn predicate(each: fn(&str, &str) -> bool) -> Kernel {
+fn predicate(each: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let (a, b) = (args[0].texts(), args[1].texts());
         try_booleans(args, rows, |row| Ok(Some(each(a.get(row), b.get(row)))))
@@ -144,7 +144,7 @@ fn predicate(each: fn(&str, &str) -> bool) -> Kernel {
 }
 
 /// A test that is false for NULL and for the empty string.
-fn test(each: fn(&str) -> bool) -> Kernel {
+fn test(each: impl Fn(&str) -> bool + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let valid = nulls(&args[..1], rows);
         let texts = args[0].texts();

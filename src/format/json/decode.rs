@@ -20,7 +20,7 @@ use super::JsonOptions;
 use super::scan::{self, Malformed, Value, malformed};
 use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
-use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count};
+use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind};
 use crate::format::{Decode, Decoded};
 use crate::sys::scan::find_either;
 use crate::sys::views::Utf8Buffer;
@@ -116,6 +116,9 @@ impl JsonDecoder {
     fn read_fast(&mut self, bytes: &[u8], start: usize, end: usize) -> bool {
         let row = self.rows.records.len();
         let columns = self.rows.spans.len();
+        if columns > FAST_COLUMNS_MAX {
+            return false;
+        }
         let mut missing: u128 =
             if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
         let (mut at, mut index, mut previous) = (start, self.first, None::<usize>);
@@ -384,9 +387,10 @@ impl Decode for JsonDecoder {
         let (source, damaged) = rows::checked(chunk);
         let bytes = source.as_str().as_bytes();
         let mut damaged = damaged.iter().peekable();
-        let mut decoded = Decoded { line_count: line_count(bytes), ..Decoded::default() };
+        let mut decoded = Decoded::default();
         let mut next = 0;
         while next < bytes.len() {
+            decoded.line_count += 1;
             let start = next;
             let newline = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
             next = newline + 1;

@@ -18,7 +18,7 @@ use crate::shard::control::Control;
 use crate::sys::clock::Clock;
 
 /// How often a shard with nothing to do looks again before it sleeps.
-const SPINS: u32 = 200;
+pub(super) const SPINS: u32 = 200;
 
 /// Pinned threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,13 +38,17 @@ impl Runtime for Poll {
             let threads: Vec<_> = shards
                 .into_iter()
                 .map(|shard| {
-                    let (core, control, clock) = (cores.get(shard.index).copied(), Arc::clone(control), self.clock);
+                    let (core, control, clock) =
+                        (cores.get(shard.index).copied(), Arc::clone(control), self.clock);
                     let name = format!("shard-{}", shard.index);
                     let body = move || {
                         core.map(core_affinity::set_for_current);
                         drive(shard, &control, clock)
                     };
-                    std::thread::Builder::new().name(name).spawn_scoped(scope, body).expect("threads can be started")
+                    std::thread::Builder::new()
+                        .name(name)
+                        .spawn_scoped(scope, body)
+                        .expect("threads can be started")
                 })
                 .collect();
             threads.into_iter().map(|thread| join(thread.join(), control)).collect()
@@ -55,8 +59,12 @@ impl Runtime for Poll {
 /// A shard that panicked has a bug; the job ends, its surroundings go on.
 pub(super) fn join<T: Default>(result: std::thread::Result<T>, control: &Control) -> T {
     result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        control.fail(crate::error::JobError::Internal(text.unwrap_or("a shard panicked").to_owned()));
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        control
+            .fail(crate::error::JobError::Internal(text.unwrap_or("a shard panicked").to_owned()));
         T::default()
     })
 }
@@ -73,7 +81,7 @@ impl Drop for FailOnPanic<'_> {
 }
 
 /// Runs one shard on this thread.
-pub(super) fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
+fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
     let _guard = FailOnPanic(control);
     let mut spins = 0;
     loop {
@@ -90,7 +98,7 @@ pub(super) fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(S
 }
 
 /// Sleeps until there may be work.
-fn sleep(shard: &mut Shard, control: &Control, clock: Clock) {
+pub(super) fn sleep(shard: &mut Shard, control: &Control, clock: Clock) {
     let doorbell = &control.doorbells[shard.index];
     doorbell.sleeping.store(true, Ordering::Relaxed);
     fence(Ordering::SeqCst);

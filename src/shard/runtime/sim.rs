@@ -38,7 +38,8 @@ impl Runtime for Sim {
         let mut late: Vec<Option<Vec<(String, LateRows)>>> = shards.iter().map(|_| None).collect();
         let mut idle = vec![false; shards.len()];
         while late.iter().any(Option::is_none) {
-            let open: Vec<usize> = (0..shards.len()).filter(|&shard| late[shard].is_none()).collect();
+            let open: Vec<usize> =
+                (0..shards.len()).filter(|&shard| late[shard].is_none()).collect();
             let chosen = open[random.below(open.len() as u64) as usize];
             match shards[chosen].step(now_ms) {
                 Step::Busy => idle.fill(false),

@@ -57,10 +57,11 @@ pub(crate) fn bind(
             for arg in &args {
                 check_size(arg, 1, span)?;
             }
-            if let (true, Some(operand)) = (args.len() > 2, args.first()) {
-                if operand.as_column().is_none() {
-                    check_size(operand, args.len(), span)?;
-                }
+            // BETWEEN and IN repeat their first operand.
+            if let [operand, _, _, ..] = args.as_slice()
+                && operand.as_column().is_none()
+            {
+                check_size(operand, args.len(), span)?;
             }
             expr::call(name, args).map_err(|error| placed(error, span))
         }

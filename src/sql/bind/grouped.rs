@@ -181,26 +181,26 @@ fn grouping_sets(groups: &[Group]) -> Result<(Vec<Vec<ast::Expr>>, bool), Script
     Ok((sets, is_sets))
 }
 
-/// The keys of each set, and its grouping id: a bit for each key, set where the set lacks it.
+/// The keys of each set, and its id: a bit for each key, set where the set lacks it. A set that comes again
+/// gets a higher id, so that its rows are groups of their own, as in Flink.
 fn with_ids(
     sets: &[Vec<Role>],
     key_count: usize,
     span: Span,
 ) -> Result<Vec<(Vec<usize>, i64)>, ScriptError> {
-    if key_count > 62 {
-        return Err(ScriptError::new("grouping sets have at most 62 columns").at(span));
+    if key_count > 48 {
+        return Err(ScriptError::new("grouping sets have at most 48 columns").at(span));
     }
     let mut with_ids: Vec<(Vec<usize>, i64)> = Vec::with_capacity(sets.len());
     for set in sets {
-        let present: Vec<usize> = set
-            .iter()
-            .filter_map(|role| if let Role::Key(key) = role { Some(*key) } else { None })
-            .collect();
-        let id = (0..key_count).fold(0, |id, key| id * 2 + i64::from(!present.contains(&key)));
-        if with_ids.iter().any(|(_, known)| *known == id) {
-            return Err(ScriptError::new("the same grouping set stands here twice")
-                .at(span)
-                .hint("leave one of them out"));
+        let keys = set.iter().filter_map(|role| match role {
+            Role::Key(key) => Some(*key),
+            _ => None,
+        });
+        let present: Vec<usize> = keys.collect();
+        let mut id = (0..key_count).fold(0, |id, key| id * 2 + i64::from(!present.contains(&key)));
+        while with_ids.iter().any(|(_, known)| *known == id) {
+            id += 1 << key_count;
         }
         with_ids.push((present, id));
     }

@@ -283,12 +283,12 @@ impl Grouped<'_> {
                     .hint(format!("write {window}_PROCTIME")));
             }
             Auxiliary::Rowtime => self.role_column(Role::Time),
-            Auxiliary::Proctime if self.domain == TimeDomain::Processing => {
-                self.role_column(Role::Time)
+            Auxiliary::Proctime if self.domain == TimeDomain::Event => {
+                return Err(ScriptError::new("an event-time window has no processing time")
+                    .at(span)
+                    .hint(format!("write {window}_ROWTIME")));
             }
-            Auxiliary::Proctime => {
-                expr::call("PROCTIME", Vec::new()).map_err(|error| placed(error, span))?
-            }
+            Auxiliary::Proctime => self.role_column(Role::Time),
         };
         Ok(Some(column))
     }

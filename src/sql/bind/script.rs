@@ -58,7 +58,7 @@ pub(crate) fn bind_script(
         scans: BTreeMap::new(),
         settings: None,
         explains: Vec::new(),
-        broken: BTreeSet::new(),
+        broken: parsed.broken.into_iter().collect(),
     };
     for (statement, span) in &parsed.statements {
         binder.statement(statement, *span, &mut errors);
@@ -117,7 +117,7 @@ impl Binder<'_> {
             }
             Statement::Insert(insert) => self.job(span, |binder| binder.insert(insert)),
             Statement::Select(query) => self.job(span, |binder| binder.bare_select(query)),
-            Statement::StatementSet(inserts) => {
+            Statement::Inserts(inserts) => {
                 for insert in inserts {
                     self.in_set(insert, span, errors);
                 }

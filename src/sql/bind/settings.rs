@@ -17,14 +17,6 @@ use crate::error::{ScriptError, Span};
 use crate::plan::Settings;
 use crate::window::{Emit, EmitClock, EmitMode};
 
-/// The keys that are ours; `tidemill.table.NAME.OPTION` besides.
-const OURS: [&str; 4] = [
-    "tidemill.emit.early-fire.clock",
-    "tidemill.emit.mode",
-    "tidemill.dead-letter.path",
-    "tidemill.chunk-bytes",
-];
-
 const EARLY: &str = "table.exec.emit.early-fire.enabled";
 const EARLY_DELAY: &str = "table.exec.emit.early-fire.delay";
 const LATE: &str = "table.exec.emit.late-fire.enabled";
@@ -72,7 +64,7 @@ impl Configuration {
     ) -> Self {
         let mut configuration = Self::default();
         for (key, value) in overrides {
-            match check(key, value, None, None, notes) {
+            match check(key, value, None, notes) {
                 Ok(()) => drop(configuration.overrides.insert(key.clone(), value.clone())),
                 Err(error) => errors.push(error),
             }
@@ -88,7 +80,7 @@ impl Configuration {
         places: (Span, Span),
         notes: &mut Notes,
     ) -> Result<(), ScriptError> {
-        check(key, value, Some(places.0), Some(places.1), notes)?;
+        check(key, value, Some(places), notes)?;
         self.script.insert(key.to_string(), (value.to_string(), Some(places.1)));
         Ok(())
     }
@@ -231,90 +223,100 @@ fn table_key(key: &str) -> Option<(&str, &str)> {
         .filter(|(name, option)| !name.is_empty() && !option.is_empty())
 }
 
-/// Whether `key` may be set to `value`.
+/// What a value must be, and whether it is.
+type Rule = (&'static str, fn(&str) -> bool);
+
+const DURATION: Rule =
+    ("a duration such as '60 s', '1 min' or '500 ms'", |value| duration_ms(value).is_some());
+const BOOLEAN: Rule =
+    ("'true' or 'false'", |value| is_true(value) || value.trim().eq_ignore_ascii_case("false"));
+
+/// The keys that mean something here.
+const RULES: [(&str, Rule); 17] = [
+    (EARLY, BOOLEAN),
+    (EARLY_DELAY, DURATION),
+    (LATE, BOOLEAN),
+    (LATE_DELAY, DURATION),
+    (LATENESS, DURATION),
+    ("table.exec.source.idle-timeout", DURATION),
+    ("pipeline.auto-watermark-interval", DURATION),
+    (ENFORCER, ("'ERROR' or 'DROP'", |value| is_one_of(value, &["error", "drop"]))),
+    (
+        "parallelism.default",
+        ("a number of shards from 1 to 1024", |value| {
+            value.parse().is_ok_and(|shards: i64| shards == -1 || (1..=1024).contains(&shards))
+        }),
+    ),
+    (
+        "table.local-time-zone",
+        ("a zone such as 'UTC', 'Europe/Berlin' or 'GMT-08:00'", |value| zone(value).is_some()),
+    ),
+    (
+        "execution.runtime-mode",
+        ("'streaming': there is no batch mode", |value| {
+            is_one_of(value, &["streaming", "automatic"])
+        }),
+    ),
+    (
+        "table.sql-dialect",
+        ("'default': the dialect is Flink SQL", |value| is_one_of(value, &["default"])),
+    ),
+    ("table.dml-sync", BOOLEAN),
+    (
+        "tidemill.emit.early-fire.clock",
+        ("'event-time' or 'processing-time'", |value| {
+            ["event-time", "processing-time"].contains(&value)
+        }),
+    ),
+    (
+        "tidemill.emit.mode",
+        ("'retracting', 'accumulating' or 'discarding'", |value| {
+            ["retracting", "accumulating", "discarding"].contains(&value)
+        }),
+    ),
+    ("tidemill.dead-letter.path", ("a file's path", |value| !value.is_empty())),
+    (
+        "tidemill.chunk-bytes",
+        ("a number of bytes from 1 to 1073741824", |value| {
+            value.parse().is_ok_and(|bytes: u64| (1..=1 << 30).contains(&bytes))
+        }),
+    ),
+];
+
+fn is_one_of(value: &str, allowed: &[&str]) -> bool {
+    allowed.iter().any(|allowed| value.eq_ignore_ascii_case(allowed))
+}
+
+/// Whether `key` may be set to `value`; the places are those of the key and of the value.
 fn check(
     key: &str,
     value: &str,
-    key_span: Option<Span>,
-    value_span: Option<Span>,
+    places: Option<(Span, Span)>,
     notes: &mut Notes,
 ) -> Result<(), ScriptError> {
-    let wrong = |expected: &str| {
-        Err(with_place(ScriptError::new(format!("'{key}' cannot be '{value}'")), value_span)
-            .hint(format!("it is {expected}")))
-    };
-    let is_duration = || duration_ms(value).is_some();
-    let is_boolean = || is_true(value) || value.trim().eq_ignore_ascii_case("false");
-    match key {
-        EARLY | LATE if !is_boolean() => wrong("'true' or 'false'"),
-        EARLY_DELAY
-        | LATE_DELAY
-        | LATENESS
-        | "table.exec.source.idle-timeout"
-        | "pipeline.auto-watermark-interval"
-            if !is_duration() =>
-        {
-            wrong("a duration such as '60 s', '1 min' or '500 ms'")
+    let key_span = places.map(|(key, _)| key);
+    if let Some((_, (expected, allows))) = RULES.iter().find(|(known, _)| *known == key) {
+        if allows(value) {
+            return Ok(());
         }
-        EARLY
-        | LATE
-        | EARLY_DELAY
-        | LATE_DELAY
-        | LATENESS
-        | "table.exec.source.idle-timeout"
-        | "pipeline.auto-watermark-interval" => Ok(()),
-        "parallelism.default"
-            if !value
-                .parse()
-                .is_ok_and(|shards: i64| shards == -1 || (1..=1024).contains(&shards)) =>
-        {
-            wrong("a number of shards from 1 to 1024")
-        }
-        "table.local-time-zone" if zone(value).is_none() => {
-            wrong("a zone such as 'UTC', 'Europe/Berlin' or 'GMT-08:00'")
-        }
-        "parallelism.default" | "table.local-time-zone" | "tidemill.dead-letter.path" => Ok(()),
-        "tidemill.emit.early-fire.clock" if !["event-time", "processing-time"].contains(&value) => {
-            wrong("'event-time' or 'processing-time'")
-        }
-        "tidemill.emit.mode" if !["retracting", "accumulating", "discarding"].contains(&value) => {
-            wrong("'retracting', 'accumulating' or 'discarding'")
-        }
-        "tidemill.chunk-bytes"
-            if !value.parse().is_ok_and(|bytes: u64| (1..=1 << 30).contains(&bytes)) =>
-        {
-            wrong("a number of bytes from 1 to 1073741824")
-        }
-        "execution.runtime-mode" if !value.eq_ignore_ascii_case("streaming") => {
-            wrong("'streaming': there is no batch mode")
-        }
-        "execution.runtime-mode" => Ok(()),
-        ENFORCER if !["error", "drop"].contains(&value.to_ascii_lowercase().as_str()) => {
-            wrong("'ERROR' or 'DROP'")
-        }
-        ENFORCER => Ok(()),
-        "table.dml-sync" | "table.sql-dialect" if value.eq_ignore_ascii_case("hive") => {
-            wrong("'default': the dialect is Flink SQL")
-        }
-        "table.dml-sync" | "table.sql-dialect" => Ok(()),
-        ours if ours.starts_with("tidemill.") => check_ours(ours, key_span),
-        silent
-            if SILENT.iter().any(|known| {
-                silent == *known || (known.ends_with('.') && silent.starts_with(known))
-            }) =>
-        {
-            Ok(())
-        }
-        _ => {
-            let warning = ScriptError::new(format!("the setting '{key}' has no effect here"));
-            notes.warn(with_place(warning, key_span));
-            Ok(())
-        }
+        let error = ScriptError::new(format!("'{key}' cannot be '{value}'"));
+        return Err(
+            with_place(error, places.map(|(_, value)| value)).hint(format!("it is {expected}"))
+        );
     }
+    if key.starts_with("tidemill.") {
+        return check_ours(key, key_span);
+    }
+    let silent = |known: &&str| key == *known || (known.ends_with('.') && key.starts_with(known));
+    if !SILENT.iter().any(silent) {
+        let warning = ScriptError::new(format!("the setting '{key}' has no effect here"));
+        notes.warn(with_place(warning, key_span));
+    }
+    Ok(())
 }
 
 fn check_ours(key: &str, span: Option<Span>) -> Result<(), ScriptError> {
-    if OURS.contains(&key) || table_key(key).is_some() {
+    if table_key(key).is_some() {
         return Ok(());
     }
     let error = with_place(ScriptError::new(format!("there is no setting '{key}'")), span);
@@ -322,9 +324,14 @@ fn check_ours(key: &str, span: Option<Span>) -> Result<(), ScriptError> {
         return Err(error
             .hint("write 'tidemill.table.NAME.OPTION', for example 'tidemill.table.clicks.path'"));
     }
-    Err(error.hint(match near_match(key, OURS.iter().copied()) {
+    let ours =
+        || RULES.iter().map(|(known, _)| *known).filter(|known| known.starts_with("tidemill."));
+    Err(error.hint(match near_match(key, ours()) {
         Some(near) => format!("did you mean '{near}'?"),
-        None => format!("the settings are {} and tidemill.table.NAME.OPTION", OURS.join(", ")),
+        None => {
+            let known: Vec<&str> = ours().collect();
+            format!("the settings are {} and tidemill.table.NAME.OPTION", known.join(", "))
+        }
     }))
 }
 

@@ -169,7 +169,7 @@ impl Binder<'_> {
         Ok(WindowSpec { kind, domain, time_column, time_zone, group_window })
     }
 
-    /// The arguments of a window function.
+    /// The kind of a window function's window, from its arguments.
     fn function_kind(
         &mut self,
         call: &WindowCall,
@@ -182,6 +182,39 @@ impl Binder<'_> {
             "CUMULATE" => &["STEP", "SIZE", "OFFSET"],
             _ => &["GAP"],
         };
+        let values = self.arguments(call, name, parameters, scope)?;
+        let ms = |index: usize| values.get(index).copied().flatten().map_or(0, |(ms, _)| ms);
+        let span_of = |index: usize| values[index].map_or(call.span, |(_, span)| span);
+        let kind = match name {
+            "TUMBLE" => WindowKind::Tumble { size_ms: ms(0), offset_ms: ms(1) },
+            "HOP" => WindowKind::Hop { slide_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) },
+            "CUMULATE" => WindowKind::Cumulate { step_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) },
+            _ => return Ok(WindowKind::Session { gap_ms: ms(0) }),
+        };
+        let offset = parameters.len() - 1;
+        if ms(offset).unsigned_abs() >= ms(offset - 1).unsigned_abs() {
+            return Err(ScriptError::new("a window's offset is less than its size, as in Flink")
+                .at(span_of(offset)));
+        }
+        if matches!(name, "HOP" | "CUMULATE") && ms(1) % ms(0) != 0 {
+            let part = parameters[0].to_lowercase();
+            let message =
+                format!("{name}'s size, {} ms, is no multiple of its {part}, {} ms", ms(1), ms(0));
+            return Err(ScriptError::new(message).at(span_of(1)).hint(
+                "as in Flink; the arguments are first the smaller interval, then the larger",
+            ));
+        }
+        Ok(kind)
+    }
+
+    /// The milliseconds and places of a window function's intervals, one for each parameter.
+    fn arguments(
+        &mut self,
+        call: &WindowCall,
+        name: &str,
+        parameters: &[&str],
+        scope: &Scope,
+    ) -> Result<Vec<Option<(i64, Span)>>, ScriptError> {
         let mut values: Vec<Option<(i64, Span)>> = vec![None; parameters.len()];
         for (position, (argument, expr)) in call.args.iter().enumerate() {
             let slot = match argument {
@@ -201,46 +234,21 @@ impl Binder<'_> {
                     ScriptError::new(format!("{} is given twice", parameters[slot])).at(expr.span)
                 );
             }
-            values[slot] = Some((self.interval_ms(expr, parameters[slot], scope)?, expr.span));
-        }
-        let required = parameters
-            .iter()
-            .zip(&values)
-            .find(|(parameter, value)| value.is_none() && **parameter != "OFFSET");
-        if let Some((parameter, _)) = required {
-            return Err(ScriptError::new(format!("{name} lacks its {parameter}"))
-                .at(call.span)
-                .hint(usage(name)));
-        }
-        for (parameter, value) in parameters.iter().zip(&values) {
-            if let Some((ms, span)) = value
-                && *ms <= 0
-                && *parameter != "OFFSET"
-            {
-                return Err(
-                    ScriptError::new(format!("a window's {parameter} is more than zero")).at(*span)
-                );
+            let ms = self.interval_ms(expr, parameters[slot], scope)?;
+            if ms <= 0 && parameters[slot] != "OFFSET" {
+                let message = format!("a window's {} is more than zero", parameters[slot]);
+                return Err(ScriptError::new(message).at(expr.span));
             }
+            values[slot] = Some((ms, expr.span));
         }
-        let ms = |index: usize| values.get(index).copied().flatten().map_or(0, |(ms, _)| ms);
-        let span_of = |index: usize| values[index].map_or(call.span, |(_, span)| span);
-        let kind = match name {
-            "TUMBLE" => WindowKind::Tumble { size_ms: ms(0), offset_ms: ms(1) },
-            "HOP" => WindowKind::Hop { slide_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) },
-            "CUMULATE" => WindowKind::Cumulate { step_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) },
-            _ => WindowKind::Session { gap_ms: ms(0) },
-        };
-        if matches!(name, "HOP" | "CUMULATE") && ms(1) % ms(0) != 0 {
-            let (whole, part) = if name == "HOP" { ("size", "slide") } else { ("size", "step") };
-            return Err(ScriptError::new(format!(
-                "{name}'s {whole}, {} ms, is no multiple of its {part}, {} ms",
-                ms(1),
-                ms(0)
-            ))
-            .at(span_of(1))
-            .hint("as in Flink; the arguments are first the smaller interval, then the larger"));
+        let mut required =
+            parameters.iter().zip(&values).filter(|(parameter, _)| **parameter != "OFFSET");
+        match required.find(|(_, value)| value.is_none()) {
+            Some((parameter, _)) => Err(ScriptError::new(format!("{name} lacks its {parameter}"))
+                .at(call.span)
+                .hint(usage(name))),
+            None => Ok(values),
         }
-        Ok(kind)
     }
 
     /// The milliseconds of an interval argument.

@@ -225,7 +225,7 @@ pub(crate) enum Statement {
     Set { key: Text, value: Text },
     Reset { key: Option<Text> },
     Insert(Box<Insert>),
-    StatementSet(Vec<Insert>),
+    Inserts(Vec<Insert>),
     Select(Query),
     Explain(Box<Statement>),
 }

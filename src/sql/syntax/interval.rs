@@ -81,8 +81,7 @@ fn of_days<'t>(body: &'t str, first: &str, last: &str) -> Option<(i128, &'t str)
     let mut rest = body;
     let mut total = 0;
     let mut leading = "";
-    for index in from..=to {
-        let (name, each, count) = DAY_FIELDS[index];
+    for (index, (name, each, count)) in DAY_FIELDS.into_iter().enumerate().take(to + 1).skip(from) {
         let part = if index == to {
             rest
         } else {

@@ -2,7 +2,7 @@
 
 use super::ast::{ColumnDefinition, ColumnKind, CreateTable, Insert, Statement, Text};
 use super::cursor::{Cursor, Parsed};
-use super::token::{Token, tokens};
+use super::token::{Placed, Token, tokens};
 use crate::error::{ScriptError, Span};
 
 /// What a script's text yields: the statements that could be read, and what is wrong with the others.
@@ -11,13 +11,15 @@ pub(crate) struct Parse {
     pub(crate) statements: Vec<(Statement, Span)>,
     /// One error a statement that could not be read.
     pub(crate) errors: Vec<ScriptError>,
+    /// The tables and views whose CREATE could not be read.
+    pub(crate) broken: Vec<String>,
 }
 
 /// Reads the statements of `text`; after an error it goes on behind the next `;`.
 pub(crate) fn parse(text: &str) -> Parse {
     let (tokens, lexical) = tokens(text);
     let mut cursor = Cursor::new(&tokens);
-    let mut parse = Parse { statements: Vec::new(), errors: Vec::new() };
+    let mut parse = Parse { statements: Vec::new(), errors: Vec::new(), broken: Vec::new() };
     loop {
         while cursor.eat_token(&Token::SemiColon) {}
         if cursor.at_token(&Token::EOF) {
@@ -29,6 +31,7 @@ pub(crate) fn parse(text: &str) -> Parse {
             Ok(statement) => parse.statements.push((statement, cursor.span_from(start))),
             Err(error) => {
                 parse.errors.push(error);
+                parse.broken.extend(declared_name(&tokens[start..]));
                 cursor.recover();
             }
         }
@@ -40,6 +43,19 @@ pub(crate) fn parse(text: &str) -> Parse {
         parse.errors.push(lexical);
     }
     parse
+}
+
+/// The name that a CREATE declares, as far as it can be told.
+fn declared_name(tokens: &[Placed]) -> Option<String> {
+    let before = ["CREATE", "TEMPORARY", "TABLE", "VIEW", "IF", "NOT", "EXISTS"];
+    if !tokens.first()?.is_word("CREATE") {
+        return None;
+    }
+    let mut rest = tokens.iter().skip_while(|token| before.iter().any(|word| token.is_word(word)));
+    match &rest.next()?.token {
+        Token::Word(word) => Some(word.value.clone()),
+        _ => None,
+    }
 }
 
 impl Cursor<'_> {
@@ -132,7 +148,7 @@ impl Cursor<'_> {
         if inserts.is_empty() {
             return Err(self.error("this statement set is empty"));
         }
-        Ok(Statement::StatementSet(inserts))
+        Ok(Statement::Inserts(inserts))
     }
 
     fn explain(&mut self) -> Parsed<Statement> {

@@ -1,5 +1,9 @@
 //! Scripts against a catalog that takes any option: what binds, what is refused, and where.
 
+mod fuzz;
+mod plans;
+mod refusals;
+
 use std::sync::Arc;
 
 use super::{Connectors, Script, bind_script};
@@ -7,6 +11,7 @@ use crate::batch::Schema;
 use crate::connector::{Sink, SinkPart, Source, Split};
 use crate::error::{JobError, OptionError, ScriptError};
 use crate::format::{Format, Options};
+use crate::plan::assert_valid;
 
 /// A connector that takes any option but `bad`.
 #[derive(Debug)]
@@ -83,7 +88,10 @@ fn flink_cases_bind_or_are_refused() {
         let refused = path.join("error.txt").exists()
             && !binds_here.iter().any(|case| name.starts_with(case));
         match bind(&text) {
-            Ok(_) => assert!(!refused, "{name} binds, and Flink refuses it"),
+            Ok(script) => {
+                assert!(!refused, "{name} binds, and Flink refuses it");
+                assert_valid(&script.plan);
+            }
             Err(errors) => {
                 let shown: String = errors.iter().map(|error| error.render(&name, &text)).collect();
                 assert!(refused, "{name} is refused:\n{shown}");
