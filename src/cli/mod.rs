@@ -32,6 +32,7 @@ use clap::{Parser, Subcommand};
 use self::check::{CheckArgs, ExplainArgs};
 use self::generate::GenerateArgs;
 use self::run::RunArgs;
+use crate::error::JobError;
 
 /// Why a command ended early: the exit code, and what has not been said yet.
 struct Exit {
@@ -48,6 +49,11 @@ impl Exit {
     /// The job failed.
     fn failed(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 1, error: Some(error.into()) }
+    }
+
+    /// The job failed; the error's text names its cause already.
+    fn job(error: &JobError) -> Self {
+        Self::failed(anyhow::anyhow!("{error}"))
     }
 
     /// All is said.

@@ -6,6 +6,7 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -34,7 +35,8 @@ Examples:
 
 In a pipe a row is a JSON object: {\"op\":\"+I\",\"page\":\"page-0001\",\"uv\":17}. `op` is its kind: +I a new row,
 -U and +U the old and the new version of a row that changes, -D a row that goes.
-Ctrl-C stops the sources and shows what was read until then; a second one ends at once.
+Ctrl-C stops the sources and finishes what was read; windows that are still open are not shown, because they
+are not complete. A second Ctrl-C ends at once.
 Exit codes: 0 done; 1 the job failed (data, disk, peer); 2 the script or the command line is wrong.")]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -108,7 +110,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         .map_err(Exit::failed)?;
     let control = job.control();
     let stop = control.clone();
-    signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;
+    let stopped = signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;
     let runtime = job.runtime();
     let watch = Watch::start(bar, control.clone(), job.input_bytes())
         .context("progress")
@@ -123,12 +125,12 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         let circumstances = Circumstances {
             shards: control.progress.len(),
             runtime,
-            stopped: control.is_stopped(),
+            stopped: stopped.load(Ordering::Relaxed),
             dead_letter_path: path.map(|path| path.display().to_string()),
         };
         complain(&summary(&report, &circumstances));
     }
-    report.failure.take().map_or(Ok(()), |failure| Err(Exit::failed(failure)))
+    report.failure.take().map_or(Ok(()), |failure| Err(Exit::job(&failure)))
 }
 
 /// The texts of EXPLAIN statements: results where nothing else is, remarks beside rows.

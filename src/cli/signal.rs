@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: the first stops gently, the second at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -22,15 +22,14 @@ pub(super) fn raise_flag() -> std::io::Result<Arc<AtomicBool>> {
     Ok(raised)
 }
 
-/// From now on the first SIGINT or SIGTERM calls `stop`; the second ends the program.
-pub(super) fn on_first(stop: impl Fn() + Send + 'static) -> std::io::Result<()> {
+/// From now on the first SIGINT or SIGTERM calls `stop` and raises the flag; the second ends the program.
+pub(super) fn on_first(stop: impl Fn() + Send + 'static) -> std::io::Result<Arc<AtomicBool>> {
     let raised = raise_flag()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for _ in signals.forever() {
-            debug_assert!(raised.load(Ordering::Relaxed));
             stop();
         }
     })?;
-    Ok(())
+    Ok(raised)
 }

@@ -48,8 +48,16 @@ pub(super) fn summary(report: &Report, circumstances: &Circumstances) -> String 
     }
     line("windows fired", grouped(totals.fired));
     line("rows written", grouped(totals.rows_out));
-    if let Some(watermark) = totals.watermark_ms {
-        line("watermark", time(watermark));
+    match totals.watermark_ms {
+        Some(watermark) if circumstances.stopped => {
+            line(
+                "watermark",
+                format!("{} (windows open beyond it are not shown)", time(watermark)),
+            );
+        }
+        Some(watermark) => line("watermark", time(watermark)),
+        None if report.failure.is_none() => line("watermark", "at the end of input".into()),
+        None => {}
     }
     line("late rows", grouped(totals.late));
     for (table, late) in report.late.iter().filter(|(_, late)| late.count > 0) {
