@@ -130,17 +130,37 @@ impl RangeReader {
     ///
     /// What the kernel says, and a file that is shorter than when it was listed.
     pub fn read_range(&self, chunk_index: u64) -> Result<RawRange, JobError> {
-        let start = chunk_index.saturating_mul(self.chunk_bytes).min(self.length_bytes);
-        let end = start.saturating_add(self.chunk_bytes).min(self.length_bytes);
-        let offset_bytes = start.saturating_sub(LOOK_BACK_BYTES as u64);
+        let (from, to) = self.extent(chunk_index);
         let mut bytes = Vec::new();
-        if start < end {
-            self.read(
-                &mut bytes,
-                offset_bytes,
-                end.saturating_add(BEYOND_BYTES).min(self.length_bytes),
-            )?;
+        self.read(&mut bytes, from, to)?;
+        Ok(self.range_of(chunk_index, bytes))
+    }
+
+    /// The bytes of the file, from and to, that [`RangeReader::range_of`] makes range `chunk_index` of.
+    pub fn extent(&self, chunk_index: u64) -> (u64, u64) {
+        let (start, end) = self.bounds(chunk_index);
+        let from = start.saturating_sub(LOOK_BACK_BYTES as u64);
+        if start >= end {
+            return (from, from);
         }
+        (from, end.saturating_add(BEYOND_BYTES).min(self.length_bytes))
+    }
+
+    /// Where range `chunk_index` starts and ends.
+    fn bounds(&self, chunk_index: u64) -> (u64, u64) {
+        let start = chunk_index.saturating_mul(self.chunk_bytes).min(self.length_bytes);
+        (start, start.saturating_add(self.chunk_bytes).min(self.length_bytes))
+    }
+
+    /// Range `chunk_index`, of the bytes of its [`RangeReader::extent`], which somebody else has read.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer of them.
+    pub fn range_of(&self, chunk_index: u64, bytes: Vec<u8>) -> RawRange {
+        let (start, end) = self.bounds(chunk_index);
+        let (offset_bytes, read_end) = self.extent(chunk_index);
+        assert_eq!(bytes.len() as u64, read_end - offset_bytes, "not the bytes that were asked for");
         let (start, end) = ((start - offset_bytes) as usize, (end - offset_bytes) as usize);
         let (mut quoted, mut entry) = (None, (start, end));
         if let Some(ends) = Ends::of(self.framing).filter(|_| start < end) {
@@ -149,7 +169,7 @@ impl RangeReader {
                 |quoting: Quoting| memchr(quoting.quote, &bytes[entry.0..entry.1]).is_some();
             quoted = ends.quoting.is_some_and(has_quote).then_some(ends);
         }
-        Ok(RawRange {
+        RawRange {
             bytes: Buffer::from_vec(bytes),
             offset_bytes,
             start,
@@ -157,7 +177,7 @@ impl RangeReader {
             entry,
             quoted,
             answers: [None; 2],
-        })
+        }
     }
 
     /// The records that start in `range`, which begins inside quotes if `in_quotes` says so (`false` where the
