@@ -20,8 +20,22 @@ const TEXT_BYTES_MAX: usize = 64 << 20;
 pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)> {
     let numeric_separator = args.get(1).is_some_and(|arg| arg.data_type.is_integer());
     let kernel: Kernel = match name {
-        "UPPER" => one(|text, out| out.push_str(&text.to_uppercase())),
-        "LOWER" => one(|text, out| out.push_str(&text.to_lowercase())),
+        "UPPER" => one(|text, out| {
+            if text.is_ascii() {
+                out.push_str(text);
+                out.make_ascii_uppercase();
+            } else {
+                out.push_str(&text.to_uppercase());
+            }
+        }),
+        "LOWER" => one(|text, out| {
+            if text.is_ascii() {
+                out.push_str(text);
+                out.make_ascii_lowercase();
+            } else {
+                out.push_str(&text.to_lowercase());
+            }
+        }),
         "REVERSE" => one(|text, out| out.extend(text.chars().rev())),
         "INITCAP" => one(initcap),
         "TRIM BOTH" => {
