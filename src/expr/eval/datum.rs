@@ -267,24 +267,35 @@ pub(super) fn some_texts(
 }
 
 /// Byte strings of every row without NULLs; `false` is NULL.
-pub(super) fn some_bytes(
+pub(super) fn try_bytes(
     args: &[Datum],
     rows: usize,
-    mut each: impl FnMut(usize, &mut Vec<u8>) -> bool,
-) -> ArrayRef {
+    mut each: impl FnMut(usize, &mut Vec<u8>) -> Result<bool, String>,
+) -> Result<ArrayRef, EvalError> {
     let valid = nulls(args, rows);
     let mut builder = BinaryViewBuilder::with_capacity(rows);
     let mut buffer = Vec::new();
     for row in 0..rows {
         buffer.clear();
-        let null = valid.as_ref().is_some_and(|valid| valid.is_null(row));
-        if !null && each(row, &mut buffer) {
+        let present = valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+        let present = present
+            && each(row, &mut buffer).map_err(|message| EvalError { row_index: row, message })?;
+        if present {
             builder.append_value(&buffer);
         } else {
             builder.append_null();
         }
     }
-    Arc::new(builder.finish())
+    Ok(Arc::new(builder.finish()))
+}
+
+/// Like [`try_bytes`], for functions that do not fail.
+pub(super) fn some_bytes(
+    args: &[Datum],
+    rows: usize,
+    mut each: impl FnMut(usize, &mut Vec<u8>) -> bool,
+) -> ArrayRef {
+    try_bytes(args, rows, |row, out| Ok(each(row, out))).expect("each never fails")
 }
 
 /// Calls `each` with every row that is not NULL, until one fails.
