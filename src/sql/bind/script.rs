@@ -103,6 +103,7 @@ impl Binder<'_> {
             Statement::CreateTable(table) => {
                 self.declare(&table.name, table.if_not_exists, |binder, name| {
                     let table = create(table, name.clone(), &mut binder.notes)?;
+                    table.note_options(&mut binder.notes);
                     binder.tables.insert(name, Arc::new(table));
                     Ok(())
                 })
