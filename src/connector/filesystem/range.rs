@@ -364,10 +364,7 @@ impl RawRange {
         if let Some(answer) = self.answers[usize::from(in_quotes)] {
             return answer;
         }
-        let range = &self.bytes[..self.entry.1];
-        let mut scan = ends.enter(range, self.entry.0, in_quotes);
-        while ends.next_end(range, &mut scan).is_some() {}
-        scan.in_quotes
+        ends.in_quotes_at_end(&self.bytes[..self.entry.1], self.entry.0, in_quotes)
     }
 }
 
