@@ -194,6 +194,11 @@ fn watermark(
 }
 
 impl Table {
+    /// The options of the WITH clause, without what overrides them.
+    pub(crate) fn written_options(&self) -> Options {
+        self.options.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()
+    }
+
     /// The options as the script and the command line have them now.
     ///
     /// An override of `connector` keeps of the WITH clause only the format and the format's options:
