@@ -389,6 +389,8 @@ fn check_flink_lists_what_flink_refuses() {
         listed.starts_with("flink refuses: ") && listed.contains(" --> <command line>:"),
         "{listed}"
     );
+    let listed = tidemill(&["check", "--flink", "examples/uv.sql"]).expect(2).out;
+    assert!(listed.contains("option 'profile': Flink's datagen has no such option"), "{listed}");
     let ended =
         tidemill(&["check", "--flink", "-e", &format!("{NUMBERS} SELECT id FROM t")]).expect(0);
     assert!(ended.out.contains("nothing that a Flink would refuse"), "{ended:#?}");

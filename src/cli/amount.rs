@@ -5,7 +5,7 @@ pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -39,8 +39,11 @@ pub(super) fn span_ms(ms: u64) -> String {
         0..1000 => format!("{ms} ms"),
         1000..60_000 => {
             let tenths = ms / 100;
-            let fraction =
-                if tenths % 10 > 0 { format!(".{}", tenths % 10) } else { String::new() };
+            let fraction = if !tenths.is_multiple_of(10) {
+                format!(".{}", tenths % 10)
+            } else {
+                String::new()
+            };
             format!("{}{fraction} s", tenths / 10)
         }
         60_000..3_600_000 => format!("{} min{}", ms / 60_000, unit(ms / 1000 % 60, "s")),
@@ -55,6 +58,11 @@ pub(super) fn time(ms: i64) -> String {
         Some(time) => time.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
         None => format!("{ms} ms"),
     }
+}
+
+/// The second of a point in event time, in UTC.
+pub(super) fn second(ms: i64) -> String {
+    time(ms).split('.').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The progress line: one line on a terminal's stderr, redrawn while a job runs.
 //!
 //! ```text
-//! ⠙ 12,345,678 rows  3.21 M rows/s  41% of 512 MB, 3 s left  watermark 2024-01-01 00:10:17.250  12 late  130 windows
+//! ⠙ 12,345,678 rows  3.21 M rows/s  41% of 512 MB, 3 s left  watermark 2024-01-01 00:10:17  12 late  130 windows
 //! ```
 //!
 //! # Invariants
@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::amount::{grouped, rounded, span_ms, time};
+use super::amount::{grouped, rounded, second, span_ms};
 use crate::job::Totals;
 use crate::shard::Control;
 use crate::sys::clock::Clock;
 
 /// How often the line is redrawn.
-const REDRAW: Duration = Duration::from_millis(100);
+const REDRAW: Duration = Duration::from_millis(200);
 /// How slowly the rate follows: the weight of the last interval.
-const RATE_WEIGHT: f64 = 0.1;
+const RATE_WEIGHT: f64 = 0.2;
 
 /// An empty progress line; hidden if `quiet` or nobody would see it.
 pub(super) fn line(quiet: bool) -> ProgressBar {
@@ -114,7 +114,7 @@ fn text(totals: &Totals, pace: &Pace, input_bytes: Option<u64>) -> String {
         }
         parts.push(part);
     }
-    parts.extend(totals.watermark_ms.map(|watermark| format!("watermark {}", time(watermark))));
+    parts.extend(totals.watermark_ms.map(|watermark| format!("watermark {}", second(watermark))));
     parts.push(format!("{} late", grouped(totals.late)));
     parts.push(format!("{} windows", grouped(totals.fired)));
     if totals.malformed > 0 {
@@ -142,7 +142,7 @@ mod tests {
         let shown = text(&totals, &pace, Some(1_000_000_000));
         assert_eq!(
             shown,
-            "1,500,000 rows  3.00 M rows/s  25% of 1.00 GB, 1 s left  watermark 2024-01-01 00:10:17.250  12 late  130 windows"
+            "1,500,000 rows  3.00 M rows/s  25% of 1.00 GB, 1 s left  watermark 2024-01-01 00:10:17  12 late  130 windows"
         );
         assert_eq!(
             text(&Totals::default(), &Pace::default(), None),

@@ -5,7 +5,6 @@
 //! 1. The progress line is gone before the summary or an error is written.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
@@ -121,7 +120,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         return Ok(());
     }
     if !args.quiet {
-        let path = script.plan.settings.dead_letter_path.as_ref().map(PathBuf::as_path);
+        let path = script.plan.settings.dead_letter_path.as_deref();
         let circumstances = Circumstances {
             shards: control.progress.len(),
             runtime,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::batch::Schema;
-use crate::connector::{Output, PrintSink, Sink, Source, resolve_sink, resolve_source};
+use crate::connector::{self, Output, PrintSink, Sink, Source, resolve_sink, resolve_source};
 use crate::error::{JobError, OptionError, ScriptError};
 use crate::format;
 use crate::metrics::LateRows;
@@ -48,6 +48,10 @@ impl Connectors for Catalog<'_> {
 
     fn sink(&self, table: &str, options: &format::Options, schema: &Schema) -> Result<Arc<dyn Sink>, OptionError> {
         resolve_sink(table, options, schema, self.output)
+    }
+
+    fn flink_refusals(&self, options: &format::Options) -> Vec<OptionError> {
+        connector::flink_refusals(options)
     }
 
     fn select_sink(&self, _schema: &Schema) -> Arc<dyn Sink> {
