@@ -1,7 +1,8 @@
 //! Runs a script through the real engine and hands back what it printed: the only place where the suites touch its API.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use tidemill::connector::{Output, Style};
 use tidemill::job::{Job, RuntimeKind, bind};
@@ -23,7 +24,7 @@ impl Write for Printed {
 
 /// How a script is run.
 #[derive(Clone, Copy, Debug)]
-pub struct Setting {
+pub(crate) struct Setting {
     pub shards: usize,
     pub runtime: RuntimeKind,
     pub chunk_bytes: u64,
@@ -33,7 +34,7 @@ pub struct Setting {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Run {
+pub(crate) struct Run {
     /// The rows printed, in order.
     pub rows: Vec<serde_json::Value>,
     /// Late rows dropped.
@@ -42,8 +43,11 @@ pub struct Run {
     pub failure: Option<String>,
 }
 
+/// A job over a bounded input that runs longer than this hangs.
+const HANG_SECONDS: f64 = 20.0;
+
 /// Runs a script; after `seconds` it is told to stop.
-pub fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
+pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
     let printed = Printed::default();
     let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
     let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
@@ -60,18 +64,23 @@ pub fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
         None => job,
     };
     let control = job.control();
-    let timer = seconds.map(|seconds| {
-        std::thread::spawn(move || {
-            std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+    let (ended, wait) = mpsc::channel::<()>();
+    let limit = Duration::from_secs_f64(seconds.unwrap_or(HANG_SECONDS));
+    let timer = std::thread::spawn(move || {
+        let stopped = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+        if stopped {
             control.stop();
-        })
+        }
+        stopped
     });
     let report = job.run();
-    timer.map(|timer| timer.join().unwrap());
+    drop(ended);
+    let hung = timer.join().unwrap() && seconds.is_none();
+    let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
     let bytes = printed.0.lock().unwrap().clone();
     Run {
         rows: String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
         late_count: report.late.iter().map(|(_, late)| late.count).sum(),
-        failure: report.failure.map(|failure| failure.to_string()),
+        failure: report.failure.map(|failure| failure.to_string()).or(hung),
     }
 }

@@ -6,7 +6,7 @@ use chrono::DateTime;
 
 /// A value as it is compared: exact, ordered, and with one text for each value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cell {
+pub(crate) enum Cell {
     Null,
     Int(i64),
     /// Bits of a DOUBLE.
@@ -17,7 +17,7 @@ pub enum Cell {
 }
 
 impl Cell {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Cell::Null => "null".into(),
             Cell::Int(value) => value.to_string(),
@@ -34,7 +34,7 @@ impl Cell {
     }
 
     /// What the engine printed in a column whose values look like `like`.
-    pub fn parse(value: &serde_json::Value, double: bool) -> String {
+    pub(crate) fn parse(value: &serde_json::Value, double: bool) -> String {
         match value {
             serde_json::Value::Number(number) if double => format!("{:?}", number.as_f64().unwrap()),
             serde_json::Value::String(text) => format!("{text:?}"),
@@ -45,7 +45,7 @@ impl Cell {
 
 /// A row of the input table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub(crate) struct Row {
     pub ts: i64,
     pub k: Option<String>,
     pub v: Option<i32>,
@@ -59,7 +59,7 @@ pub struct Row {
 
 /// A column of the input table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub(crate) enum Field {
     K,
     V,
     W,
@@ -69,7 +69,7 @@ pub enum Field {
 }
 
 impl Field {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Field::K => "k",
             Field::V => "v",
@@ -82,7 +82,7 @@ impl Field {
 }
 
 impl Row {
-    pub fn cell(&self, field: Field) -> Cell {
+    pub(crate) fn cell(&self, field: Field) -> Cell {
         let text = |text: &Option<String>| text.clone().map_or(Cell::Null, Cell::Text);
         match field {
             Field::K => text(&self.k),
@@ -123,14 +123,14 @@ impl Row {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     Json,
     Csv,
 }
 
 impl Format {
     /// The file of these rows, a record a piece.
-    pub fn records(self, rows: &[Row]) -> Vec<String> {
+    pub(crate) fn records(self, rows: &[Row]) -> Vec<String> {
         let record = |row: &Row| match self {
             Format::Json => row.json(),
             Format::Csv => row.csv(),
@@ -147,7 +147,7 @@ impl Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
+pub(crate) enum Window {
     Tumble { size: i64, offset: i64 },
     Hop { slide: i64, size: i64, offset: i64 },
     Cumulate { step: i64, size: i64, offset: i64 },
@@ -156,13 +156,13 @@ pub enum Window {
 
 /// How the window is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     TableFunction,
     GroupWindow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
+pub(crate) enum Function {
     CountRows,
     Count,
     Sum,
@@ -175,7 +175,7 @@ pub enum Function {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub(crate) enum Filter {
     None,
     /// `v > 0`
     Positive,
@@ -186,7 +186,7 @@ pub enum Filter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Call {
+pub(crate) struct Call {
     pub function: Function,
     pub field: Field,
     pub distinct: bool,
@@ -194,7 +194,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn is_double(self) -> bool {
+    pub(crate) fn is_double(self) -> bool {
         self.field == Field::D && !matches!(self.function, Function::CountRows | Function::Count)
     }
 
@@ -222,7 +222,7 @@ impl Call {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     Retracting,
     Accumulating,
     Discarding,
@@ -230,7 +230,7 @@ pub enum Mode {
 
 /// When windows show results besides their end. Only what does not depend on the machine's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emit {
+pub(crate) struct Emit {
     /// Early firing by event time with this delay; 0: after every row.
     pub early: Option<i64>,
     /// Late firing after every row, with this lateness.
@@ -239,13 +239,13 @@ pub struct Emit {
 }
 
 impl Emit {
-    pub fn is_once(self) -> bool {
+    pub(crate) fn is_once(self) -> bool {
         self.early.is_none() && self.lateness.is_none()
     }
 }
 
 #[derive(Clone, Debug)]
-pub struct Query {
+pub(crate) struct Query {
     pub window: Window,
     pub form: Form,
     pub keys: Vec<Field>,
@@ -256,25 +256,25 @@ pub struct Query {
 }
 
 /// `INTERVAL` of so many milliseconds.
-pub fn interval(ms: i64) -> String {
+pub(crate) fn interval(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let (seconds, part) = (ms.abs() / 1000, ms.abs() % 1000);
     let digits = if seconds > 99 { format!("({})", seconds.to_string().len()) } else { String::new() };
     format!("INTERVAL '{sign}{seconds}.{part:03}' SECOND{digits}")
 }
 
-pub fn time_text(ms: i64) -> String {
+pub(crate) fn time_text(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).unwrap().format("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 
 impl Query {
     /// How many of the result's columns say which group it is.
-    pub fn key_columns(&self) -> usize {
+    pub(crate) fn key_columns(&self) -> usize {
         3 + self.keys.len()
     }
 
     /// The script that reads one table for each of `paths` and unites them.
-    pub fn script(&self, paths: &[String], format: Format) -> String {
+    pub(crate) fn script(&self, paths: &[String], format: Format) -> String {
         let mut text = self.settings();
         for (index, path) in paths.iter().enumerate() {
             write!(

@@ -9,25 +9,25 @@ use super::model::{Call, Cell, Field, Filter, Function, Mode, Query, Row, Window
 
 /// A row, and the watermark when it arrives.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     pub row: Row,
     pub watermark: i64,
 }
 
 /// What must come out.
 #[derive(Debug, Default)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Kind and columns, in order.
     pub rows: Vec<(&'static str, Vec<Cell>)>,
     pub late_count: u64,
 }
 
 /// One split's file: its rows as chunks, in the order in which they are read.
-pub type Chunks = Vec<Vec<Row>>;
+pub(crate) type Chunks = Vec<Vec<Row>>;
 
 /// The order in which splits are read: a chunk of the one with the lowest (watermark, ordinal) at a time. A row's
 /// watermark is the lowest of the splits that have not ended, at its arrival, and never goes back.
-pub fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
+pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
     let mut watermarks: Vec<i64> = vec![i64::MIN; splits.len()];
     splits.iter_mut().for_each(|chunks| chunks.reverse());
     let mut arrivals = Vec::new();
@@ -47,7 +47,7 @@ pub fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
 }
 
 /// All windows that contain `ts`.
-pub fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
+pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
     let aligned = |step: i64, offset: i64| ts - (ts - offset).rem_euclid(step);
     match window {
         Window::Tumble { size, offset } => vec![(aligned(size, offset), aligned(size, offset) + size)],
@@ -64,7 +64,7 @@ pub fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
     }
 }
 
-pub fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
+pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
     match query.window {
         Window::Session { gap } => sessions(query, gap, arrivals),
         _ => Windows { query, groups: BTreeMap::new(), watermark: i64::MIN, expected: Expected::default() }.run(arrivals),
