@@ -42,7 +42,9 @@ fn count(folder: &Path, rows: u64) -> u64 {
         .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let text = std::fs::read_to_string(&profile).unwrap();
-    let totals = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    let totals = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
     totals.and_then(|totals| totals.split_whitespace().next()).unwrap().parse().unwrap()
 }
 

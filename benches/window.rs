@@ -56,7 +56,12 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
         time_zone: None,
         group_window: false,
     };
-    let plan = SendPlan { window: window.clone(), emit: Emit::AT_END, per_window: false, ship: Ship::Folded };
+    let plan = SendPlan {
+        window: window.clone(),
+        emit: Emit::AT_END,
+        per_window: false,
+        ship: Ship::Folded,
+    };
     let mut sender = AggregateSender::new(Arc::clone(shape), plan, 1);
     let mut owner = WindowAggregate::new(Arc::clone(shape), &window, false, false, Stage::Final);
     for chunk in batches.chunks(4) {
@@ -78,9 +83,12 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
 fn tumble(criterion: &mut Criterion) {
     use AggregateFunction::*;
     let batches = batches();
-    let shape = Arc::new(Shape::new(&schema(), &[1], &[call(CountRows), call(Sum), call(Max), call(Avg)]));
+    let shape =
+        Arc::new(Shape::new(&schema(), &[1], &[call(CountRows), call(Sum), call(Max), call(Avg)]));
     let (rows, total) = aggregate(&batches, &shape);
-    let amounts = batches.iter().flat_map(|batch| batch.columns[2].as_primitive::<Float64Type>().values().iter());
+    let amounts = batches
+        .iter()
+        .flat_map(|batch| batch.columns[2].as_primitive::<Float64Type>().values().iter());
     assert_eq!(rows, ROWS as i64);
     assert!((total - amounts.sum::<f64>()).abs() < 1.0, "the sums do not add up");
 

@@ -48,7 +48,10 @@ fn main() {
     std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
     let csv = generate(&settings, "csv");
     let answers = naive::answers(&csv);
-    println!("{} rows, {} shards, medians of {} runs", settings.rows, settings.shards, settings.runs);
+    println!(
+        "{} rows, {} shards, medians of {} runs",
+        settings.rows, settings.shards, settings.runs
+    );
     println!("| workload | format | M rows/s | min – max | seconds | peak MiB | answer |");
     println!("|---|---|---|---|---|---|---|");
     for (name, query) in WORKLOADS {
@@ -57,7 +60,9 @@ fn main() {
         }
         for format in &settings.formats {
             let data = generate(&settings, format);
-            let script = TABLE.replace("$PATH", &data.display().to_string()).replace("$FORMAT", format) + query;
+            let script =
+                TABLE.replace("$PATH", &data.display().to_string()).replace("$FORMAT", format)
+                    + query;
             check(&settings, name, &script, &answers);
             measure(&settings, name, format, &script);
         }
@@ -112,7 +117,8 @@ fn generate(settings: &Settings, format: &str) -> PathBuf {
 fn check(settings: &Settings, name: &str, script: &str, answers: &naive::Answers) {
     let path = settings.folder.join(format!("{name}.csv"));
     let _ = std::fs::remove_file(&path);
-    let sink = format!("'connector' = 'filesystem', 'path' = '{}', 'format' = 'csv'", path.display());
+    let sink =
+        format!("'connector' = 'filesystem', 'path' = '{}', 'format' = 'csv'", path.display());
     run(settings, &script.replace("'connector' = 'blackhole'", &sink));
     let (rows, sum) = add_up(&path, name);
     let expected = answers.of(name);
@@ -128,7 +134,11 @@ fn add_up(path: &Path, name: &str) -> (u64, u64) {
         rows += 1;
         total += match name {
             "w0" => 1,
-            _ => line.split(',').nth(2).and_then(|count| count.parse::<u64>().ok()).expect("a count in column 3"),
+            _ => line
+                .split(',')
+                .nth(2)
+                .and_then(|count| count.parse::<u64>().ok())
+                .expect("a count in column 3"),
         };
     }
     // Early firings add rows; what they add up to is what counts.

@@ -80,5 +80,7 @@ fn sessions(mut times: Vec<i64>) -> u64 {
 fn time_of(text: &str) -> i64 {
     let number = |from: usize, to: usize| text[from..to].parse::<i64>().expect("digits");
     let days = number(8, 10) - 1;
-    ((days * 24 + number(11, 13)) * 60 + number(14, 16)) * 60_000 + number(17, 19) * 1000 + number(20, 23)
+    ((days * 24 + number(11, 13)) * 60 + number(14, 16)) * 60_000
+        + number(17, 19) * 1000
+        + number(20, 23)
 }
