@@ -138,8 +138,8 @@ impl ExchangeEnds {
         self.outbox.is_empty()
     }
 
-    /// One step of the owner's side.
-    pub(crate) fn take(&mut self) -> Taken {
+    /// One step of the owner's side. A sender may sleep until its full ring has room, so it is told when it has.
+    pub(crate) fn take(&mut self, control: &Control) -> Taken {
         if let Some(output) = self.owner.next_output() {
             return Taken::Output(output);
         }
@@ -149,7 +149,11 @@ impl ExchangeEnds {
             }
             return Taken::Boundary(boundary);
         }
-        match self.ends.from[self.ring].try_pop() {
+        let popped = self.ends.from[self.ring].try_pop();
+        if popped.is_some() {
+            control.doorbells[self.ring].ring();
+        }
+        match popped {
             None => Taken::Nothing,
             Some(Message::Batch(payload)) => {
                 self.owner.receive(payload);

@@ -271,7 +271,7 @@ impl Shard {
             if !self.has_room_below(exchange) {
                 break;
             }
-            match self.exchanges[exchange].take() {
+            match self.exchanges[exchange].take(&self.control) {
                 Taken::Nothing => break,
                 Taken::Message => {}
                 Taken::Output(Output::Rows(batch)) => {
