@@ -342,8 +342,8 @@ fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner,
     let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
     let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };
     if emit.is_once() {
-        // Arrival order across slices is lost when they are merged; group windows keep it.
-        let per_window = shared && window.group_window && shape.is_order_sensitive();
+        // Arrival order across slices is lost when they are merged.
+        let per_window = shared && shape.is_order_sensitive();
         if shape.is_splittable() {
             let (first, second) = (Stage::First(emit), Stage::Final);
             return (
