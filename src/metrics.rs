@@ -48,6 +48,8 @@ mod tests {
         let mut total = LateRows::default();
         total.add(&late);
         assert_eq!(total.count, 2);
-        assert!(total.behind_ms.count_between(59_000, 61_000) == 1 && total.behind_ms.max() > 1 << 40);
+        assert!(
+            total.behind_ms.count_between(59_000, 61_000) == 1 && total.behind_ms.max() > 1 << 40
+        );
     }
 }

@@ -171,7 +171,9 @@ fn check_all(setting: Setting, live: bool) {
         }
         // A panic in one case must not hide the others.
         let checked = std::panic::catch_unwind(|| check(&case, setting));
-        wrong.extend(checked.unwrap_or_else(|_| Err(format!("{name} at {setting:?} panicked"))).err());
+        wrong.extend(
+            checked.unwrap_or_else(|_| Err(format!("{name} at {setting:?} panicked"))).err(),
+        );
     }
     assert!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -29,19 +29,27 @@ impl<'a> Argument<'a> {
     pub fn new(column: &'a ArrayRef) -> Self {
         use arrow_schema::DataType as Arrow;
         match column.data_type() {
-            Arrow::Boolean => {
-                Argument::Int(column.as_boolean().values().iter().map(i64::from).collect::<Vec<_>>().into())
-            }
+            Arrow::Boolean => Argument::Int(
+                column.as_boolean().values().iter().map(i64::from).collect::<Vec<_>>().into(),
+            ),
             Arrow::Int8 => Argument::Int(widen(column.as_primitive::<Int8Type>().values())),
             Arrow::Int16 => Argument::Int(widen(column.as_primitive::<Int16Type>().values())),
             Arrow::Int32 => Argument::Int(widen(column.as_primitive::<Int32Type>().values())),
-            Arrow::Int64 => Argument::Int(Cow::Borrowed(column.as_primitive::<Int64Type>().values())),
+            Arrow::Int64 => {
+                Argument::Int(Cow::Borrowed(column.as_primitive::<Int64Type>().values()))
+            }
             Arrow::Float32 => {
                 let values = column.as_primitive::<Float32Type>().values();
-                Argument::Float(values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>().into())
+                Argument::Float(
+                    values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>().into(),
+                )
             }
-            Arrow::Float64 => Argument::Float(Cow::Borrowed(column.as_primitive::<Float64Type>().values())),
-            Arrow::Decimal128(..) => Argument::Decimal(column.as_primitive::<Decimal128Type>().values()),
+            Arrow::Float64 => {
+                Argument::Float(Cow::Borrowed(column.as_primitive::<Float64Type>().values()))
+            }
+            Arrow::Decimal128(..) => {
+                Argument::Decimal(column.as_primitive::<Decimal128Type>().values())
+            }
             _ => Argument::Bytes(column.as_ref()),
         }
     }
@@ -106,9 +114,11 @@ pub fn update<S: Slots>(
             words[0] = words[0].wrapping_add(values[row] as u64);
             words[1] += 1;
         }),
-        (Accumulator::SumDecimal, Argument::Decimal(values)) => each_row(slots, rows, |row, slot| {
-            add_decimal(&mut table.words_mut(slot)[offset..offset + 3], values[row], 1);
-        }),
+        (Accumulator::SumDecimal, Argument::Decimal(values)) => {
+            each_row(slots, rows, |row, slot| {
+                add_decimal(&mut table.words_mut(slot)[offset..offset + 3], values[row], 1);
+            })
+        }
         (Accumulator::SumFloat, Argument::Float(values)) => {
             each_row(slots, rows, |row, slot| add_float(table, slot, offset, values[row]));
         }
@@ -121,25 +131,35 @@ pub fn update<S: Slots>(
             add_float(table, slot, offset, value);
             add_float(table, slot, offset + 4, value * value);
         }),
-        (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
-            let words = &mut table.words_mut(slot)[offset..offset + 2];
-            let (value, held) = (values[row], words[0] as i64);
-            if words[1] == 0 || (if greatest { value > held } else { value < held }) {
-                words[0] = value as u64;
-            }
-            words[1] = 1;
-        }),
-        (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => each_row(slots, rows, |row, slot| {
-            let words = &mut table.words_mut(slot)[offset..offset + 2];
-            let (value, held) = (values[row], f64::from_bits(words[0]));
-            if words[1] == 0 || (if greatest { value > held } else { value < held }) {
-                words[0] = value.to_bits();
-            }
-            words[1] = 1;
-        }),
-        (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => each_row(slots, rows, |row, slot| {
-            extreme_decimal(&mut table.words_mut(slot)[offset..offset + 3], values[row], greatest);
-        }),
+        (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => {
+            each_row(slots, rows, |row, slot| {
+                let words = &mut table.words_mut(slot)[offset..offset + 2];
+                let (value, held) = (values[row], words[0] as i64);
+                if words[1] == 0 || (if greatest { value > held } else { value < held }) {
+                    words[0] = value as u64;
+                }
+                words[1] = 1;
+            })
+        }
+        (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => {
+            each_row(slots, rows, |row, slot| {
+                let words = &mut table.words_mut(slot)[offset..offset + 2];
+                let (value, held) = (values[row], f64::from_bits(words[0]));
+                if words[1] == 0 || (if greatest { value > held } else { value < held }) {
+                    words[0] = value.to_bits();
+                }
+                words[1] = 1;
+            })
+        }
+        (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => {
+            each_row(slots, rows, |row, slot| {
+                extreme_decimal(
+                    &mut table.words_mut(slot)[offset..offset + 3],
+                    values[row],
+                    greatest,
+                );
+            })
+        }
         (Accumulator::PickFixed { last }, argument) => each_row(slots, rows, |row, slot| {
             let words = &mut table.words_mut(slot)[offset..offset + 3];
             if last || words[2] == 0 {
@@ -246,7 +266,11 @@ pub(super) fn fold_bytes<S: Slots>(
         _ if blob == 0 => table.put_blob(0, value),
         Accumulator::ExtremeBytes { greatest } => {
             let held = table.blob(blob);
-            if if greatest { value > held } else { value < held } { table.put_blob(blob, value) } else { blob }
+            if if greatest { value > held } else { value < held } {
+                table.put_blob(blob, value)
+            } else {
+                blob
+            }
         }
         Accumulator::PickBytes { last: false } => blob,
         Accumulator::PickBytes { last: true } => table.put_blob(blob, value),

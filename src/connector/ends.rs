@@ -11,7 +11,7 @@
 //!    finds: that is why ranges of a file fit together. (Not so in a run of more than [`SETTLE_BYTES`] quotes.)
 //! 2. Nothing looks back further than [`LOOK_BACK_BYTES`].
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use crate::format::{Framing, Quoting};
 
@@ -97,6 +97,28 @@ impl Ends {
             return Some(position);
         }
         self.next_end(bytes, &mut self.enter(bytes, position, in_quotes))
+    }
+
+    /// Whether the end of `bytes` is in quotes if the settled `position` is as `in_quotes` says.
+    pub(super) fn in_quotes_at_end(self, bytes: &[u8], position: usize, in_quotes: bool) -> bool {
+        let mut scan = self.enter(bytes, position, in_quotes);
+        match self.quoting {
+            // Without escapes only quotes matter, and there is no need to stop at delimiters.
+            Some(quoting) if quoting.escape.is_none() => {
+                for at in
+                    memchr_iter(quoting.quote, &bytes[position..]).map(|index| position + index)
+                {
+                    if scan.in_quotes {
+                        (scan.in_quotes, scan.closed_at) = (false, Some(at + 1));
+                    } else {
+                        scan.in_quotes =
+                            scan.closed_at == Some(at) || quoting.begins_field(bytes, at);
+                    }
+                }
+            }
+            _ => while self.next_end(bytes, &mut scan).is_some() {},
+        }
+        scan.in_quotes
     }
 
     /// The position after the next delimiter that ends a record; without one, `scan` has come to the end of `bytes`.

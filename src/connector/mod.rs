@@ -4,7 +4,8 @@
 //! any shard can read at any time ([`Split::Ranged`]); a stream (stdin, a socket, a compressed file)
 //! has one reader ([`Split::Sequential`]); a generator computes chunk *j* from *j* alone
 //! ([`Split::Generated`]). The shard loop decides the order; nothing here knows of threads or
-//! watermarks.
+//! watermarks. [`resolve_source`] and [`resolve_sink`] make either from the options of a table; each connector's
+//! module lists its options.
 //!
 //! # Invariants
 //!

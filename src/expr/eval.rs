@@ -36,6 +36,7 @@ use super::expression::{Expr, ExprKind};
 use datum::Datum;
 
 pub use fold::fold;
+pub(super) use patterns::unsupported as unsupported_regex;
 
 /// What an expression may know besides its row.
 #[derive(Clone, Copy, Debug)]

@@ -52,6 +52,11 @@ fn formats() {
 }
 
 #[test]
+fn zones() {
+    check(include_str!("flink/zones.txt"), "", Tz::America__New_York);
+}
+
+#[test]
 fn cases() {
     check(include_str!("flink/cases.txt"), "", Tz::UTC);
 }

@@ -42,11 +42,20 @@ struct Catalog<'a> {
 }
 
 impl Connectors for Catalog<'_> {
-    fn source(&self, options: &format::Options, schema: &Schema) -> Result<Arc<dyn Source>, OptionError> {
+    fn source(
+        &self,
+        options: &format::Options,
+        schema: &Schema,
+    ) -> Result<Arc<dyn Source>, OptionError> {
         resolve_source(options, schema)
     }
 
-    fn sink(&self, table: &str, options: &format::Options, schema: &Schema) -> Result<Arc<dyn Sink>, OptionError> {
+    fn sink(
+        &self,
+        table: &str,
+        options: &format::Options,
+        schema: &Schema,
+    ) -> Result<Arc<dyn Sink>, OptionError> {
         resolve_sink(table, options, schema, self.output)
     }
 
@@ -66,7 +75,11 @@ impl Connectors for Catalog<'_> {
 /// # Errors
 ///
 /// Everything that is wrong with the script.
-pub fn bind(text: &str, output: &Output, overrides: &[(String, String)]) -> Result<Script, Vec<ScriptError>> {
+pub fn bind(
+    text: &str,
+    output: &Output,
+    overrides: &[(String, String)],
+) -> Result<Script, Vec<ScriptError>> {
     let script = bind_script(text, &Catalog { output }, overrides)?;
     shard::check(&script.plan).map_err(|error| vec![ScriptError::new(error.to_string())])?;
     Ok(script)
@@ -84,11 +97,17 @@ impl Job {
     /// # Errors
     ///
     /// A runtime or a plan that cannot be had here.
-    pub fn new(plan: &Plan, shards: Option<usize>, runtime: Option<RuntimeKind>) -> Result<Self, JobError> {
+    pub fn new(
+        plan: &Plan,
+        shards: Option<usize>,
+        runtime: Option<RuntimeKind>,
+    ) -> Result<Self, JobError> {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let shard_count = shards.or(plan.settings.shards).unwrap_or(cores);
         if shard_count == 0 || shard_count > SHARDS_MAX {
-            return Err(JobError::Environment(format!("the number of shards is 1 to {SHARDS_MAX}, not {shard_count}")));
+            return Err(JobError::Environment(format!(
+                "the number of shards is 1 to {SHARDS_MAX}, not {shard_count}"
+            )));
         }
         let runtime = runtime.unwrap_or_else(RuntimeKind::detect);
         if runtime == RuntimeKind::Uring && !is_uring_allowed() {
@@ -170,7 +189,8 @@ impl Totals {
     /// What the counters say now.
     pub fn of(control: &Control) -> Self {
         let sum = |counter: fn(&Progress) -> u64| control.progress.iter().map(counter).sum();
-        let watermarks = control.progress.iter().map(|progress| progress.watermark_ms.load(Ordering::Relaxed));
+        let watermarks =
+            control.progress.iter().map(|progress| progress.watermark_ms.load(Ordering::Relaxed));
         Self {
             rows: sum(|progress| progress.rows.load(Ordering::Relaxed)),
             bytes: sum(|progress| progress.bytes.load(Ordering::Relaxed)),
@@ -180,7 +200,9 @@ impl Totals {
             fired: sum(|progress| progress.fired.load(Ordering::Relaxed)),
             rows_out: sum(|progress| progress.rows_out.load(Ordering::Relaxed)),
             state_bytes: sum(|progress| progress.state_bytes.load(Ordering::Relaxed)),
-            watermark_ms: watermarks.min().filter(|&watermark| watermark != i64::MIN && watermark != i64::MAX),
+            watermark_ms: watermarks
+                .min()
+                .filter(|&watermark| watermark != i64::MIN && watermark != i64::MAX),
         }
     }
 }

@@ -99,7 +99,10 @@ impl WindowAggregate {
 
     fn pane(&mut self, end_ms: i64) -> &mut Pane {
         if !self.panes.contains_key(&end_ms) {
-            let open = self.slices.window_ends(end_ms).filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
+            let open = self
+                .slices
+                .window_ends(end_ms)
+                .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
             self.pending.extend(open);
             self.panes.insert(end_ms, Pane::new(&self.shape, self.shape.layout.word_count));
         }
@@ -269,7 +272,8 @@ impl WindowAggregate {
         let shape = Arc::clone(&self.shape);
         for (&end, pane) in &mut self.panes {
             pane.flush(&shape, &mut self.pages);
-            let is_new = |slot: &u32| pane.table.words(&self.pages, *slot).iter().any(|&word| word != 0);
+            let is_new =
+                |slot: &u32| pane.table.words(&self.pages, *slot).iter().any(|&word| word != 0);
             let changed: Vec<u32> = (0..pane.table.slot_end()).filter(is_new).collect();
             if !changed.is_empty() {
                 self.increments.push_back((end, changed));

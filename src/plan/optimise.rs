@@ -186,7 +186,7 @@ fn without_identities(nodes: Vec<Node>) -> Vec<Node> {
         let op = with_inputs(node.op, &map);
         let target = match &op {
             Op::Calc { input, filter: None, columns }
-                if is_identity(columns, &rewritten[*input].schema) =>
+                if is_identity(columns, &node.schema, &rewritten[*input].schema) =>
             {
                 *input
             }
@@ -198,11 +198,13 @@ fn without_identities(nodes: Vec<Node>) -> Vec<Node> {
     rewritten
 }
 
-fn is_identity(columns: &[Expr], schema: &Schema) -> bool {
-    columns.len() == schema.column_count()
-        && columns.iter().zip(schema.fields.iter()).enumerate().all(|(index, (column, field))| {
-            column.as_column() == Some(index) && column.data_type == field.data_type
-        })
+/// Whether a projection yields its input's columns under their names.
+fn is_identity(columns: &[Expr], schema: &Schema, input: &Schema) -> bool {
+    let same =
+        |(own, other): (&Field, &Field)| own.name == other.name && own.data_type == other.data_type;
+    columns.len() == input.column_count()
+        && columns.iter().enumerate().all(|(index, column)| column.as_column() == Some(index))
+        && schema.fields.iter().zip(input.fields.iter()).all(same)
 }
 
 /// Leaves out the columns that nobody reads.

@@ -56,7 +56,8 @@ impl Shard {
                 Some(batch) => {
                     let topology = Arc::clone(&self.topology);
                     let source = Source::Scan(running.times.clone());
-                    let done = self.run_targets(&topology.scans[running.scan].targets, &batch, &source);
+                    let done =
+                        self.run_targets(&topology.scans[running.scan].targets, &batch, &source);
                     self.running = Some(running);
                     done?;
                 }
@@ -80,7 +81,12 @@ impl Shard {
                 TimeDomain::Event => running.times[index].2,
                 TimeDomain::Processing => self.now_ms,
             };
-            let end = ChunkEnd { next_shard: running.next_shard, watermark_ms, now_ms: self.now_ms, is_last: running.is_last };
+            let end = ChunkEnd {
+                next_shard: running.next_shard,
+                watermark_ms,
+                now_ms: self.now_ms,
+                is_last: running.is_last,
+            };
             let ends = &mut self.exchanges[index];
             ends.sender.end_chunk();
             ends.collect();
@@ -93,7 +99,12 @@ impl Shard {
     }
 
     /// Runs a batch through a list of steps and what follows them.
-    pub(super) fn run_targets(&mut self, targets: &[usize], batch: &Batch, source: &Source) -> Result<(), JobError> {
+    pub(super) fn run_targets(
+        &mut self,
+        targets: &[usize],
+        batch: &Batch,
+        source: &Source,
+    ) -> Result<(), JobError> {
         let topology = Arc::clone(&self.topology);
         for &target in targets {
             let step = &topology.steps[target];
@@ -121,7 +132,10 @@ impl Shard {
                     }
                     if let Some(failure) = failure {
                         self.sinks.flush()?;
-                        return Err(JobError::Expression { origin: "the query".into(), message: failure.message });
+                        return Err(JobError::Expression {
+                            origin: "the query".into(),
+                            message: failure.message,
+                        });
                     }
                 }
                 _ => unreachable!("workers are made from their steps"),
@@ -144,8 +158,12 @@ impl Shard {
 impl Worker {
     pub(super) fn new(kind: &StepKind, time_zone: Tz) -> Self {
         match kind {
-            StepKind::Calc { filter, columns } => Worker::Calc(Calc::new(filter.as_ref(), columns, time_zone)),
-            StepKind::WindowTable { window, instant_time } => Worker::WindowTable(WindowTable::new(window, *instant_time)),
+            StepKind::Calc { filter, columns } => {
+                Worker::Calc(Calc::new(filter.as_ref(), columns, time_zone))
+            }
+            StepKind::WindowTable { window, instant_time } => {
+                Worker::WindowTable(WindowTable::new(window, *instant_time))
+            }
             _ => Worker::Plain,
         }
     }

@@ -18,7 +18,9 @@ use chrono_tz::Tz;
 use super::token::{Reach, SplitSpec, SplitState, Token};
 use super::topology::{Scan, Topology};
 use crate::batch::{BATCH_ROWS_MAX, Batch};
-use crate::connector::{ChunkBytes, RangeReader, RawRange, Read, SequentialReader, SequentialSplit};
+use crate::connector::{
+    ChunkBytes, RangeReader, RawRange, Read, SequentialReader, SequentialSplit,
+};
 use crate::error::JobError;
 use crate::expr::{EvalContext, Evaluator};
 use crate::format::{BadRecord, Decode, Decoded};
@@ -124,8 +126,10 @@ impl Input {
     pub(crate) fn observe(&mut self, token: &Token) {
         self.view.clone_from(&token.splits);
         let view = &self.view;
-        self.ahead.retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
-        self.supplied.retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
+        self.ahead
+            .retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
+        self.supplied
+            .retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
         self.ranged.retain(|&split, _| !view[split].ended);
     }
 
@@ -149,7 +153,9 @@ impl Input {
     pub(crate) fn supply(&mut self, request: &ReadRequest, bytes: Option<Vec<u8>>) {
         let key = (request.split, request.index);
         match bytes.filter(|bytes| bytes.len() as u64 == request.to - request.from) {
-            Some(bytes) if self.supplied.contains_key(&key) => drop(self.supplied.insert(key, Some(bytes))),
+            Some(bytes) if self.supplied.contains_key(&key) => {
+                drop(self.supplied.insert(key, Some(bytes)))
+            }
             _ => drop(self.supplied.remove(&key)),
         }
     }
@@ -158,7 +164,8 @@ impl Input {
         if !self.ranged.contains_key(&split) {
             let spec = &self.view[split].spec;
             let Reach::Ranged(file, _) = &spec.reach else { unreachable!("asked for files only") };
-            let format = self.topology.scans[spec.scan].source.format().expect("files have a format");
+            let format =
+                self.topology.scans[spec.scan].source.format().expect("files have a format");
             let reader = RangeReader::open(file, format.framing(), self.chunk_bytes)?;
             self.ranged.insert(split, reader);
         }
@@ -182,7 +189,8 @@ impl Input {
     /// The chunk that the token will most likely bring to this shard next, and that is not decoded yet (nor, with
     /// `unread`, read).
     fn next_ahead(&self, unread: bool) -> Option<(usize, u64)> {
-        let mut open: Vec<usize> = (0..self.view.len()).filter(|&split| !self.view[split].ended).collect();
+        let mut open: Vec<usize> =
+            (0..self.view.len()).filter(|&split| !self.view[split].ended).collect();
         open.sort_by_key(|&split| (self.view[split].watermark_ms, split));
         let step = self.shard_count as u64;
         open.into_iter().take(AHEAD_CHUNKS * self.shard_count).find_map(|split| {
@@ -194,7 +202,9 @@ impl Input {
             };
             let turn = (split as u64 + state.next_chunk) % step;
             let first = state.next_chunk + (self.shard as u64 + step - turn) % step;
-            let done = |key: &(usize, u64)| self.ahead.contains_key(key) || (unread && self.supplied.contains_key(key));
+            let done = |key: &(usize, u64)| {
+                self.ahead.contains_key(key) || (unread && self.supplied.contains_key(key))
+            };
             let reach = if unread { 2 * AHEAD_CHUNKS } else { AHEAD_CHUNKS };
             let wanted = (0..reach as u64).map(|turn| (split, first + turn * step));
             wanted.take_while(|key| key.1 < count).find(|key| !done(key))
@@ -202,7 +212,13 @@ impl Input {
     }
 
     /// The decoded chunk that the token asks for. `None`: a stream has nothing yet.
-    pub(crate) fn take(&mut self, split: usize, index: u64, state: &SplitState, now_ms: i64) -> Result<Option<DecodedChunk>, JobError> {
+    pub(crate) fn take(
+        &mut self,
+        split: usize,
+        index: u64,
+        state: &SplitState,
+        now_ms: i64,
+    ) -> Result<Option<DecodedChunk>, JobError> {
         if let Reach::Sequential { .. } = state.spec.reach {
             return self.read_stream(split, &Arc::clone(&state.spec), index, true, now_ms);
         }
@@ -212,12 +228,20 @@ impl Input {
         };
         match chunk.range {
             // The guess that it begins outside quotes was wrong.
-            Some(range) if state.in_quotes => self.decode_range(split, index, range, true, now_ms).map(Some),
+            Some(range) if state.in_quotes => {
+                self.decode_range(split, index, range, true, now_ms).map(Some)
+            }
             _ => Ok(Some(chunk)),
         }
     }
 
-    fn decode(&mut self, split: usize, index: u64, in_quotes: bool, now_ms: i64) -> Result<DecodedChunk, JobError> {
+    fn decode(
+        &mut self,
+        split: usize,
+        index: u64,
+        in_quotes: bool,
+        now_ms: i64,
+    ) -> Result<DecodedChunk, JobError> {
         let spec = Arc::clone(&self.view[split].spec);
         match &spec.reach {
             Reach::Ranged(..) => {
@@ -231,10 +255,14 @@ impl Input {
             }
             Reach::Generated(generator, _) => {
                 let start = index * GENERATED_CHUNK_ROWS;
-                let rows = generator.row_count().map_or(GENERATED_CHUNK_ROWS, |all| (all - start).min(GENERATED_CHUNK_ROWS));
+                let rows = generator
+                    .row_count()
+                    .map_or(GENERATED_CHUNK_ROWS, |all| (all - start).min(GENERATED_CHUNK_ROWS));
                 Ok(self.generate(spec.scan, generator.as_ref(), start, rows, now_ms))
             }
-            Reach::Sequential { .. } | Reach::Paced(..) => unreachable!("streams are not read ahead"),
+            Reach::Sequential { .. } | Reach::Paced(..) => {
+                unreachable!("streams are not read ahead")
+            }
         }
     }
 
@@ -265,7 +293,13 @@ impl Input {
         chunk.range.as_ref().is_some_and(|range| range.ends_in_quotes(in_quotes))
     }
 
-    fn decode_records(&mut self, scan: usize, records: &arrow_buffer::Buffer, at_start: bool, now_ms: i64) -> DecodedChunk {
+    fn decode_records(
+        &mut self,
+        scan: usize,
+        records: &arrow_buffer::Buffer,
+        at_start: bool,
+        now_ms: i64,
+    ) -> DecodedChunk {
         let decoder = self.scans[scan].decoder.as_mut().expect("bytes have a format");
         let decoded: Decoded = decoder.decode(records, at_start);
         let mut chunk = DecodedChunk {
@@ -281,9 +315,18 @@ impl Input {
     }
 
     /// An oversized record is a bad record: dropped where the format skips those, else the job's end.
-    fn note_oversized(&self, scan: usize, chunk: &mut DecodedChunk, mut record: BadRecord, lines_before: u64) {
+    fn note_oversized(
+        &self,
+        scan: usize,
+        chunk: &mut DecodedChunk,
+        mut record: BadRecord,
+        lines_before: u64,
+    ) {
         record.line_index = record.line_index.max(lines_before.saturating_sub(1));
-        let skips = self.topology.scans[scan].source.format().is_some_and(|format| format.skips_bad_records());
+        let skips = self.topology.scans[scan]
+            .source
+            .format()
+            .is_some_and(|format| format.skips_bad_records());
         if skips {
             chunk.skipped_count += 1;
             chunk.skipped.push(record);
@@ -292,7 +335,14 @@ impl Input {
         }
     }
 
-    fn generate(&mut self, scan: usize, generator: &dyn crate::connector::Generator, start: u64, rows: u64, now_ms: i64) -> DecodedChunk {
+    fn generate(
+        &mut self,
+        scan: usize,
+        generator: &dyn crate::connector::Generator,
+        start: u64,
+        rows: u64,
+        now_ms: i64,
+    ) -> DecodedChunk {
         let projection = self.topology.scans[scan].projection.clone();
         let mut batches = Vec::new();
         let mut at = start;
@@ -307,7 +357,13 @@ impl Input {
     }
 
     /// Computes the declared columns and the watermark column.
-    fn finish_batches(&mut self, scan: usize, batches: Vec<Batch>, chunk: &mut DecodedChunk, now_ms: i64) {
+    fn finish_batches(
+        &mut self,
+        scan: usize,
+        batches: Vec<Batch>,
+        chunk: &mut DecodedChunk,
+        now_ms: i64,
+    ) {
         let context = EvalContext { time_zone: self.time_zone, now_ms };
         for batch in batches {
             let (done, failure) = self.scans[scan].finish(&batch, &context);
@@ -335,7 +391,9 @@ impl Input {
         let live = matches!(spec.reach, Reach::Sequential { live: true, .. });
         let stream = self.streams.get_mut(&split).expect("opened above");
         Ok(match stream.read(flush && live)? {
-            Read::Records(records) => Some(self.decode_records(spec.scan, &records, index == 0, now_ms)),
+            Read::Records(records) => {
+                Some(self.decode_records(spec.scan, &records, index == 0, now_ms))
+            }
             Read::Oversized(record) => {
                 let mut chunk = DecodedChunk { line_count: 1, ..DecodedChunk::default() };
                 self.note_oversized(spec.scan, &mut chunk, record, 1);
@@ -350,7 +408,12 @@ impl Input {
     }
 
     /// Rows that a paced generator owes by now.
-    pub(crate) fn read_paced(&mut self, split: usize, spec: &SplitSpec, now_ms: i64) -> Option<DecodedChunk> {
+    pub(crate) fn read_paced(
+        &mut self,
+        split: usize,
+        spec: &SplitSpec,
+        now_ms: i64,
+    ) -> Option<DecodedChunk> {
         let Reach::Paced(generator, rate) = &spec.reach else { return None };
         let (start_ms, done) = *self.paced_rows.entry(split).or_insert((now_ms, 0));
         let elapsed_ms = (now_ms - start_ms).max(0) as u128 + 1;
@@ -380,21 +443,30 @@ impl Input {
 
 impl ScanReader {
     fn new(scan: &Scan, time_zone: Tz) -> Self {
-        let decoder = scan.source.format().map(|format| format.decoder(&scan.physical, &scan.projection));
+        let decoder =
+            scan.source.format().map(|format| format.decoder(&scan.physical, &scan.projection));
         Self {
             decoder,
             columns: Calc::new(None, &scan.columns, time_zone),
-            watermark: scan.watermark.as_ref().map(|watermark| Evaluator::new(&watermark.expr, time_zone)),
+            watermark: scan
+                .watermark
+                .as_ref()
+                .map(|watermark| Evaluator::new(&watermark.expr, time_zone)),
             rowtime: scan.watermark.as_ref().map(|watermark| watermark.column),
             table: scan.table.clone(),
         }
     }
 
     fn finish(&self, batch: &Batch, context: &EvalContext) -> (ScanBatch, Option<JobError>) {
-        let failed = |message: String| JobError::Expression { origin: format!("table {}", self.table), message };
+        let failed = |message: String| JobError::Expression {
+            origin: format!("table {}", self.table),
+            message,
+        };
         let (mut batch, failure) = self.columns.apply(batch, context);
         let mut failure = failure.map(|error| failed(error.message));
-        if let Some(row) = self.rowtime.and_then(|column| first_null(batch.columns[column].as_ref())) {
+        if let Some(row) =
+            self.rowtime.and_then(|column| first_null(batch.columns[column].as_ref()))
+        {
             batch = batch.slice(0, row);
             failure = Some(failed(
                 "the rowtime of a row is NULL; rows without a time cannot be placed in windows (filter them out before \
@@ -412,9 +484,14 @@ impl ScanReader {
         }
     }
 
-    fn watermarks(&self, batch: &Batch, context: &EvalContext) -> Result<Vec<i64>, (usize, String)> {
+    fn watermarks(
+        &self,
+        batch: &Batch,
+        context: &EvalContext,
+    ) -> Result<Vec<i64>, (usize, String)> {
         let Some(watermark) = &self.watermark else { return Ok(Vec::new()) };
-        let column = watermark.eval(batch, context).map_err(|error| (error.row_index, error.message))?;
+        let column =
+            watermark.eval(batch, context).map_err(|error| (error.row_index, error.message))?;
         let column = column.as_primitive::<Int64Type>();
         if column.null_count() == 0 {
             return Ok(column.values().to_vec());

@@ -19,8 +19,8 @@ use chrono_tz::Tz;
 
 use super::control::Control;
 use super::dead_letter::DeadLetters;
-use super::flow::{Running, Source, Worker};
 use super::exchange::{Boundary, ChunkEnd, ExchangeEnds, Message, Taken};
+use super::flow::{Running, Source, Worker};
 use super::input::{Input, ReadRequest};
 use super::sinks::SinkEnds;
 use super::token::Token;
@@ -96,9 +96,14 @@ pub(super) const STEP_ITEMS: usize = 8;
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         let topology = parts.topology;
-        let workers = topology.steps.iter().map(|step| Worker::new(&step.kind, parts.time_zone)).collect();
+        let workers =
+            topology.steps.iter().map(|step| Worker::new(&step.kind, parts.time_zone)).collect();
         let ends = parts.exchanges.into_iter();
-        let exchanges = topology.exchanges.iter().zip(ends).map(|(exchange, ends)| ExchangeEnds::new(exchange, ends, 0));
+        let exchanges = topology
+            .exchanges
+            .iter()
+            .zip(ends)
+            .map(|(exchange, ends)| ExchangeEnds::new(exchange, ends, 0));
         Self {
             index: parts.index,
             shard_count: parts.shard_count,
@@ -195,7 +200,9 @@ impl Shard {
     /// When a shard that holds the token of a live job must look again.
     fn wake_at_ms(&self) -> Option<i64> {
         let token = self.token.as_ref()?;
-        let paced = token.splits.iter().any(|split| !split.ended && matches!(split.spec.reach, super::token::Reach::Paced(..)));
+        let paced = token.splits.iter().any(|split| {
+            !split.ended && matches!(split.spec.reach, super::token::Reach::Paced(..))
+        });
         let watch = self.watcher.as_ref().and_then(|watcher| watcher.due_at_ms(self.now_ms));
         let idle = (self.idle_timeout_ms > 0).then(|| {
             let awake = token.scans.iter().filter(|scan| !scan.idle);
@@ -210,20 +217,25 @@ impl Shard {
             let emit = exchange.send.emit;
             exchange.send.window.domain == TimeDomain::Processing
                 || emit.late_delay_ms.is_some_and(|delay| delay > 0)
-                || (emit.early_clock == crate::window::EmitClock::Processing && emit.early_delay_ms.is_some_and(|delay| delay > 0))
+                || (emit.early_clock == crate::window::EmitClock::Processing
+                    && emit.early_delay_ms.is_some_and(|delay| delay > 0))
         })
     }
 
     /// How often the clock is looked at where something fires by it.
     pub(super) fn tick_ms(&self) -> i64 {
         let delays = self.topology.exchanges.iter().flat_map(|exchange| {
-            [exchange.send.emit.early_delay_ms, exchange.send.emit.late_delay_ms].into_iter().flatten()
+            [exchange.send.emit.early_delay_ms, exchange.send.emit.late_delay_ms]
+                .into_iter()
+                .flatten()
         });
         delays.filter(|&delay| delay > 0).min().map_or(20, |delay| (delay / 4).clamp(1, 20))
     }
 
     fn is_complete(&self) -> bool {
-        self.input_over && self.running.is_none() && self.turn_out.is_empty()
+        self.input_over
+            && self.running.is_none()
+            && self.turn_out.is_empty()
             && self.exchanges.iter().all(|exchange| exchange.is_over && exchange.is_clear())
     }
 
@@ -265,10 +277,15 @@ impl Shard {
                 Taken::Output(Output::Rows(batch)) => {
                     let before = self.exchanges[exchange].watermark_ms;
                     let topology = Arc::clone(&self.topology);
-                    self.run_targets(&topology.exchanges[exchange].targets, &batch, &Source::Exchange(before))?;
+                    self.run_targets(
+                        &topology.exchanges[exchange].targets,
+                        &batch,
+                        &Source::Exchange(before),
+                    )?;
                 }
                 Taken::Output(Output::Partials(payload)) => {
-                    let second = self.topology.exchanges[exchange].second_stage.expect("made for one");
+                    let second =
+                        self.topology.exchanges[exchange].second_stage.expect("made for one");
                     self.exchanges[second].sender.push_partials(payload);
                     self.exchanges[second].collect();
                 }
@@ -321,8 +338,14 @@ impl Shard {
     fn note_progress(&mut self, exchange: usize, end: ChunkEnd) {
         self.exchanges[exchange].watermark_ms = end.watermark_ms;
         let progress = &self.control.progress[self.index];
-        progress.fired.store(self.exchanges.iter().map(|ends| ends.owner.fired_count()).sum(), Ordering::Relaxed);
-        progress.state_bytes.store(self.exchanges.iter().map(|ends| ends.owner.state_bytes() as u64).sum(), Ordering::Relaxed);
+        progress.fired.store(
+            self.exchanges.iter().map(|ends| ends.owner.fired_count()).sum(),
+            Ordering::Relaxed,
+        );
+        progress.state_bytes.store(
+            self.exchanges.iter().map(|ends| ends.owner.state_bytes() as u64).sum(),
+            Ordering::Relaxed,
+        );
         let late = self.exchanges.iter().map(|ends| {
             ends.sender.late_rows().count + ends.owner.late_rows().map_or(0, |late| late.count)
         });
@@ -342,7 +365,11 @@ impl Shard {
                     late.add(more);
                 }
                 let name = match &exchange.feeds {
-                    Feeds::Scans(scans) => scans.iter().map(|&scan| topology.scans[scan].table.as_str()).collect::<Vec<_>>().join(", "),
+                    Feeds::Scans(scans) => scans
+                        .iter()
+                        .map(|&scan| topology.scans[scan].table.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", "),
                     Feeds::Exchanges(_) => "a window's results".to_owned(),
                 };
                 (name, late)
@@ -350,4 +377,3 @@ impl Shard {
             .collect()
     }
 }
-

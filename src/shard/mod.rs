@@ -119,7 +119,8 @@ impl Job {
 
     /// Runs it to its end on a runtime.
     pub fn run(&self, runtime: &dyn runtime::Runtime) -> Outcome {
-        let result = self.shards(runtime.start_ms()).map(|shards| runtime.run(shards, &self.control));
+        let result =
+            self.shards(runtime.start_ms()).map(|shards| runtime.run(shards, &self.control));
         let (late, failure) = match result {
             Ok(late) => (late, self.control.take_failure()),
             Err(error) => (Vec::new(), Some(error)),
@@ -138,7 +139,8 @@ impl Job {
         let view = token.splits.clone();
         let mut token = Some(token);
         let mut watcher = Watcher::new(&self.topology, self.settings.chunk_bytes);
-        let limits: Arc<Vec<Limit>> = Arc::new(self.topology.sinks.iter().map(|sink| Limit::new(sink.limit)).collect());
+        let limits: Arc<Vec<Limit>> =
+            Arc::new(self.topology.sinks.iter().map(|sink| Limit::new(sink.limit)).collect());
         let mut meshes: Vec<_> = self
             .topology
             .exchanges
@@ -150,7 +152,8 @@ impl Job {
             .into_iter()
             .enumerate()
             .map(|(index, turns)| {
-                let exchanges = meshes.iter_mut().map(|mesh| mesh.next().expect("one a shard")).collect();
+                let exchanges =
+                    meshes.iter_mut().map(|mesh| mesh.next().expect("one a shard")).collect();
                 let sinks = SinkEnds::new(
                     &self.topology.sinks,
                     Arc::clone(&limits),
@@ -195,17 +198,25 @@ impl Job {
             let watched = spec.source.monitor_interval_ms().is_some();
             scans.push(ScanState { watched, idle: false, active_at_ms: now_ms });
             for split in spec.source.splits()? {
-                let (spec, stream) = split_spec(scan, split, splits.len() % self.shard_count, self.settings.chunk_bytes);
+                let (spec, stream) = split_spec(
+                    scan,
+                    split,
+                    splits.len() % self.shard_count,
+                    self.settings.chunk_bytes,
+                );
                 if let (Some(stream), Reach::Sequential { shard, .. }) = (stream, &spec.reach) {
                     streams[*shard].insert(splits.len(), stream);
                 }
                 let mut state = SplitState::new(spec);
-                state.ended = matches!(state.spec.reach, Reach::Ranged(_, 0) | Reach::Generated(_, Some(0)));
+                state.ended =
+                    matches!(state.spec.reach, Reach::Ranged(_, 0) | Reach::Generated(_, Some(0)));
                 splits.push(state);
             }
         }
         let live = scans.iter().any(|scan| scan.watched)
-            || splits.iter().any(|split| matches!(split.spec.reach, Reach::Sequential { live: true, .. } | Reach::Paced(..)));
+            || splits.iter().any(|split| {
+                matches!(split.spec.reach, Reach::Sequential { live: true, .. } | Reach::Paced(..))
+            });
         let exchange_ms = vec![crate::op::WATERMARK_START; self.topology.exchanges.len()];
         let shard_count = self.shard_count;
         let token = Token {
@@ -225,7 +236,12 @@ impl Job {
 }
 
 /// A split as every shard knows it, and the stream behind it for the one that reads it: shard 0 if it is live.
-fn split_spec(scan: usize, split: Split, shard: usize, chunk_bytes: u64) -> (SplitSpec, Option<Box<dyn SequentialSplit>>) {
+fn split_spec(
+    scan: usize,
+    split: Split,
+    shard: usize,
+    chunk_bytes: u64,
+) -> (SplitSpec, Option<Box<dyn SequentialSplit>>) {
     let spec = |origin: String, reach| SplitSpec { scan, origin, reach };
     match split {
         Split::Ranged(file) => {

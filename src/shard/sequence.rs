@@ -142,7 +142,14 @@ impl Shard {
     fn run_nothing(&mut self, token: &mut Token, next_shard: usize, is_last: bool) {
         let caps = self.caps(token, None);
         let times = self.times_after(token, caps);
-        self.running = Some(Running { scan: 0, batches: VecDeque::new(), times, next_shard, is_last, failure: None });
+        self.running = Some(Running {
+            scan: 0,
+            batches: VecDeque::new(),
+            times,
+            next_shard,
+            is_last,
+            failure: None,
+        });
     }
 
     /// Passes the token on to the shard that reads `chunk`; the owners are told by a chunk without rows.
@@ -154,8 +161,14 @@ impl Shard {
 
     fn end_sequence(&mut self, token: &Token) {
         let times = token.exchange_ms.iter().map(|&reached| (reached, reached, reached)).collect();
-        self.running =
-            Some(Running { scan: 0, batches: VecDeque::new(), times, next_shard: self.index, is_last: true, failure: None });
+        self.running = Some(Running {
+            scan: 0,
+            batches: VecDeque::new(),
+            times,
+            next_shard: self.index,
+            is_last: true,
+            failure: None,
+        });
         self.announce_over();
     }
 
@@ -188,7 +201,11 @@ impl Shard {
         let failure = self.note_bad_records(&token, split, &mut decoded);
         let mut state = token.splits[split].clone();
         let mut jumps = 0;
-        let batches = decoded.batches.drain(..).map(|batch| stamp(batch, &mut state.watermark_ms, &mut jumps)).collect();
+        let batches = decoded
+            .batches
+            .drain(..)
+            .map(|batch| stamp(batch, &mut state.watermark_ms, &mut jumps))
+            .collect();
         self.control.progress[self.index].jumps.fetch_add(jumps, Ordering::Relaxed);
         state.in_quotes = Input::ends_in_quotes(&decoded, state.in_quotes);
         state.lines += decoded.line_count;
@@ -202,7 +219,14 @@ impl Shard {
         let is_last = !token.live && token.choose().is_none();
         let next = if token.live { None } else { token.choose() };
         let next_shard = next.map_or(0, |chunk| chunk.shard);
-        self.running = Some(Running { scan, batches, times, next_shard, is_last: is_last && failure.is_none(), failure });
+        self.running = Some(Running {
+            scan,
+            batches,
+            times,
+            next_shard,
+            is_last: is_last && failure.is_none(),
+            failure,
+        });
         token.chosen = next;
         let stopped = self.control.is_stopped() && !token.live;
         if is_last || stopped {
@@ -241,7 +265,12 @@ impl Shard {
     }
 
     /// Counts and keeps records that were dropped; the error of one that stops the job.
-    fn note_bad_records(&mut self, token: &Token, split: usize, decoded: &mut DecodedChunk) -> Option<JobError> {
+    fn note_bad_records(
+        &mut self,
+        token: &Token,
+        split: usize,
+        decoded: &mut DecodedChunk,
+    ) -> Option<JobError> {
         let state = &token.splits[split];
         let scan = &self.topology.scans[state.spec.scan];
         let rows: usize = decoded.batches.iter().map(|batch| batch.batch.rows).sum();
@@ -249,7 +278,13 @@ impl Shard {
         progress.rows.fetch_add(rows as u64, Ordering::Relaxed);
         progress.bytes.fetch_add(decoded.byte_count, Ordering::Relaxed);
         progress.malformed.fetch_add(decoded.skipped_count, Ordering::Relaxed);
-        self.dead_letters.note(&scan.table, &state.spec.origin, state.lines, &decoded.skipped, decoded.skipped_count);
+        self.dead_letters.note(
+            &scan.table,
+            &state.spec.origin,
+            state.lines,
+            &decoded.skipped,
+            decoded.skipped_count,
+        );
         if let Some(failure) = decoded.failure.take() {
             return Some(failure);
         }

@@ -124,7 +124,9 @@ impl Token {
         });
         let lowest = || {
             let splits = self.splits.iter().enumerate().filter(|(_, split)| open(split));
-            splits.min_by_key(|(ordinal, split)| (split.watermark_ms, *ordinal)).map(|(split, _)| split)
+            splits
+                .min_by_key(|(ordinal, split)| (split.watermark_ms, *ordinal))
+                .map(|(split, _)| split)
         };
         let split = kept.or_else(lowest)?;
         let index = self.splits[split].next_chunk;

@@ -15,6 +15,7 @@
 //! 3. No concrete connector is known here; [`Connectors`] makes them.
 
 mod bind;
+mod near;
 mod syntax;
 #[cfg(test)]
 mod tests;

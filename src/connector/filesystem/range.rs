@@ -60,6 +60,8 @@ pub struct RawRange {
     entry: (usize, usize),
     /// What ends a record, if the range holds a quote; else it ends as it begins.
     quoted: Option<Ends>,
+    /// [`RawRange::ends_in_quotes`] of `false` and of `true`, once computed.
+    answers: [Option<bool>; 2],
 }
 
 /// The whole records of a chunk.
@@ -158,7 +160,7 @@ impl RangeReader {
     pub fn range_of(&self, chunk_index: u64, bytes: Vec<u8>) -> RawRange {
         let (start, end) = self.bounds(chunk_index);
         let (offset_bytes, read_end) = self.extent(chunk_index);
-        assert_eq!(bytes.len() as u64, read_end - offset_bytes);
+        assert_eq!(bytes.len() as u64, read_end - offset_bytes, "not the bytes that were asked for");
         let (start, end) = ((start - offset_bytes) as usize, (end - offset_bytes) as usize);
         let (mut quoted, mut entry) = (None, (start, end));
         if let Some(ends) = Ends::of(self.framing).filter(|_| start < end) {
@@ -167,7 +169,15 @@ impl RangeReader {
                 |quoting: Quoting| memchr(quoting.quote, &bytes[entry.0..entry.1]).is_some();
             quoted = ends.quoting.is_some_and(has_quote).then_some(ends);
         }
-        RawRange { bytes: Buffer::from_vec(bytes), offset_bytes, start, end, entry, quoted }
+        RawRange {
+            bytes: Buffer::from_vec(bytes),
+            offset_bytes,
+            start,
+            end,
+            entry,
+            quoted,
+            answers: [None; 2],
+        }
     }
 
     /// The records that start in `range`, which begins inside quotes if `in_quotes` says so (`false` where the
@@ -193,6 +203,7 @@ impl RangeReader {
         };
         let offset_bytes = range.offset_bytes + first as u64;
         let after = range.ends_in_quotes(in_quotes);
+        range.answers[usize::from(in_quotes)] = Some(after);
         let Some(last) = self.extend(range, ends, after)? else {
             let last = last_record_start(ends, &range.bytes[..range.end], first);
             let oversized =
@@ -232,7 +243,9 @@ impl RangeReader {
             if beyond_bytes > self.record_bytes_max {
                 return Ok(None);
             }
-            let more_bytes = (beyond_bytes as u64).max(BEYOND_BYTES);
+            let more_bytes = (beyond_bytes as u64)
+                .min((self.record_bytes_max - beyond_bytes) as u64)
+                .max(BEYOND_BYTES);
             self.read_on(range, read_end.saturating_add(more_bytes))?;
         }
     }
@@ -348,10 +361,10 @@ impl RawRange {
     /// Whether the next range begins inside quotes, if this one does as `in_quotes` says.
     pub fn ends_in_quotes(&self, in_quotes: bool) -> bool {
         let Some(ends) = self.quoted else { return in_quotes };
-        let range = &self.bytes[..self.entry.1];
-        let mut scan = ends.enter(range, self.entry.0, in_quotes);
-        while ends.next_end(range, &mut scan).is_some() {}
-        scan.in_quotes
+        if let Some(answer) = self.answers[usize::from(in_quotes)] {
+            return answer;
+        }
+        ends.in_quotes_at_end(&self.bytes[..self.entry.1], self.entry.0, in_quotes)
     }
 }
 

@@ -315,15 +315,50 @@ fn to_text(from: DataType, to: DataType) -> Kernel {
     {
         return same();
     }
-    Box::new(move |args, rows, context: &EvalContext| {
-        let scalar = args[0].array().len() == 1;
+    match from {
+        DataType::Float => printed(to, |args, row, _, out| {
+            text::write_f32_java(out, args[0].numbers::<Float32Type>().get(row));
+        }),
+        DataType::Double => printed(to, |args, row, _, out| {
+            text::write_f64_java(out, args[0].numbers::<Float64Type>().get(row));
+        }),
+        from if from.is_integer() => with_number!(from, T => printed(to, |args, row, _, out| {
+            text::write_i64(out, args[0].numbers::<T>().get(row).to_i64());
+        })),
+        DataType::Decimal(_, scale) => printed(to, move |args, row, _, out| {
+            text::write_decimal(out, args[0].numbers::<Decimal128Type>().get(row), scale);
+        }),
+        DataType::Timestamp(precision) => printed(to, move |args, row, _, out| {
+            text::write_timestamp(out, args[0].numbers::<Int64Type>().get(row), precision, b' ');
+        }),
+        from if from.is_string() || from.is_binary() => {
+            printed(to, |args, row, _, out| out.extend_from_slice(args[0].bytes().get(row)))
+        }
+        from => printed(to, move |args, row, context, out| {
+            let row = if args[0].array().len() == 1 { 0 } else { row };
+            print::append_value(args[0].array().as_ref(), from, row, context.time_zone, out);
+        }),
+    }
+}
+
+/// Strings of the bytes that `each` appends, cut to the length of `to`.
+fn printed(
+    to: DataType,
+    each: impl Fn(&[Datum], usize, &EvalContext, &mut Vec<u8>) + Send + Sync + 'static,
+) -> Kernel {
+    let unlimited = to == DataType::STRING;
+    Box::new(move |args, rows, context| {
         let mut bytes = Vec::new();
         Ok(some_texts(args, rows, |row, out| {
             bytes.clear();
-            let row = if scalar { 0 } else { row };
-            print::append_value(args[0].array().as_ref(), from, row, context.time_zone, &mut bytes);
-            out.push_str(&String::from_utf8_lossy(&bytes));
-            fit_length(out, to);
+            each(args, row, context, &mut bytes);
+            match std::str::from_utf8(&bytes) {
+                Ok(text) => out.push_str(text),
+                Err(_) => out.push_str(&String::from_utf8_lossy(&bytes)),
+            }
+            if !unlimited {
+                fit_length(out, to);
+            }
             true
         }))
     })

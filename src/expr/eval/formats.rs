@@ -248,7 +248,38 @@ fn convert_zone() -> Kernel {
     })
 }
 
-/// A zone by its name; an unknown one is UTC, as in Java's `TimeZone`.
+/// A zone by its name, `GMT+08:00` and Java's short names included; an unknown one is UTC, as in Java's `TimeZone`.
 fn zone(name: &str) -> Tz {
-    name.parse().unwrap_or(Tz::UTC)
+    let known = match name {
+        "PST" => "America/Los_Angeles",
+        "CST" => "America/Chicago",
+        "AST" => "America/Anchorage",
+        "CTT" => "Asia/Shanghai",
+        "JST" => "Asia/Tokyo",
+        "IST" => "Asia/Kolkata",
+        "ECT" => "Europe/Paris",
+        "AET" => "Australia/Sydney",
+        other => other,
+    };
+    known.parse().ok().or_else(|| fixed_zone(name)).unwrap_or(Tz::UTC)
+}
+
+/// `GMT+8`, `GMT+08:00`: the zones of whole hours, and those of the few other offsets in use.
+fn fixed_zone(name: &str) -> Option<Tz> {
+    let offset = name.strip_prefix("GMT")?;
+    let (east, digits) = match offset.strip_prefix('+') {
+        Some(digits) => (true, digits),
+        None => (false, offset.strip_prefix('-')?),
+    };
+    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "00"));
+    let hours: u8 = hours.parse().ok()?;
+    match (east, hours, minutes) {
+        // The names of these zones count westwards.
+        (true, hours, "00") => format!("Etc/GMT-{hours}").parse().ok(),
+        (false, hours, "00") => format!("Etc/GMT+{hours}").parse().ok(),
+        (true, 5, "30") => Some(Tz::Asia__Kolkata),
+        (true, 5, "45") => Some(Tz::Asia__Kathmandu),
+        (true, 9, "30") => Some(Tz::Australia__Darwin),
+        _ => None,
+    }
 }

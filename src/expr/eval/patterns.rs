@@ -271,6 +271,11 @@ fn similar(pattern: &str, escape: Option<char>) -> Result<Regex, String> {
                 Some(next) => out.push_str(&regex::escape(&next.to_string())),
                 None => return Err(format!("'{pattern}' ends in its escape character")),
             },
+            '[' if inside && chars.as_str().starts_with(':') => {
+                let (name, rest) = chars.as_str().split_once(']').unwrap_or((chars.as_str(), ""));
+                out.push_str(&format!("[{}]", name.to_lowercase().replace("whitespace", "space")));
+                chars = rest.chars();
+            }
             '[' => {
                 inside = true;
                 out.push('[');
@@ -279,10 +284,11 @@ fn similar(pattern: &str, escape: Option<char>) -> Result<Regex, String> {
                 inside = false;
                 out.push(']');
             }
+            '\\' => out.push_str("\\\\"),
             char if inside => out.push(char),
             '%' => out.push_str("(?s:.*)"),
             '_' => out.push_str("(?s:.)"),
-            '.' | '\\' | '^' | '$' => out.push_str(&regex::escape(&char.to_string())),
+            // As in Flink, the other operators of regular expressions work here, too.
             char => out.push(char),
         }
     }

@@ -18,10 +18,29 @@ const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// The loop for `name`, and whether it can fail.
 pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)> {
-    let numeric_separator = args.get(1).is_some_and(|arg| arg.data_type.is_integer());
-    let kernel: Kernel = match name {
-        "UPPER" => one(|text, out| out.push_str(&text.to_uppercase())),
-        "LOWER" => one(|text, out| out.push_str(&text.to_lowercase())),
+    let kernel = simple(name).or_else(|| positional(name, args))?;
+    Some((kernel, matches!(name, "REPEAT" | "LPAD" | "RPAD")))
+}
+
+/// Functions of strings alone.
+fn simple(name: &'static str) -> Option<Kernel> {
+    Some(match name {
+        "UPPER" => one(|text, out| {
+            if text.is_ascii() {
+                out.push_str(text);
+                out.make_ascii_uppercase();
+            } else {
+                out.push_str(&text.to_uppercase());
+            }
+        }),
+        "LOWER" => one(|text, out| {
+            if text.is_ascii() {
+                out.push_str(text);
+                out.make_ascii_lowercase();
+            } else {
+                out.push_str(&text.to_lowercase());
+            }
+        }),
         "REVERSE" => one(|text, out| out.extend(text.chars().rev())),
         "INITCAP" => one(initcap),
         "TRIM BOTH" => {
@@ -45,7 +64,31 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
             }))
         }),
         "CONCAT_WS" => Box::new(|args, rows, _| Ok(concat_ws(args, rows))),
-        "SUBSTRING" => Box::new(|args, rows, _| Ok(substring(args, rows))),
+        "STARTSWITH" => predicate(|text, start| text.starts_with(start)),
+        "ENDSWITH" => predicate(|text, end| text.ends_with(end)),
+        "TRANSLATE" => Box::new(|args, rows, _| Ok(translate(args, rows))),
+        "IS_ALPHA" => test(|text| text.chars().all(char::is_alphabetic)),
+        "IS_DIGIT" => test(|text| text.chars().all(char::is_numeric)),
+        "IS_DECIMAL" => test(|text| crate::batch::text::parse_f64(text.as_bytes()).is_some()),
+        "REPLACE" => Box::new(|args, rows, _| {
+            let (text, old, new) = (args[0].texts(), args[1].texts(), args[2].texts());
+            Ok(some_texts(args, rows, |row, out| {
+                replace(text.get(row), old.get(row), new.get(row), out);
+                true
+            }))
+        }),
+        _ => return None,
+    })
+}
+
+/// Functions that take positions or counts, too.
+fn positional(name: &'static str, args: &[Expr]) -> Option<Kernel> {
+    let numeric_separator = args.get(1).is_some_and(|arg| arg.data_type.is_integer());
+    Some(match name {
+        "SUBSTRING" => {
+            Box::new(|args: &[Datum], rows: usize, _: &EvalContext| Ok(substring(args, rows)))
+                as Kernel
+        }
         "LEFT" => {
             part(|text, count| text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end]))
         }
@@ -56,13 +99,6 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
                 .nth(count.saturating_sub(1))
                 .map_or(0, |(start, _)| start);
             if count == 0 { "" } else { &text[start..] }
-        }),
-        "REPLACE" => Box::new(|args, rows, _| {
-            let (text, old, new) = (args[0].texts(), args[1].texts(), args[2].texts());
-            Ok(some_texts(args, rows, |row, out| {
-                replace(text.get(row), old.get(row), new.get(row), out);
-                true
-            }))
         }),
         "POSITION" => Box::new(|args, rows, _| Ok(position(args, rows))),
         "INSTR" => Box::new(|args, rows, _| Ok(instr(args, rows))),
@@ -86,16 +122,9 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
             }))
         }),
         "OVERLAY" => Box::new(|args, rows, _| Ok(overlay(args, rows))),
-        "STARTSWITH" => predicate(|text, start| text.starts_with(start)),
-        "ENDSWITH" => predicate(|text, end| text.ends_with(end)),
-        "TRANSLATE" => Box::new(|args, rows, _| Ok(translate(args, rows))),
         "ELT" => Box::new(|args, rows, _| Ok(elt(args, rows))),
-        "IS_ALPHA" => test(|text| text.chars().all(char::is_alphabetic)),
-        "IS_DIGIT" => test(|text| text.chars().all(char::is_numeric)),
-        "IS_DECIMAL" => test(|text| crate::batch::text::parse_f64(text.as_bytes()).is_some()),
         _ => return None,
-    };
-    Some((kernel, matches!(name, "REPEAT" | "LPAD" | "RPAD")))
+    })
 }
 
 fn one(each: impl Fn(&str, &mut String) + Send + Sync + 'static) -> Kernel {

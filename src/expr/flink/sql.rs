@@ -66,8 +66,10 @@ fn expression(parsed: &ast::Expr, columns: Columns<'_>) -> Result<Expr, String> 
             args.extend(escape_char.as_ref().map(literal).transpose()?);
             not(*negated, invoke("LIKE", args)?)
         }
-        Ast::SimilarTo { negated, expr, pattern, .. } => {
-            not(*negated, two("SIMILAR TO", expr, pattern)?)
+        Ast::SimilarTo { negated, expr, pattern, escape_char } => {
+            let mut args = vec![bind(expr)?, bind(pattern)?];
+            args.extend(escape_char.as_ref().map(literal).transpose()?);
+            not(*negated, invoke("SIMILAR TO", args)?)
         }
         Ast::UnaryOp { op: ast::UnaryOperator::Not, expr } => one("NOT", expr),
         Ast::UnaryOp { op: ast::UnaryOperator::Minus, expr } => one("NEGATE", expr),
@@ -221,6 +223,8 @@ fn type_of(data_type: &ast::DataType) -> Result<DataType, String> {
         "VARCHAR" => DataType::VarChar(first.unwrap_or(1)),
         "STRING" => DataType::STRING,
         "BYTES" => DataType::BYTES,
+        "BINARY" => DataType::Binary(first.unwrap_or(1)),
+        "VARBINARY" => DataType::VarBinary(first.unwrap_or(1)),
         "DATE" => DataType::Date,
         "TIME" => DataType::Time(digits(0)),
         "TIMESTAMP" => DataType::Timestamp(digits(6)),

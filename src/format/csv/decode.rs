@@ -163,6 +163,7 @@ impl CsvDecoder {
         let bytes = source.as_str().as_bytes();
         let mut start = from;
         let mut damaged = damaged.iter().peekable();
+        let mut next_line = from;
         while start < bytes.len() {
             if self.options.comments {
                 match skip_comment(bytes, start) {
@@ -173,7 +174,12 @@ impl CsvDecoder {
                     }
                 }
             }
-            let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+            // Carriage returns may end many records in one line, whose end is looked for only once.
+            if start >= next_line {
+                let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+                next_line = end + 1;
+            }
+            let line_end = next_line - 1;
             let text_end = line_end - usize::from(line_end > start && bytes[line_end - 1] == b'\r');
             let (end, next, fields) = if self.find_special(&bytes[start..text_end]).is_none() {
                 (text_end, line_end + 1, Ok(self.split(bytes, start, text_end)))

@@ -3,6 +3,12 @@
 //! A field that begins with the quote is quoted: delimiters and newlines in it are text, a doubled quote is
 //! one quote. A quote anywhere else is text. Blanks belong to the field. Columns are matched by position. A
 //! blank line is a record of one empty field.
+//!
+//! # Where Flink differs
+//!
+//! - Bytes that are not UTF-8 make a bad record here; in Flink they end the job whatever the options.
+//! - A TIME or TIMESTAMP column keeps the digits that it declares; Flink passes more of a timestamp through.
+//! - `csv-header` (or `csv.header`) is ours: the first line of each file names the columns, and is checked.
 
 mod decode;
 

@@ -48,6 +48,14 @@ fn as_json() -> Vec<u8> {
     (0..ROWS).map(line).collect::<String>().into_bytes()
 }
 
+/// With an escape in a string, and a nested field that nobody reads.
+fn as_escaped_json() -> Vec<u8> {
+    let text = String::from_utf8(as_json()).unwrap();
+    text.replace("page-0", "page\\/0")
+        .replace("\"amount\"", "\"x\":{\"y\":[1,2]},\"amount\"")
+        .into_bytes()
+}
+
 fn as_csv() -> Vec<u8> {
     (0..ROWS).map(|index| click(index).join(",") + "\n").collect::<String>().into_bytes()
 }
@@ -139,6 +147,7 @@ fn clicks_a_second() {
         measure(name, "amount", &schema, &[4], &bytes);
         measure(name, "none", &schema, &[], &bytes);
     }
+    measure("json", "escaped", &schema, &[0, 1, 2, 3, 4], &as_escaped_json());
     measure("csv", "quoted ts", &schema, &[0, 1, 2, 3, 4], &as_quoted_csv());
     for name in ["json", "csv", "rkyv"] {
         measure_encoder(name, &schema, &csv);

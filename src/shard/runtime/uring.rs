@@ -51,7 +51,8 @@ impl Runtime for Uring {
                 true => Placement::Fixed(shard.index),
                 false => Placement::Unbound,
             };
-            let builder = LocalExecutorBuilder::new(placement).name(&format!("shard-{}", shard.index));
+            let builder =
+                LocalExecutorBuilder::new(placement).name(&format!("shard-{}", shard.index));
             handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
         }
         handles
@@ -68,7 +69,9 @@ impl Runtime for Uring {
 }
 
 fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
-    control.fail(JobError::Environment(format!("an io_uring executor: {message}; `--runtime poll` does without")));
+    control.fail(JobError::Environment(format!(
+        "an io_uring executor: {message}; `--runtime poll` does without"
+    )));
     Vec::new()
 }
 

@@ -203,6 +203,13 @@ impl Grouped<'_> {
         let (function, data_type) =
             agg::bind(&name, &types).map_err(|error| placed(error, span))?;
         let arg_type = if name == "COUNT" { DataType::BigInt } else { types[0] };
+        if args.len() > 1 {
+            self.notes.flink_refuses(
+                ScriptError::new("Flink counts one column, not several")
+                    .at(span)
+                    .hint("COUNT(DISTINCT a || '|' || b) counts pairs of strings there too"),
+            );
+        }
         // The least and the greatest of distinct values are those of all.
         let distinct =
             call.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);

@@ -3,6 +3,7 @@
 use crate::batch::{Field, TimeAttribute};
 use crate::error::ScriptError;
 use crate::expr::Expr;
+use crate::sql::near::near_match;
 use crate::sql::syntax::ast::{self, ExprKind, Ident, Name};
 
 use super::aggregate;
@@ -70,7 +71,7 @@ impl Scope {
         let error =
             ScriptError::new(format!("there is no column '{}' here", column.name)).at(column.span);
         let names = self.fields.iter().map(|field| field.name.as_str());
-        match super::near_match(&column.name, names.clone()) {
+        match near_match(&column.name, names.clone()) {
             Some(near) => error.hint(format!("did you mean '{near}'?")),
             None => {
                 let shown: Vec<&str> = names.take(12).collect();

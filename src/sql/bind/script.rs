@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Notes;
 use super::query::{Ctes, Named, Relation};
 use super::scope::Scope;
 use super::settings::Configuration;
 use super::table::{SharedTable, create};
-use super::{Notes, near_match};
 use crate::error::{ScriptError, Span};
 use crate::plan::{Node, NodeIndex, Op, Plan, Settings, explain, optimise};
+use crate::sql::near::near_match;
 use crate::sql::syntax::ast::{Ident, Insert, Name, Query, Statement};
 use crate::sql::syntax::parse;
 use crate::sql::{Connectors, Script};

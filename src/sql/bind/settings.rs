@@ -12,9 +12,10 @@ use std::path::PathBuf;
 
 use chrono_tz::Tz;
 
-use super::{Notes, near_match};
+use super::Notes;
 use crate::error::{ScriptError, Span};
 use crate::plan::Settings;
+use crate::sql::near::near_match;
 use crate::window::{Emit, EmitClock, EmitMode};
 
 const EARLY: &str = "table.exec.emit.early-fire.enabled";

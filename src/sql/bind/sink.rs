@@ -100,11 +100,9 @@ impl Binder<'_> {
                 column = expr::cast(column, DataType::STRING)
                     .map_err(|error| ScriptError::new(error.message))?;
             }
-            fields.push(Field {
-                time_attribute: None,
-                data_type: column.data_type,
-                ..field.clone()
-            });
+            let name = free_name(&field.name, &fields);
+            let data_type = column.data_type;
+            fields.push(Field { name, time_attribute: None, data_type, ..field.clone() });
             columns.push(column);
         }
         let schema = crate::batch::Schema::new(fields.clone());
@@ -121,6 +119,13 @@ impl Binder<'_> {
         self.add(Op::Sink { input, table: String::new(), sink, limit }, fields);
         Ok(())
     }
+}
+
+/// `name`, or with the lowest number that no field has: a row on the screen has each name once.
+fn free_name(name: &str, fields: &[Field]) -> String {
+    let is_free = |candidate: &String| fields.iter().all(|field| field.name != *candidate);
+    let numbered = (0..).map(|number| format!("{name}{number}"));
+    std::iter::once(name.to_string()).chain(numbered).find(is_free).unwrap_or_default()
 }
 
 /// For each column of the sink, the query's column that it takes.

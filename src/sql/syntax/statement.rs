@@ -4,6 +4,11 @@ use super::ast::{ColumnDefinition, ColumnKind, CreateTable, Insert, Statement, T
 use super::cursor::{Cursor, Parsed};
 use super::token::{Placed, Token, tokens};
 use crate::error::{ScriptError, Span};
+use crate::sql::near::near_match;
+
+/// The words that statements start with.
+const STATEMENTS: [&str; 8] =
+    ["CREATE", "INSERT", "SELECT", "SET", "RESET", "DROP", "EXECUTE", "EXPLAIN"];
 
 /// What a script's text yields: the statements that could be read, and what is wrong with the others.
 pub(crate) struct Parse {
@@ -103,9 +108,11 @@ impl Cursor<'_> {
             }
             "CALL" | "STOP" | "COMPILE" => ("is not supported", "write INSERT INTO … SELECT"),
             _ => {
-                return self.expected(
-                    "a statement (CREATE, INSERT, SELECT, SET, RESET, DROP, EXECUTE, EXPLAIN)",
-                );
+                let error = self.expected("a statement");
+                return error.hint(match near_match(word, STATEMENTS.into_iter()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("the statements are {}", STATEMENTS.join(", ")),
+                });
             }
         };
         self.error(format!("{word} {message}")).hint(hint)

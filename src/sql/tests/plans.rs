@@ -355,24 +355,26 @@ fn explain_shows_watermark_late_rule_and_exchange() {
     let expected = "\
 Sink o
 │    takes: s TIMESTAMP(3), k STRING, c BIGINT
-└─ Union of 2
-   │    watermark: the lowest of the inputs
-   ├─ Calc
-   │  │    select: window_start AS s, $f0 AS u, c
-   │  └─ WindowAggregate TUMBLE(size 1 min) on ts
-   │     │    aggregates: COUNT(*)
-   │     │    exchange: by $f0
-   │     │    late: a row is dropped, and counted, if its window has fired when it comes
-   │     │    fires: when the watermark reaches window_end - 1 ms
-   │     └─ Calc
-   │        │    where: (v > 2)
-   │        │    select: UPPER(k) AS $f0, ts
-   │        └─ #0 Scan src
-   │                decodes: ts, k, v
-   │                watermark: (ts - 5 s) after each row, for rowtime ts
-   └─ Calc
-      │    select: ts, k, NULL AS EXPR$2
-      └─ #0 (as above)
+└─ Calc
+   │    select: s, u AS k, c
+   └─ Union of 2
+      │    watermark: the lowest of the inputs
+      ├─ Calc
+      │  │    select: window_start AS s, $f0 AS u, c
+      │  └─ WindowAggregate TUMBLE(size 1 min) on ts
+      │     │    aggregates: COUNT(*)
+      │     │    exchange: by $f0
+      │     │    late: a row is dropped, and counted, if its window has fired when it comes
+      │     │    fires: when the watermark reaches window_end - 1 ms
+      │     └─ Calc
+      │        │    where: (v > 2)
+      │        │    select: UPPER(k) AS $f0, ts
+      │        └─ #0 Scan src
+      │                decodes: ts, k, v
+      │                watermark: (ts - 5 s) after each row, for rowtime ts
+      └─ Calc
+         │    select: ts, k, NULL AS EXPR$2
+         └─ #0 (as above)
 ";
     assert_eq!(explain(&bound.plan), expected);
 }
