@@ -71,7 +71,9 @@ impl ScriptError {
         if let Some(span) = self.span {
             let line = script.lines().nth(span.line.saturating_sub(1) as usize).unwrap_or("");
             let gutter = " ".repeat(span.line.to_string().len());
-            let pad = " ".repeat(span.column.saturating_sub(1) as usize);
+            // Tabs stay tabs, so that the carets stand where the terminal puts the text.
+            let before = line.chars().take(span.column.saturating_sub(1) as usize);
+            let pad: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
             let carets = "^".repeat(span.length.max(1) as usize);
             text += &format!("{gutter}--> {script_name}:{}:{}\n", span.line, span.column);
             text += &format!("{gutter} |\n{} | {line}\n{gutter} | {pad}{carets}\n", span.line);

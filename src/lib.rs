@@ -1,7 +1,54 @@
-//! Tidemill: event-time window aggregation over streams on one machine.
+//! Tidemill: event-time window aggregation over streams on one machine, from Flink SQL or Rust.
+//!
+//! # The data path
+//!
+//! ```text
+//!  shard 0   read ─ decode ─ filter, project ─ pre-aggregate ─╮         ╭─ window state ─ fire ─ sink part
+//!                                                             ├─ rings ─┤
+//!  shard 1   read ─ decode ─ filter, project ─ pre-aggregate ─╯  (n×n)  ╰─ window state ─ fire ─ sink part
+//! ```
+//!
+//! A script is bound to one [`plan`], the plan is compiled to chains of stateless steps cut by exchanges, and every
+//! shard (one a core) runs all of them. Rows travel as Arrow columns, a few thousand at a time; groups travel
+//! as accumulators where keys repeat, as rows where they do not.
+//!
+//! - **Chunks in sequence.** Input is cut into numbered chunks whose boundaries depend on its bytes alone. One token goes
+//!   from chunk to chunk and carries the watermarks; decoding runs ahead of it. Owners of keys take chunks in
+//!   their order, so results do not depend on the number of shards, on batching or on timing.
+//! - **Turns.** Of several splits the one with the lowest (watermark, ordinal) is read, for a turn of 1 MiB of its own bytes;
+//!   smaller chunks subdivide a turn and change nothing.
+//! - **The late rule** is applied where rows are read, row by row, against the watermark at each row's arrival; one
+//!   comparison shows that a whole batch is in time. Sessions apply it where the key lives.
+//! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
+//! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices in bitmaps, and
+//!   a second exchange adds up.
+//! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.
+//!   This is our one departure from Flink's rows; `tests/golden/differences.md` lists it and the few others.
+//!
+//! # The layers
+//!
+//! A folder imports only lower layers; `tests/tidy.rs` holds the table and fails on a breach.
+//!
+//! ```text
+//! L0  error, sys, sync        errors by who can act on them; what needs the kernel or `unsafe`
+//! L1  batch, ring, metrics    columns, keys and hashes; rings between shards; counters
+//! L2  format, expr, agg, state    bytes ↔ batch; scalar expressions; accumulators; paged tables, heaps and sets
+//! L3  window, connector       slices and wall time; sources and sinks
+//! L4  plan, op                one description; senders and owners
+//! L5  sql, shard              text → plan; plan → running shards, on three runtimes
+//! L6  job                     binds, launches, reports
+//! L8  cli                     the commands
+//! ```
+//!
+//! # What is absent
+//!
+//! `window` and `agg` do no I/O and know no store. `sql` and `shard` never see each other. Nothing above `sys` reads the
+//! clock: time, randomness and storage arrive as arguments, so the same shards run in the simulator. Nothing is
+//! durable yet: `state` keeps everything in pages that a store can stand behind, and keeps them in memory.
 
 pub mod agg;
 pub mod batch;
+pub mod cli;
 pub mod connector;
 pub mod error;
 pub mod expr;

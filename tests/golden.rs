@@ -169,7 +169,11 @@ fn check_all(setting: Setting, live: bool) {
         if differences.contains_key(&name) || is_live != live {
             continue;
         }
-        wrong.extend(check(&case, setting).err());
+        // A panic in one case must not hide the others.
+        let checked = std::panic::catch_unwind(|| check(&case, setting));
+        wrong.extend(
+            checked.unwrap_or_else(|_| Err(format!("{name} at {setting:?} panicked"))).err(),
+        );
     }
     assert!(wrong.is_empty(), "{} cases are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -266,7 +266,7 @@ pub(super) fn fold_bytes<S: Slots>(
         _ if blob == 0 => table.put_blob(0, value),
         Accumulator::ExtremeBytes { greatest } => {
             let held = table.blob(blob);
-            if (if greatest { value > held } else { value < held }) {
+            if if greatest { value > held } else { value < held } {
                 table.put_blob(blob, value)
             } else {
                 blob

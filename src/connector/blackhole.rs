@@ -15,7 +15,7 @@ pub struct Blackhole;
 impl Blackhole {
     pub(super) fn resolve(options: &Options) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("blackhole", options);
-        reader.sink_parallelism()?;
+        reader.parallelism("sink.parallelism")?;
         reader.finish()?;
         Ok(Blackhole)
     }

@@ -5,12 +5,13 @@
 //!
 //! # Invariants
 //!
-//! 1. `bytes[..best]` are whole records; the bytes before `scanned` have been looked at.
+//! 1. `bytes[..best]` are whole records; the bytes before `scan` have been looked at.
 //! 2. At most the target, one record of `record_bytes_max` and one read are held.
 
 use arrow_buffer::Buffer;
 
-use super::filesystem::{Ends, too_long};
+use super::ends::{Ends, LOOK_BACK_BYTES, Scan};
+use super::filesystem::too_long;
 use super::{CHUNK_BYTES, RECORD_BYTES_MAX};
 use crate::format::{BLOCK_BYTES, BadRecord, Framing, block_part};
 
@@ -26,9 +27,8 @@ pub(super) struct Gather {
     bytes: Vec<u8>,
     /// What ends a record; `None` for blocks.
     ends: Option<Ends>,
-    scanned: usize,
-    /// Whether `scanned` is inside quotes.
-    in_quotes: bool,
+    /// How far ends have been looked for.
+    scan: Scan,
     best: usize,
     target_bytes: usize,
     record_bytes_max: usize,
@@ -49,16 +49,10 @@ struct Foreign {
 
 impl Gather {
     pub(super) fn new(framing: Framing) -> Self {
-        let ends = match framing {
-            Framing::Delimited(delimiter) => Some(Ends { delimiter, quote: None }),
-            Framing::Quoted { quote } => Some(Ends { delimiter: b'\n', quote: Some(quote) }),
-            Framing::Blocks => None,
-        };
         Self {
             bytes: Vec::new(),
-            ends,
-            scanned: 0,
-            in_quotes: false,
+            ends: Ends::of(framing),
+            scan: Scan::new(),
             best: 0,
             target_bytes: CHUNK_BYTES as usize,
             record_bytes_max: RECORD_BYTES_MAX,
@@ -71,9 +65,9 @@ impl Gather {
     /// The same with records that end in `delimiter`, whatever is in them; handed out, each is a line.
     pub(super) fn message_delimiter(mut self, delimiter: u8) -> Self {
         if delimiter != b'\n' {
-            let newlines_are_blanks = self.ends.is_some_and(|ends| ends.quote.is_none());
+            let newlines_are_blanks = self.ends.is_some_and(|ends| ends.quoting.is_none());
             self.foreign = Some(Foreign { delimiter, newlines_are_blanks });
-            self.ends = Some(Ends { delimiter, quote: None });
+            self.ends = Some(Ends { delimiter, quoting: None });
         }
         self
     }
@@ -115,24 +109,21 @@ impl Gather {
             return None;
         }
         while self.best < self.target_bytes {
-            let Some(end) = ends.next_end(&self.bytes, self.scanned, &mut self.in_quotes) else {
-                self.scanned = self.bytes.len();
-                break;
-            };
+            let before = self.scan;
+            let Some(end) = ends.next_end(&self.bytes, &mut self.scan) else { break };
             if end > self.target_bytes && self.best > 0 {
                 // It belongs to the next chunk and is looked at again then.
-                (self.scanned, self.in_quotes) = (self.best, false);
+                self.scan = before;
                 break;
             }
-            (self.best, self.scanned) = (end, end);
+            self.best = end;
         }
         if self.best > 0 || self.bytes.len() <= self.record_bytes_max {
             return None;
         }
         let bad = too_long(&self.bytes, 0, self.record_bytes_max);
         self.skipping = true;
-        self.bytes = Vec::new();
-        self.scanned = 0;
+        self.drop_skipped();
         Some(bad)
     }
 
@@ -146,16 +137,27 @@ impl Gather {
             }
             slot += slot_bytes;
         }
-        self.scanned = self.bytes.len();
     }
 
-    /// Drops bytes up to the end of the record that was given up; whether it has ended.
+    /// Drops bytes of the record that was given up; whether it has ended.
     fn skip(&mut self, ends: Ends) -> bool {
-        let end = ends.next_end(&self.bytes, 0, &mut self.in_quotes);
-        self.bytes.drain(..end.unwrap_or(self.bytes.len()));
-        self.skipping = end.is_none();
-        self.scanned = 0;
+        let end = ends.next_end(&self.bytes, &mut self.scan);
+        if let Some(end) = end {
+            self.bytes.drain(..end);
+            self.scan = Scan::new();
+            self.skipping = false;
+        } else {
+            self.drop_skipped();
+        }
         end.is_some()
+    }
+
+    /// Drops what has been looked at, but for the bytes that a scan looks back at.
+    fn drop_skipped(&mut self) {
+        let dropped = self.bytes.len().saturating_sub(LOOK_BACK_BYTES);
+        self.bytes.drain(..dropped);
+        self.bytes.shrink_to(self.read_bytes);
+        self.scan.shift(dropped);
     }
 
     /// Whether a full chunk has gathered.
@@ -185,8 +187,7 @@ impl Gather {
             self.bytes.truncate(self.best);
             Buffer::from_vec(std::mem::replace(&mut self.bytes, rest))
         };
-        self.scanned -= self.best;
-        self.best = 0;
+        self.shift();
         Some(taken)
     }
 
@@ -194,7 +195,14 @@ impl Gather {
     pub(super) fn take_into(&mut self, out: &mut Vec<u8>) -> bool {
         self.make_lines(self.best);
         out.extend(self.bytes.drain(..self.best));
-        self.scanned -= self.best;
+        self.shift()
+    }
+
+    /// Forgets the whole records, which are handed out; whether there were any.
+    fn shift(&mut self) -> bool {
+        if self.ends.is_some() {
+            self.scan.shift(self.best);
+        }
         std::mem::take(&mut self.best) > 0
     }
 
@@ -207,7 +215,7 @@ impl Gather {
             return Some(records);
         }
         self.make_lines(self.bytes.len());
-        self.scanned = 0;
+        self.scan = Scan::new();
         let rest = std::mem::take(&mut self.bytes);
         (!rest.is_empty()).then(|| Buffer::from_vec(rest))
     }
@@ -215,7 +223,7 @@ impl Gather {
     /// Appends a last record without its delimiter to `out`, with a newline, unless it is not whole: then false.
     /// To be called when [`Gather::take_into`] has found nothing more.
     pub(super) fn take_rest_into(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.skipping || self.in_quotes {
+        if self.skipping || self.scan.in_quotes {
             return false;
         }
         if let Some(rest) = self.take_rest() {
@@ -244,6 +252,10 @@ mod tests {
 
     use super::*;
 
+    fn quoted(escape: Option<u8>, trim: bool) -> Framing {
+        Framing::Quoted(crate::format::Quoting { quote: b'"', delimiter: b',', escape, trim })
+    }
+
     /// The chunks that gather when the bytes come in these pieces.
     fn chunks(pieces: &[&[u8]], framing: Framing, target_bytes: usize) -> Vec<Vec<u8>> {
         let mut gather = Gather::new(framing).target_bytes(target_bytes);
@@ -266,7 +278,7 @@ mod tests {
     proptest! {
         #[test]
         fn chunks_do_not_depend_on_how_bytes_arrive(
-            bytes in prop::collection::vec(prop::sample::select(&b"\n\n\"ab"[..]), 0..120),
+            bytes in prop::collection::vec(prop::sample::select(&b"\n\n\"\",a b"[..]), 0..120),
             cuts in prop::collection::vec(0usize..120, 0..20),
             target_bytes in 1usize..40,
         ) {
@@ -274,13 +286,13 @@ mod tests {
             cuts.extend([0, bytes.len()]);
             cuts.sort();
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
-            for framing in [Framing::Delimited(b'\n'), Framing::Quoted { quote: b'"' }] {
+            for framing in [Framing::Delimited(b'\n'), quoted(None, false), quoted(Some(b'a'), true)] {
                 let whole = chunks(&[&bytes], framing, target_bytes);
                 assert_eq!(chunks(&pieces, framing, target_bytes), whole);
                 assert_eq!(whole.concat(), bytes);
                 for chunk in &whole[..whole.len().saturating_sub(1)] {
                     let lines = chunk.iter().filter(|&&byte| byte == b'\n').count();
-                    let one = matches!(framing, Framing::Quoted { .. }) || lines == 1;
+                    let one = matches!(framing, Framing::Quoted(_)) || lines == 1;
                     assert!(chunk.ends_with(b"\n") && (chunk.len() <= target_bytes || one));
                 }
             }
@@ -304,6 +316,18 @@ mod tests {
         }
         assert_eq!(gather.take().unwrap().as_slice(), b"two\n");
         assert_eq!(gather.take_rest(), None);
+    }
+
+    #[test]
+    fn a_quoted_record_too_long_ends_where_its_quotes_do() {
+        let mut gather = Gather::new(quoted(Some(b'\\'), false)).record_bytes_max(10);
+        let mut bad_count = 0;
+        for piece in [&b"a,\"0123456789\n"[..], b"\n,\\", b"\"\n\"", b"\"\n\"\nb,\"\n\"\n"] {
+            gather.space().extend_from_slice(piece);
+            bad_count += usize::from(gather.scan().is_some());
+        }
+        assert_eq!(bad_count, 1);
+        assert_eq!(gather.take().unwrap().as_slice(), b"b,\"\n\"\n");
     }
 
     #[test]

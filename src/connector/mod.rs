@@ -4,7 +4,8 @@
 //! any shard can read at any time ([`Split::Ranged`]); a stream (stdin, a socket, a compressed file)
 //! has one reader ([`Split::Sequential`]); a generator computes chunk *j* from *j* alone
 //! ([`Split::Generated`]). The shard loop decides the order; nothing here knows of threads or
-//! watermarks.
+//! watermarks. [`resolve_source`] and [`resolve_sink`] make either from the options of a table; each connector's
+//! module lists its options.
 //!
 //! # Invariants
 //!
@@ -18,7 +19,9 @@ pub mod clicks;
 mod datagen;
 mod descriptor;
 mod draw;
+mod ends;
 mod filesystem;
+mod flink;
 mod gather;
 mod option;
 mod print;
@@ -36,6 +39,7 @@ use arrow_buffer::Buffer;
 pub use self::blackhole::Blackhole;
 pub use self::datagen::GeneratorSource;
 pub use self::filesystem::{ChunkBytes, FileSink, FileSource, RangeReader, RawRange};
+pub use self::flink::flink_refusals;
 pub use self::print::{Output, PrintSink, Style};
 pub use self::resolve::{resolve_sink, resolve_source};
 pub use self::socket::SocketSource;

@@ -89,17 +89,14 @@ impl<'a> OptionReader<'a> {
             .transpose()
     }
 
-    /// Flink's `sink.parallelism`: checked; every shard writes, whatever it says.
-    pub(crate) fn sink_parallelism(&mut self) -> Result<(), OptionError> {
-        let what = "a whole number of at least 1";
-        match self.parsed::<std::num::NonZeroU32>("sink.parallelism", what)? {
-            Some(_) | None => Ok(()),
-        }
+    /// Flink's `scan.parallelism` or `sink.parallelism`: checked; every shard reads and writes, whatever it says.
+    pub(crate) fn parallelism(&mut self, key: &str) -> Result<(), OptionError> {
+        self.parsed::<std::num::NonZeroU32>(key, "a whole number of at least 1").map(|_| ())
     }
 
-    /// Marks `key` as known: someone else reads it.
-    pub(crate) fn known(&mut self, key: &str) {
-        self.known.insert(key.to_owned());
+    /// Marks `keys` as known: someone else reads them.
+    pub(crate) fn known(&mut self, keys: &[&str]) {
+        self.known.extend(keys.iter().map(|key| (*key).to_owned()));
     }
 
     /// Options that start with `prefix`, with the rest of their keys; all are known thereby.
@@ -116,7 +113,8 @@ impl<'a> OptionReader<'a> {
     /// Refuses every option that was not asked for and does not belong to the format.
     pub(crate) fn finish(&self) -> Result<(), OptionError> {
         for key in self.options.keys() {
-            if self.known.contains(key) || (self.known.contains("format") && is_of_format(key)) {
+            if self.known.contains(key) || (self.known.contains("format") && self.is_of_format(key))
+            {
                 continue;
             }
             let near = nearest(key, self.known.iter().map(String::as_str));
@@ -135,16 +133,18 @@ impl<'a> OptionReader<'a> {
         }
         Ok(())
     }
+
+    /// Whether the format, not the connector, checks `key`.
+    fn is_of_format(&self, key: &str) -> bool {
+        let is_csv = || self.options.get("format").is_some_and(|format| format == "csv");
+        ["json.", "csv.", "rkyv."].iter().any(|prefix| key.starts_with(prefix))
+            || (key == "csv-header" && is_csv())
+    }
 }
 
 /// `'x' is not …`
 fn not(text: &str, what: &str) -> String {
     format!("'{text}' is not {what}")
-}
-
-/// Whether the format, not the connector, checks `key`.
-fn is_of_format(key: &str) -> bool {
-    ["json.", "csv.", "rkyv."].iter().any(|prefix| key.starts_with(prefix)) || key == "csv-header"
 }
 
 fn split_unit(text: &str) -> Option<(u64, String)> {

@@ -25,7 +25,7 @@ pub struct StdinSource {
 impl StdinSource {
     pub(super) fn resolve(options: &Options, format: Arc<dyn Format>) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("stdin", options);
-        reader.known("format");
+        reader.known(&["format"]);
         reader.finish()?;
         Ok(Self { format })
     }

@@ -98,18 +98,15 @@ pub(super) fn parse_date_lenient(text: &str) -> Option<i32> {
 
 /// `12:34:56.789`, `12:34`, `12`: milliseconds since midnight.
 pub(super) fn parse_time_lenient(text: &str) -> Option<i32> {
-    let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut fields = clock.splitn(3, ':').map(|field| small(field.trim()));
-    let hour = fields.next()??;
-    let minute = fields.next().unwrap_or(Some(0))?;
-    let second = fields.next().unwrap_or(Some(0))?;
+    let mut fields = text.splitn(3, ':');
+    let hour = small(fields.next()?.trim())?;
+    let minute = fields.next().map_or(Some(0), |field| small(field.trim()))?;
+    let (second, fraction) =
+        fields.next().map_or(("0", ""), |field| field.split_once('.').unwrap_or((field, "")));
+    let second = small(second.trim())?;
     let mut millis = 0;
-    for (place, unit) in [100, 10, 1].into_iter().enumerate() {
-        millis += unit
-            * fraction
-                .as_bytes()
-                .get(place)
-                .map_or(0, |byte| i32::from(byte.wrapping_sub(b'0')).min(9));
+    for (byte, unit) in fraction.trim().bytes().zip([100, 10, 1]) {
+        millis += unit * if byte.is_ascii_digit() { i32::from(byte - b'0') } else { 0 };
     }
     let in_range = hour < 24 && minute < 60 && second < 60;
     in_range.then(|| ((hour * 60 + minute) * 60 + second) as i32 * 1000 + millis)

@@ -26,7 +26,7 @@ mod times;
 
 use std::fmt;
 
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::{Array, ArrayRef, UInt32Array, new_empty_array, new_null_array};
 use chrono_tz::Tz;
 
 use crate::batch::Batch;
@@ -36,6 +36,7 @@ use super::expression::{Expr, ExprKind};
 use datum::Datum;
 
 pub use fold::fold;
+pub(super) use patterns::unsupported as unsupported_regex;
 
 /// What an expression may know besides its row.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,13 @@ impl fmt::Debug for Evaluator {
     }
 }
 
-enum Node {
+/// A compiled node and the Arrow type of its value.
+struct Node {
+    work: Work,
+    data_type: arrow_schema::DataType,
+}
+
+enum Work {
     Column(usize),
     Constant(ArrayRef),
     Apply { kernel: Kernel, args: Vec<Node>, fallible: bool },
@@ -114,41 +121,45 @@ impl Evaluator {
     }
 
     fn eval_frame(&self, frame: &Frame<'_>) -> Result<ArrayRef, EvalError> {
+        if frame.rows == 0 {
+            return Ok(new_empty_array(&self.root.data_type));
+        }
         Ok(self.root.eval(frame)?.into_column(frame.rows))
     }
 }
 
 /// The node of an expression whose constants are folded.
 fn compile(expr: &Expr) -> Node {
-    match &expr.kind {
-        ExprKind::Column(index) => Node::Column(*index),
-        ExprKind::Literal(value) => Node::Constant(datum::constant(value, expr.data_type)),
+    let work = match &expr.kind {
+        ExprKind::Column(index) => Work::Column(*index),
+        ExprKind::Literal(value) => Work::Constant(datum::constant(value, expr.data_type)),
         ExprKind::Call(name @ ("AND" | "OR"), args) => {
-            Node::Logic { and: *name == "AND", args: args.iter().map(compile).collect() }
+            Work::Logic { and: *name == "AND", args: args.iter().map(compile).collect() }
         }
-        ExprKind::Call("COALESCE", args) => Node::Coalesce(args.iter().map(compile).collect()),
+        ExprKind::Call("COALESCE", args) => Work::Coalesce(args.iter().map(compile).collect()),
         ExprKind::Call(name, args) => {
             let (kernel, fallible) = kernel(name, args, expr);
-            Node::Apply { kernel, args: args.iter().map(compile).collect(), fallible }
+            Work::Apply { kernel, args: args.iter().map(compile).collect(), fallible }
         }
         ExprKind::Cast(input) => {
             let (kernel, fallible) =
                 casts::kernel(input.data_type, expr.data_type, casts::OnFailure::Fail);
-            Node::Apply { kernel, args: vec![compile(input)], fallible }
+            Work::Apply { kernel, args: vec![compile(input)], fallible }
         }
         ExprKind::TryCast(input) => {
             let (kernel, _) =
                 casts::kernel(input.data_type, expr.data_type, casts::OnFailure::Null);
-            Node::Apply { kernel, args: vec![compile(input)], fallible: false }
+            Work::Apply { kernel, args: vec![compile(input)], fallible: false }
         }
-        ExprKind::Case(branches, otherwise) => Node::Case {
+        ExprKind::Case(branches, otherwise) => Work::Case {
             branches: branches
                 .iter()
                 .map(|(condition, result)| (compile(condition), compile(result)))
                 .collect(),
             otherwise: Box::new(compile(otherwise)),
         },
-    }
+    };
+    Node { work, data_type: expr.data_type.arrow() }
 }
 
 /// The loop for a call, and whether it can fail.
@@ -170,31 +181,32 @@ fn kernel(name: &'static str, args: &[Expr], expr: &Expr) -> (Kernel, bool) {
 }
 
 impl Node {
+    /// The value in every row of `frame`, which has at least one.
     fn eval(&self, frame: &Frame<'_>) -> Result<Datum, EvalError> {
-        match self {
-            Node::Column(index) => Ok(Datum::Column(frame.columns[*index].clone())),
-            Node::Constant(value) => Ok(Datum::Scalar(value.clone())),
-            Node::Apply { kernel, args, .. } => {
+        match &self.work {
+            Work::Column(index) => Ok(Datum::Column(frame.columns[*index].clone())),
+            Work::Constant(value) => Ok(Datum::Scalar(value.clone())),
+            Work::Apply { kernel, args, .. } => {
                 let args = args.iter().map(|arg| arg.eval(frame)).collect::<Result<Vec<_>, _>>()?;
                 let scalar = args.iter().all(|arg| matches!(arg, Datum::Scalar(_)));
-                let rows = if scalar { frame.rows.min(1) } else { frame.rows };
+                let rows = if scalar { 1 } else { frame.rows };
                 let column = kernel(&args, rows, frame.context)?;
                 debug_assert_eq!(column.len(), rows);
-                Ok(if scalar && rows == 1 { Datum::Scalar(column) } else { Datum::Column(column) })
+                Ok(if scalar { Datum::Scalar(column) } else { Datum::Column(column) })
             }
-            Node::Logic { and, args } => logic::junction(*and, args, frame),
-            Node::Case { branches, otherwise } => logic::case(branches, otherwise, frame),
-            Node::Coalesce(args) => logic::coalesce(args, frame),
+            Work::Logic { and, args } => logic::junction(*and, args, frame),
+            Work::Case { branches, otherwise } => logic::case(branches, otherwise, frame),
+            Work::Coalesce(args) => logic::coalesce(args, frame),
         }
     }
 
     /// Whether some row may fail.
     fn fallible(&self) -> bool {
-        match self {
-            Node::Column(_) | Node::Constant(_) => false,
-            Node::Apply { args, fallible, .. } => *fallible || args.iter().any(Node::fallible),
-            Node::Logic { args, .. } | Node::Coalesce(args) => args.iter().any(Node::fallible),
-            Node::Case { branches, otherwise } => {
+        match &self.work {
+            Work::Column(_) | Work::Constant(_) => false,
+            Work::Apply { args, fallible, .. } => *fallible || args.iter().any(Node::fallible),
+            Work::Logic { args, .. } | Work::Coalesce(args) => args.iter().any(Node::fallible),
+            Work::Case { branches, otherwise } => {
                 otherwise.fallible()
                     || branches
                         .iter()
@@ -204,13 +216,13 @@ impl Node {
     }
 
     fn visit_columns(&self, visit: &mut impl FnMut(usize)) {
-        match self {
-            Node::Column(index) => visit(*index),
-            Node::Constant(_) => {}
-            Node::Apply { args, .. } | Node::Logic { args, .. } | Node::Coalesce(args) => {
+        match &self.work {
+            Work::Column(index) => visit(*index),
+            Work::Constant(_) => {}
+            Work::Apply { args, .. } | Work::Logic { args, .. } | Work::Coalesce(args) => {
                 args.iter().for_each(|arg| arg.visit_columns(visit));
             }
-            Node::Case { branches, otherwise } => {
+            Work::Case { branches, otherwise } => {
                 for (condition, result) in branches {
                     condition.visit_columns(visit);
                     result.visit_columns(visit);
@@ -226,7 +238,11 @@ impl Node {
         frame: &Frame<'_>,
         owned: &arrow_buffer::BooleanBuffer,
     ) -> Result<Datum, EvalError> {
-        if !self.fallible() || owned.count_set_bits() == frame.rows {
+        let count = owned.count_set_bits();
+        if count == 0 {
+            return Ok(Datum::Scalar(new_null_array(&self.data_type, 1)));
+        }
+        if count == frame.rows || !self.fallible() {
             return self.eval(frame);
         }
         let positions: Vec<u32> = owned.set_indices().map(|row| row as u32).collect();

@@ -169,7 +169,7 @@ impl Pattern {
             'n' => fields.nanos,
             'N' => fields.of_day_ms / 1000 * 1_000_000_000 + fields.nanos,
             'Q' | 'q' => {
-                let quarter = (fields.month + 2) / 3;
+                let quarter = fields.month.div_ceil(3);
                 if count >= 3 {
                     return out.push_str(&format!("Q{quarter}"));
                 }

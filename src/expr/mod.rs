@@ -15,6 +15,8 @@ mod bind;
 mod calendar;
 mod eval;
 mod expression;
+#[cfg(test)]
+mod flink;
 mod java_time;
 pub mod text;
 mod types;

@@ -25,10 +25,9 @@ fn common_pair(a: DataType, b: DataType) -> Option<DataType> {
         (Char(a) | VarChar(a), Char(b) | VarChar(b)) => VarChar(a.max(b)),
         (Binary(a) | VarBinary(a), Binary(b) | VarBinary(b)) => VarBinary(a.max(b)),
         (Time(a), Time(b)) => Time(a.max(b)),
-        (Timestamp(a), Timestamp(b) | TimestampLtz(b)) | (TimestampLtz(a), Timestamp(b)) => {
-            Timestamp(a.max(b))
-        }
-        (TimestampLtz(a), TimestampLtz(b)) => TimestampLtz(a.max(b)),
+        // With and without a zone, the first decides.
+        (Timestamp(a), Timestamp(b) | TimestampLtz(b)) => Timestamp(a.max(b)),
+        (TimestampLtz(a), Timestamp(b) | TimestampLtz(b)) => TimestampLtz(a.max(b)),
         _ => return None,
     })
 }

@@ -450,3 +450,43 @@ fn time(dialect: Dialect, text: &[u8], precision: u8) -> Option<i32> {
     let unit = [1000, 100, 10, 1][usize::from(precision.min(3))];
     Some(ms - ms % unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn short_numbers_are_what_the_long_way_reads(number in "[+-]?[0-9]{0,20}(\\.[0-9]{0,20})?([eE][+-]?[0-9]{1,3})?") {
+            let bytes = number.as_bytes();
+            prop_assert_eq!(
+                double(kind::TEXT, bytes).map(f64::to_bits),
+                text::parse_f64(bytes).map(f64::to_bits),
+                "{}", number
+            );
+            if let Some(value) = short_integer(bytes) {
+                prop_assert_eq!(text::parse_i64(bytes), Some(value));
+            }
+            if let Some((value, fraction)) = short_decimal(bytes) {
+                let long = text::parse_decimal_text(bytes, 38, fraction as u8);
+                prop_assert_eq!(long, DecimalText::Value(i128::from(value)));
+            }
+        }
+
+        #[test]
+        fn shared_dates_change_no_timestamp(
+            texts in prop::collection::vec("(2024-0[12]-(0[1-9]|30) |1970-01-01 |\u{0}{11})[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}x?", 1..20),
+        ) {
+            let mut last = LastDate::new(b' ');
+            for text in &texts {
+                if let Some(ms) = last.read(text.as_bytes(), b' ') {
+                    prop_assert_eq!(text::parse_timestamp(text.as_bytes(), b' '), Some((ms, 0)));
+                } else {
+                    prop_assert_eq!(text::parse_timestamp(text.as_bytes(), b' '), None);
+                }
+            }
+        }
+    }
+}

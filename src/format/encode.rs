@@ -266,12 +266,14 @@ impl Notation for CsvNotation {
         out.push(quote);
     }
 
-    fn decimal(&self, unscaled: i128, scale: u8, out: &mut Vec<u8>) {
+    fn decimal(&self, mut unscaled: i128, mut scale: u8, out: &mut Vec<u8>) {
         if self.options.scientific {
-            write_decimal_scientific(out, unscaled, scale)
-        } else {
-            text::write_decimal(out, unscaled, scale)
+            return write_decimal_scientific(out, unscaled, scale);
         }
+        while scale > 0 && unscaled % 10 == 0 {
+            (unscaled, scale) = (unscaled / 10, scale - 1);
+        }
+        text::write_decimal(out, unscaled, scale);
     }
 
     fn separator(&self) -> u8 {

@@ -34,13 +34,23 @@ pub type Options = BTreeMap<String, String>;
 pub enum Framing {
     /// Every `delimiter` byte ends a record (JSON lines).
     Delimited(u8),
-    /// Every newline outside of `quote` ends a record (CSV).
-    Quoted {
-        /// The quote character.
-        quote: u8,
-    },
+    /// Every newline outside of quoted fields ends a record (CSV).
+    Quoted(Quoting),
     /// Self-describing blocks, each starting at a multiple of [`crate::format::BLOCK_BYTES`] (rkyv).
     Blocks,
+}
+
+/// Which newlines of a CSV file are text: those in a field that begins with the quote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quoting {
+    /// The quote character.
+    pub quote: u8,
+    /// The field delimiter.
+    pub delimiter: u8,
+    /// Makes the next byte text.
+    pub escape: Option<u8>,
+    /// Whether blanks may stand before the quote that begins a field.
+    pub trim: bool,
 }
 
 /// The alignment of self-describing blocks.

@@ -29,14 +29,18 @@ const JSON_KEYS: [&str; 8] = [
 
 const RKYV_KEYS: [&str; 1] = ["rkyv.ignore-parse-errors"];
 
-const CSV_KEYS: [&str; 12] = [
+const CSV_KEYS: [&str; 16] = [
     "csv.allow-comments",
+    "csv.allow-trailing-comma",
     "csv.array-element-delimiter",
     "csv.disable-quote-character",
+    "csv.empty-string-as-null",
     "csv.escape-character",
+    "csv.fail-on-missing-columns",
     "csv.field-delimiter",
     "csv.header",
     "csv.ignore-parse-errors",
+    "csv.ignore-trailing-unmappable",
     "csv.null-literal",
     "csv.quote-character",
     "csv.trim-spaces",
@@ -223,7 +227,11 @@ fn csv_options(options: &Options) -> Result<CsvOptions, OptionError> {
         escape,
         comments: flag(options, "csv.allow-comments")?,
         lenient: flag(options, "csv.ignore-parse-errors")?,
+        fail_on_missing: flag(options, "csv.fail-on-missing-columns")?,
+        ignore_extra: flag(options, "csv.ignore-trailing-unmappable")?,
+        trailing_delimiter: flag_or_unset(options, "csv.allow-trailing-comma")?.unwrap_or(true),
         null_literal: options.get("csv.null-literal").cloned(),
+        empty_is_null: flag(options, "csv.empty-string-as-null")?,
         trim: flag(options, "csv.trim-spaces")?,
         header: flag(options, "csv-header")? | flag(options, "csv.header")?,
         scientific: flag_or_unset(options, "csv.write-bigdecimal-in-scientific-notation")?

@@ -83,8 +83,8 @@ pub(super) struct Wanted {
     pub(super) types: Vec<DataType>,
     /// How text becomes values.
     pub(super) dialect: Dialect,
-    /// Text that means NULL.
-    pub(super) null_literal: Option<String>,
+    /// Texts that mean NULL.
+    pub(super) null_texts: Vec<String>,
     /// Whether a bad field is NULL rather than the end of the job.
     pub(super) lenient: bool,
 }
@@ -97,7 +97,7 @@ impl Wanted {
             names: fields().map(|field| field.name.clone()).collect(),
             types: fields().map(|field| field.data_type).collect(),
             dialect,
-            null_literal: None,
+            null_texts: Vec::new(),
             lenient: false,
         }
     }
@@ -135,8 +135,8 @@ impl Rows {
         decoded: &mut Decoded,
     ) -> bool {
         let mut rows = self.records.len();
-        if let Some(literal) = &wanted.null_literal {
-            self.mark_nulls(literal, source);
+        for text in &wanted.null_texts {
+            self.mark_nulls(text, source);
         }
         let texts = column::Texts {
             source,
@@ -166,14 +166,20 @@ impl Rows {
         decoded.failure.is_none()
     }
 
-    fn mark_nulls(&mut self, literal: &str, source: &Utf8Buffer) {
+    /// The text at `span`.
+    pub(super) fn text<'a>(&'a self, source: &'a Utf8Buffer, span: Span) -> &'a [u8] {
+        let text =
+            if span.kind & kind::OWNED == 0 { source.as_str() } else { self.side.text.as_str() };
+        &text.as_bytes()[span.start as usize..span.end as usize]
+    }
+
+    fn mark_nulls(&mut self, null_text: &str, source: &Utf8Buffer) {
         let rows = self.records.len();
-        for span in self.spans.iter_mut().flat_map(|spans| &mut spans[..rows]) {
-            let text = if span.kind & kind::OWNED == 0 { source.as_str() } else { &self.side.text };
-            if span.kind != kind::NULL
-                && &text.as_bytes()[span.start as usize..span.end as usize] == literal.as_bytes()
-            {
-                span.kind = kind::NULL;
+        for column in 0..self.spans.len() {
+            for row in 0..rows {
+                if self.text(source, self.spans[column][row]) == null_text.as_bytes() {
+                    self.spans[column][row].kind = kind::NULL;
+                }
             }
         }
     }
@@ -186,13 +192,12 @@ impl Rows {
         row: usize,
     ) -> BadRecord {
         let span = self.spans[column][row];
-        let texts = if span.kind & kind::OWNED == 0 { source.as_str() } else { &self.side.text };
-        let text = &texts[span.start as usize..span.end as usize];
+        let text = String::from_utf8_lossy(self.text(source, span));
         let data_type = wanted.types[column];
         let reason = format!(
             "field `{}`: {} is not {}",
             wanted.names[column],
-            quoted(text),
+            quoted(&text),
             with_article(data_type)
         );
         let (start, end) = self.records[row];

@@ -212,3 +212,16 @@ fn options_are_checked() {
             .contains("write 'json.ignore-parse-errors'")
     );
 }
+
+#[test]
+fn tables_may_have_more_columns_than_the_fast_way_can_tell_apart() {
+    let fields = (0..130).map(|index| Field::new(format!("c{index}"), DataType::Int));
+    let schema = Schema::new(fields.collect());
+    let row = "{\"c129\":7,\"c0\":8}\n".repeat(3);
+    let all: Vec<usize> = (0..130).collect();
+    let mut decoder = format(&[("format", "json")], &schema).decoder(&schema, &all);
+    let decoded = decoder.decode(&Buffer::from(row.as_bytes()), true);
+    assert_eq!(decoded.failure, None);
+    assert_eq!(decoded.batches[0].columns[129].as_primitive::<Int32Type>().values(), &[7, 7, 7]);
+    assert_eq!(decoded.batches[0].columns[1].null_count(), 3);
+}

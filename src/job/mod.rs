@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::batch::Schema;
-use crate::connector::{Output, PrintSink, Sink, Source, resolve_sink, resolve_source};
+use crate::connector::{self, Output, PrintSink, Sink, Source, resolve_sink, resolve_source};
 use crate::error::{JobError, OptionError, ScriptError};
 use crate::format;
 use crate::metrics::LateRows;
@@ -59,6 +59,10 @@ impl Connectors for Catalog<'_> {
         resolve_sink(table, options, schema, self.output)
     }
 
+    fn flink_refusals(&self, options: &format::Options) -> Vec<OptionError> {
+        connector::flink_refusals(options)
+    }
+
     fn select_sink(&self, _schema: &Schema) -> Arc<dyn Sink> {
         Arc::new(PrintSink::new("", self.output))
     }
@@ -76,7 +80,9 @@ pub fn bind(
     output: &Output,
     overrides: &[(String, String)],
 ) -> Result<Script, Vec<ScriptError>> {
-    bind_script(text, &Catalog { output }, overrides)
+    let script = bind_script(text, &Catalog { output }, overrides)?;
+    shard::check(&script.plan).map_err(|error| vec![ScriptError::new(error.to_string())])?;
+    Ok(script)
 }
 
 /// A plan, ready to run.
@@ -165,6 +171,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Records dropped because they could not be read.
     pub malformed: u64,
+    /// Rows that moved a watermark ahead by more than a day at once: a wrong timestamp makes all rows after it late.
+    pub jumps: u64,
     /// Late rows dropped.
     pub late: u64,
     /// Windows fired.
@@ -187,6 +195,7 @@ impl Totals {
             rows: sum(|progress| progress.rows.load(Ordering::Relaxed)),
             bytes: sum(|progress| progress.bytes.load(Ordering::Relaxed)),
             malformed: sum(|progress| progress.malformed.load(Ordering::Relaxed)),
+            jumps: sum(|progress| progress.jumps.load(Ordering::Relaxed)),
             late: sum(|progress| progress.late.load(Ordering::Relaxed)),
             fired: sum(|progress| progress.fired.load(Ordering::Relaxed)),
             rows_out: sum(|progress| progress.rows_out.load(Ordering::Relaxed)),

@@ -43,13 +43,24 @@ pub struct Trigger {
     watermark_ms: i64,
     now_ms: i64,
     ready: VecDeque<Output>,
+    /// Windows that are being read out, by their ends.
+    due: VecDeque<Due>,
     fired_count: u64,
+}
+
+/// A window that fires now.
+struct Due {
+    end_ms: i64,
+    /// It fires because it ends.
+    ends: bool,
+    /// Its state is dropped after that.
+    is_over: bool,
 }
 
 struct Window {
     pane: Pane,
     /// The slots with the `CHANGED` flag, in order of their first change.
-    changed: Vec<u32>,
+    changed: VecDeque<u32>,
     /// It has fired at its end.
     ended: bool,
 }
@@ -68,6 +79,7 @@ impl Trigger {
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
             ready: VecDeque::new(),
+            due: VecDeque::new(),
             fired_count: 0,
         }
     }
@@ -80,7 +92,7 @@ impl Trigger {
         let words = self.flags_at() + 1;
         self.windows.remove(&end_ms).unwrap_or_else(|| Window {
             pane: Pane::new(&self.shape, words),
-            changed: Vec::new(),
+            changed: VecDeque::new(),
             ended: false,
         })
     }
@@ -90,7 +102,7 @@ impl Trigger {
             [2 * self.shape.layout.word_count];
         if *flags & CHANGED == 0 {
             *flags |= CHANGED;
-            window.changed.push(slot);
+            window.changed.push_back(slot);
         }
     }
 
@@ -206,19 +218,46 @@ impl Trigger {
         }
     }
 
-    /// Fires the groups that changed since they were last shown.
+    /// Fires all groups that changed since they were last shown.
     fn show_changed(&mut self, window: &mut Window, end_ms: i64) {
+        while !window.changed.is_empty() {
+            self.show_some(window, end_ms);
+        }
+    }
+
+    /// Fires a batch of the groups that changed since they were last shown.
+    fn show_some(&mut self, window: &mut Window, end_ms: i64) {
         let shape = Arc::clone(&self.shape);
         window.pane.flush(&shape, &mut self.pages);
-        let changed = std::mem::take(&mut window.changed);
-        for slots in changed.chunks(BATCH_ROWS_MAX / 2) {
-            let batch = self.changes(window, end_ms, slots);
-            if batch.rows > 0 {
-                self.ready.push_back(Output::Rows(batch));
-            }
-            for &slot in slots {
-                self.note_shown(window, slot);
-            }
+        let count = window.changed.len().min(BATCH_ROWS_MAX / 2);
+        let slots: Vec<u32> = window.changed.drain(..count).collect();
+        let batch = self.changes(window, end_ms, &slots);
+        if batch.rows > 0 {
+            self.ready.push_back(Output::Rows(batch));
+        }
+        for slot in slots {
+            self.note_shown(window, slot);
+        }
+    }
+
+    /// Reads out one more batch of the windows that are due.
+    fn fire_some(&mut self) {
+        let Some(due) = self.due.front() else { return };
+        let (end_ms, ends, is_over) = (due.end_ms, due.ends, due.is_over);
+        let mut window = self.take_window(end_ms);
+        self.show_some(&mut window, end_ms);
+        if !window.changed.is_empty() {
+            self.windows.insert(end_ms, window);
+            return;
+        }
+        self.due.pop_front();
+        if ends {
+            window.ended = true;
+            self.fired_count += 1;
+        }
+        match is_over {
+            true => window.pane.release(&mut self.pages),
+            false => drop(self.windows.insert(end_ms, window)),
         }
     }
 
@@ -321,28 +360,21 @@ impl Receiver for Trigger {
         let late =
             self.is_due(self.emit.late_delay_ms, EmitClock::Processing, watermark_ms, now_ms);
         let lateness_ms = self.emit.late_delay_ms.map_or(0, |_| self.emit.allow_lateness_ms);
-        let ends: Vec<i64> = self.windows.keys().copied().collect();
-        for end in ends {
-            let mut window = self.take_window(end);
-            let fires = self.wall.instant_of(end - 1);
-            let ends_now = !window.ended && fires <= watermark_ms;
-            let over = fires.saturating_add(lateness_ms) <= watermark_ms;
-            if ends_now || over || (if window.ended { late } else { early }) {
-                self.show_changed(&mut window, end);
-            }
-            if ends_now {
-                window.ended = true;
-                self.fired_count += 1;
-            }
-            match over {
-                true => window.pane.release(&mut self.pages),
-                false => drop(self.windows.insert(end, window)),
+        for (&end_ms, window) in &self.windows {
+            let fires = self.wall.instant_of(end_ms - 1);
+            let ends = !window.ended && fires <= watermark_ms;
+            let is_over = fires.saturating_add(lateness_ms) <= watermark_ms;
+            if ends || is_over || (if window.ended { late } else { early }) {
+                self.due.push_back(Due { end_ms, ends, is_over });
             }
         }
         (self.watermark_ms, self.now_ms) = (watermark_ms, now_ms);
     }
 
     fn next_output(&mut self) -> Option<Output> {
+        while self.ready.is_empty() && !self.due.is_empty() {
+            self.fire_some();
+        }
         self.ready.pop_front()
     }
 

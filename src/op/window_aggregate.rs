@@ -8,7 +8,7 @@
 //! 1. A window fires in the call of `advance` whose watermark first reaches its end - 1 ms, with what was received before.
 //! 2. A slice is freed when its last window has fired.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::UInt32Array;
@@ -37,9 +37,12 @@ pub struct WindowAggregate {
     running: BTreeMap<i64, Pane>,
     watermark_ms: i64,
     now_ms: i64,
+    /// Ends of windows that have rows and have not fired.
+    pending: BTreeSet<i64>,
     due: VecDeque<i64>,
     firing: Option<Firing>,
-    ready: VecDeque<Output>,
+    /// As a first stage: groups whose increments are being read out.
+    increments: VecDeque<(i64, Vec<u32>)>,
     fired_count: u64,
 }
 
@@ -86,16 +89,24 @@ impl WindowAggregate {
             running: BTreeMap::new(),
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
+            pending: BTreeSet::new(),
             due: VecDeque::new(),
             firing: None,
-            ready: VecDeque::new(),
+            increments: VecDeque::new(),
             fired_count: 0,
         }
     }
 
     fn pane(&mut self, end_ms: i64) -> &mut Pane {
-        let shape = &self.shape;
-        self.panes.entry(end_ms).or_insert_with(|| Pane::new(shape, shape.layout.word_count))
+        if !self.panes.contains_key(&end_ms) {
+            let open = self
+                .slices
+                .window_ends(end_ms)
+                .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
+            self.pending.extend(open);
+            self.panes.insert(end_ms, Pane::new(&self.shape, self.shape.layout.word_count));
+        }
+        self.panes.get_mut(&end_ms).expect("inserted above")
     }
 
     fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[arrow_array::ArrayRef]) {
@@ -136,28 +147,15 @@ impl WindowAggregate {
         self.pages = pages;
     }
 
-    /// The ends of windows that the step from the last watermark to `watermark_ms` closes, ascending.
-    fn closed(&self, watermark_ms: i64) -> Vec<i64> {
-        let mut ends: Vec<i64> = Vec::new();
-        let running = self.running.keys().flat_map(|&start| self.cumulative_ends(start));
-        let sliced = self.panes.keys().flat_map(|&slice| self.slices.window_ends(slice));
-        for end in running.chain(sliced) {
-            let fires = self.wall.instant_of(end - 1);
-            if fires > self.watermark_ms && fires <= watermark_ms {
-                ends.push(end);
+    /// Moves windows that `watermark_ms` closes from `pending` to `due`.
+    fn close(&mut self, watermark_ms: i64) {
+        while let Some(&end) = self.pending.first() {
+            if self.wall.instant_of(end - 1) > watermark_ms {
+                break;
             }
+            self.pending.pop_first();
+            self.due.push_back(end);
         }
-        ends.sort_unstable();
-        ends.dedup();
-        ends
-    }
-
-    /// All window ends of a CUMULATE start that has fired before.
-    fn cumulative_ends(&self, start: i64) -> impl Iterator<Item = i64> + use<> {
-        let first = start.saturating_add(1);
-        let mut slice = [first];
-        self.slices.assign(&mut slice);
-        self.slices.window_ends(slice[0])
     }
 
     fn start_firing(&mut self, end_ms: i64) {
@@ -269,24 +267,35 @@ impl WindowAggregate {
         })
     }
 
-    /// As a first stage: what is new in open windows, then forgotten here.
-    fn yield_increments(&mut self) {
+    /// As a first stage: notes the groups of open windows that have something new.
+    fn note_increments(&mut self) {
         let shape = Arc::clone(&self.shape);
-        let mut panes = std::mem::take(&mut self.panes);
-        for (&end, pane) in &mut panes {
+        for (&end, pane) in &mut self.panes {
             pane.flush(&shape, &mut self.pages);
-            let changed: Vec<u32> = (0..pane.table.slot_end())
-                .filter(|&slot| pane.table.words(&self.pages, slot).iter().any(|&word| word != 0))
-                .collect();
-            for slots in changed.chunks(BATCH_ROWS_MAX) {
-                let output = self.partial_results(pane, end, slots);
-                self.ready.push_back(output);
-            }
-            for slot in changed {
-                clear_slot(&shape, pane, &mut self.pages, slot);
+            let is_new =
+                |slot: &u32| pane.table.words(&self.pages, *slot).iter().any(|&word| word != 0);
+            let changed: Vec<u32> = (0..pane.table.slot_end()).filter(is_new).collect();
+            if !changed.is_empty() {
+                self.increments.push_back((end, changed));
             }
         }
-        self.panes = panes;
+    }
+
+    /// Yields a batch of increments, then forgotten here.
+    fn yield_some(&mut self) -> Option<Output> {
+        let shape = Arc::clone(&self.shape);
+        let (end_ms, mut slots) = self.increments.pop_front()?;
+        let rest = slots.split_off(slots.len().min(BATCH_ROWS_MAX));
+        let mut pane = self.panes.remove(&end_ms).expect("noted while open");
+        let output = self.partial_results(&mut pane, end_ms, &slots);
+        for slot in slots {
+            clear_slot(&shape, &mut pane, &mut self.pages, slot);
+        }
+        self.panes.insert(end_ms, pane);
+        if !rest.is_empty() {
+            self.increments.push_front((end_ms, rest));
+        }
+        Some(output)
     }
 
     /// Whether an early firing falls between the last call of `advance` and this one.
@@ -344,15 +353,15 @@ impl Receiver for WindowAggregate {
     fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
         assert!(self.firing.is_none() && self.due.is_empty(), "the last firing was not read out");
         let watermark_ms = watermark_ms.max(self.watermark_ms);
-        self.due.extend(self.closed(watermark_ms));
+        self.close(watermark_ms);
         if self.is_early_due(watermark_ms, now_ms) {
-            self.yield_increments();
+            self.note_increments();
         }
         (self.watermark_ms, self.now_ms) = (watermark_ms, now_ms);
     }
 
     fn next_output(&mut self) -> Option<Output> {
-        if let Some(output) = self.ready.pop_front() {
+        if let Some(output) = self.yield_some() {
             return Some(output);
         }
         while self.firing.is_none() {

@@ -28,6 +28,8 @@ pub struct Progress {
     pub bytes: AtomicU64,
     /// Records dropped because they could not be read.
     pub malformed: AtomicU64,
+    /// Rows that moved their split's watermark ahead by more than a day at once.
+    pub jumps: AtomicU64,
     /// Late rows dropped.
     pub late: AtomicU64,
     /// Windows fired.

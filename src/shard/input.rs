@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::Array;
@@ -64,6 +65,16 @@ struct ScanReader {
     table: String,
 }
 
+/// Bytes of a file that a runtime may read while the shard works.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadRequest {
+    pub(crate) split: usize,
+    pub(crate) index: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
 /// A shard's readers.
 pub(crate) struct Input {
     scans: Vec<ScanReader>,
@@ -75,6 +86,8 @@ pub(crate) struct Input {
     unopened: HashMap<usize, Box<dyn SequentialSplit>>,
     streams: BTreeMap<usize, Box<dyn SequentialReader>>,
     ahead: HashMap<(usize, u64), DecodedChunk>,
+    /// Bytes that the runtime has read, or (`None`) is reading.
+    supplied: HashMap<(usize, u64), Option<Vec<u8>>>,
     /// Splits as the token last showed them.
     view: Vec<SplitState>,
     shard_count: usize,
@@ -102,6 +115,7 @@ impl Input {
             unopened,
             streams: BTreeMap::new(),
             ahead: HashMap::new(),
+            supplied: HashMap::new(),
             view,
             shard_count,
             paced_rows: HashMap::new(),
@@ -114,7 +128,48 @@ impl Input {
         let view = &self.view;
         self.ahead
             .retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
+        self.supplied
+            .retain(|&(split, index), _| index >= view[split].next_chunk && !view[split].ended);
         self.ranged.retain(|&split, _| !view[split].ended);
+    }
+
+    /// What a runtime that reads by itself should read next.
+    pub(crate) fn wanted_read(&mut self) -> Result<Option<ReadRequest>, JobError> {
+        if self.supplied.len() >= AHEAD_CHUNKS {
+            return Ok(None);
+        }
+        let Some((split, index)) = self.next_ahead(true) else { return Ok(None) };
+        if !matches!(self.view[split].spec.reach, Reach::Ranged(..)) {
+            return Ok(None);
+        }
+        let reader = self.range_reader(split)?;
+        let (from, to) = reader.extent(index);
+        let path = reader.path().to_owned();
+        self.supplied.insert((split, index), None);
+        Ok(Some(ReadRequest { split, index, path, from, to }))
+    }
+
+    /// Takes what was read. Nothing, or less than was asked for, is read again in the ordinary way, which tells why.
+    pub(crate) fn supply(&mut self, request: &ReadRequest, bytes: Option<Vec<u8>>) {
+        let key = (request.split, request.index);
+        match bytes.filter(|bytes| bytes.len() as u64 == request.to - request.from) {
+            Some(bytes) if self.supplied.contains_key(&key) => {
+                drop(self.supplied.insert(key, Some(bytes)))
+            }
+            _ => drop(self.supplied.remove(&key)),
+        }
+    }
+
+    fn range_reader(&mut self, split: usize) -> Result<&RangeReader, JobError> {
+        if !self.ranged.contains_key(&split) {
+            let spec = &self.view[split].spec;
+            let Reach::Ranged(file, _) = &spec.reach else { unreachable!("asked for files only") };
+            let format =
+                self.topology.scans[spec.scan].source.format().expect("files have a format");
+            let reader = RangeReader::open(file, format.framing(), self.chunk_bytes)?;
+            self.ranged.insert(split, reader);
+        }
+        Ok(&self.ranged[&split])
     }
 
     /// Decodes one chunk ahead, if there is one worth it; false if not.
@@ -122,14 +177,18 @@ impl Input {
         if self.ahead.len() >= AHEAD_CHUNKS {
             return Ok(false);
         }
-        let Some((split, index)) = self.next_ahead() else { return Ok(false) };
+        let Some((split, index)) = self.next_ahead(false) else { return Ok(false) };
+        if matches!(self.supplied.get(&(split, index)), Some(None)) {
+            return Ok(false);
+        }
         let chunk = self.decode(split, index, false, now_ms)?;
         self.ahead.insert((split, index), chunk);
         Ok(true)
     }
 
-    /// The chunk that the token will most likely bring to this shard next.
-    fn next_ahead(&self) -> Option<(usize, u64)> {
+    /// The chunk that the token will most likely bring to this shard next, and that is not decoded yet (nor, with
+    /// `unread`, read).
+    fn next_ahead(&self, unread: bool) -> Option<(usize, u64)> {
         let mut open: Vec<usize> =
             (0..self.view.len()).filter(|&split| !self.view[split].ended).collect();
         open.sort_by_key(|&split| (self.view[split].watermark_ms, split));
@@ -143,11 +202,12 @@ impl Input {
             };
             let turn = (split as u64 + state.next_chunk) % step;
             let first = state.next_chunk + (self.shard as u64 + step - turn) % step;
-            let wanted = [first, first + step];
-            wanted
-                .into_iter()
-                .find(|&index| index < count && !self.ahead.contains_key(&(split, index)))
-                .map(|index| (split, index))
+            let done = |key: &(usize, u64)| {
+                self.ahead.contains_key(key) || (unread && self.supplied.contains_key(key))
+            };
+            let reach = if unread { 2 * AHEAD_CHUNKS } else { AHEAD_CHUNKS };
+            let wanted = (0..reach as u64).map(|turn| (split, first + turn * step));
+            wanted.take_while(|key| key.1 < count).find(|key| !done(key))
         })
     }
 
@@ -184,16 +244,13 @@ impl Input {
     ) -> Result<DecodedChunk, JobError> {
         let spec = Arc::clone(&self.view[split].spec);
         match &spec.reach {
-            Reach::Ranged(file, _) => {
-                if !self.ranged.contains_key(&split) {
-                    let format = self.topology.scans[spec.scan]
-                        .source
-                        .format()
-                        .expect("files have a format");
-                    let reader = RangeReader::open(file, format.framing(), self.chunk_bytes)?;
-                    self.ranged.insert(split, reader);
-                }
-                let range = self.ranged[&split].read_range(index)?;
+            Reach::Ranged(..) => {
+                let supplied = self.supplied.remove(&(split, index)).flatten();
+                let reader = self.range_reader(split)?;
+                let range = match supplied {
+                    Some(bytes) => reader.range_of(index, bytes),
+                    None => reader.read_range(index)?,
+                };
                 self.decode_range(split, index, range, in_quotes, now_ms)
             }
             Reach::Generated(generator, _) => {

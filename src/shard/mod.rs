@@ -1,15 +1,17 @@
 //! The shards of a job: each core runs one, and every shard does all of it.
 //!
-//! [`machine`] is the shard as a state machine; [`topology`] what it runs; [`token`] the order of chunks; [`input`]
+//! [`machine`] is the shard as a state machine, [`sequence`] its part in the order of chunks, [`flow`] its own rows; [`topology`] what it runs; [`token`] the order of chunks; [`input`]
 //! reading and decoding; [`exchange`] rings, senders and owners; [`runtime`] what drives the machines: pinned
 //! threads (`poll`), io_uring executors (`uring`), or one thread and a seeded scheduler (`sim`).
 
 mod control;
 mod dead_letter;
 mod exchange;
+mod flow;
 mod input;
 mod machine;
 pub mod runtime;
+mod sequence;
 mod sinks;
 mod token;
 mod topology;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 pub use control::{Control, Progress};
 pub use dead_letter::DeadLetters;
 
-use crate::connector::{SequentialSplit, Split};
+use crate::connector::{CHUNK_BYTES, SequentialSplit, Split};
 use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::{Plan, Settings};
@@ -29,12 +31,21 @@ use crate::ring::mesh::mesh;
 use input::{GENERATED_CHUNK_ROWS, Input};
 use machine::{Parts, Shard};
 use sinks::{Limit, SinkEnds};
-use token::{Reach, SplitSpec, SplitState, Token};
+use token::{Reach, ScanState, SplitSpec, SplitState, Token};
 use topology::Topology;
 use watch::{Streams, Watcher};
 
 /// Slots of the rings between shards.
 const RING_SLOTS: usize = 64;
+
+/// Whether `plan` can run at all.
+///
+/// # Errors
+///
+/// A shape of plan that cannot run yet.
+pub fn check(plan: &Plan) -> Result<(), JobError> {
+    Topology::new(plan).map(drop)
+}
 
 /// A job that is ready to run.
 pub struct Job {
@@ -182,9 +193,10 @@ impl Job {
     fn token(&self, now_ms: i64) -> Result<(Box<Token>, Vec<Streams>), JobError> {
         let mut streams: Vec<Streams> = (0..self.shard_count).map(|_| HashMap::new()).collect();
         let mut splits = Vec::new();
-        let mut watched = false;
+        let mut scans = Vec::new();
         for (scan, spec) in self.topology.scans.iter().enumerate() {
-            watched |= spec.source.monitor_interval_ms().is_some();
+            let watched = spec.source.monitor_interval_ms().is_some();
+            scans.push(ScanState { watched, idle: false, active_at_ms: now_ms });
             for split in spec.source.splits()? {
                 let (spec, stream) = split_spec(
                     scan,
@@ -195,13 +207,13 @@ impl Job {
                 if let (Some(stream), Reach::Sequential { shard, .. }) = (stream, &spec.reach) {
                     streams[*shard].insert(splits.len(), stream);
                 }
-                let mut state = SplitState::new(spec, now_ms);
+                let mut state = SplitState::new(spec);
                 state.ended =
                     matches!(state.spec.reach, Reach::Ranged(_, 0) | Reach::Generated(_, Some(0)));
                 splits.push(state);
             }
         }
-        let live = watched
+        let live = scans.iter().any(|scan| scan.watched)
             || splits.iter().any(|split| {
                 matches!(split.spec.reach, Reach::Sequential { live: true, .. } | Reach::Paced(..))
             });
@@ -212,7 +224,9 @@ impl Job {
             exchange_ms,
             chosen: None,
             live,
-            watched,
+            scans,
+            turn: None,
+            turn_chunks: CHUNK_BYTES.div_ceil(self.settings.chunk_bytes),
             now_ms,
             ticked_ms: now_ms,
             shard_count,

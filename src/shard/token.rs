@@ -46,12 +46,21 @@ pub(crate) struct SplitState {
     pub(crate) lines: u64,
     pub(crate) in_quotes: bool,
     pub(crate) ended: bool,
+}
+
+/// What the token knows of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct ScanState {
+    /// Its directory is watched, so it does not end with its splits.
+    pub(crate) watched: bool,
+    /// Nothing came for so long that its watermark no longer holds others back.
     pub(crate) idle: bool,
+    /// When something came last.
     pub(crate) active_at_ms: i64,
 }
 
 impl SplitState {
-    pub(crate) fn new(spec: SplitSpec, now_ms: i64) -> Self {
+    pub(crate) fn new(spec: SplitSpec) -> Self {
         Self {
             spec: Arc::new(spec),
             next_chunk: 0,
@@ -59,8 +68,6 @@ impl SplitState {
             lines: 0,
             in_quotes: false,
             ended: false,
-            idle: false,
-            active_at_ms: now_ms,
         }
     }
 
@@ -87,8 +94,10 @@ pub(crate) struct Token {
     pub(crate) chosen: Option<Chunk>,
     /// Shard 0 chooses: a split is live, or a directory is watched.
     pub(crate) live: bool,
-    /// More splits may come, so the sequence does not end when these do.
-    pub(crate) watched: bool,
+    pub(crate) scans: Vec<ScanState>,
+    /// The split that was read last, and stays its turn until it passes a multiple of so many chunks.
+    pub(crate) turn: Option<usize>,
+    pub(crate) turn_chunks: u64,
     pub(crate) now_ms: i64,
     /// When processing-time triggers were last told the time.
     pub(crate) ticked_ms: i64,
@@ -105,39 +114,57 @@ impl Token {
         }
     }
 
-    /// The next chunk among splits that can always be read: the lowest (watermark, ordinal).
+    /// The next chunk among splits that can always be read: of the split whose turn it is, else of the one with the
+    /// lowest (watermark, ordinal). Turns end at fixed positions, so that smaller chunks leave the order as it is.
     pub(crate) fn choose(&self) -> Option<Chunk> {
-        let open =
-            self.splits.iter().enumerate().filter(|(_, split)| !split.ended && !split.is_live());
-        let (split, state) = open.min_by_key(|(ordinal, split)| (split.watermark_ms, *ordinal))?;
-        Some(Chunk { split, index: state.next_chunk, shard: self.reader(split, state.next_chunk) })
+        let open = |split: &SplitState| !split.ended && !split.is_live();
+        let kept = self.turn.filter(|&split| {
+            let state = &self.splits[split];
+            open(state) && state.next_chunk % self.turn_chunks != 0
+        });
+        let lowest = || {
+            let splits = self.splits.iter().enumerate().filter(|(_, split)| open(split));
+            splits
+                .min_by_key(|(ordinal, split)| (split.watermark_ms, *ordinal))
+                .map(|(split, _)| split)
+        };
+        let split = kept.or_else(lowest)?;
+        let index = self.splits[split].next_chunk;
+        Some(Chunk { split, index, shard: self.reader(split, index) })
     }
 
     /// Whether nothing more can come.
     pub(crate) fn is_over(&self) -> bool {
-        !self.watched && self.splits.iter().all(|split| split.ended)
+        self.scans.iter().all(|scan| !scan.watched) && self.splits.iter().all(|split| split.ended)
     }
 
-    /// The lowest watermark of the feeding splits, `except` left out: what a row's watermark is capped by.
+    /// A table's watermark, split `except` left out; `None` if nothing of it counts.
+    fn scan_ms(&self, scan: usize, except: Option<usize>) -> Option<i64> {
+        let splits = || self.splits.iter().enumerate().filter(|(_, split)| split.spec.scan == scan);
+        let open = splits().filter(|(at, split)| !split.ended && Some(*at) != except);
+        if let Some(lowest) = open.map(|(_, split)| split.watermark_ms).min() {
+            return Some(lowest);
+        }
+        let left_out = except.is_some_and(|split| self.splits[split].spec.scan == scan);
+        if left_out || !self.scans[scan].watched {
+            return None;
+        }
+        // All files so far are read: the table stands where they left it.
+        Some(splits().map(|(_, split)| split.watermark_ms).max().unwrap_or(WATERMARK_START))
+    }
+
+    /// The lowest watermark of the feeding tables, split `except` left out: what a row's watermark is capped by.
     pub(crate) fn feeding_ms(&self, feeds: &Feeds, except: Option<usize>) -> i64 {
         let Feeds::Scans(scans) = feeds else { return WATERMARK_START };
-        let fed = || {
-            let splits = self.splits.iter().enumerate();
-            splits
-                .filter(|(at, split)| Some(*at) != except && scans.contains(&split.spec.scan))
-                .map(|(_, split)| split)
+        let of = |idle: bool| {
+            let fed = scans.iter().filter(move |&&scan| self.scans[scan].idle == idle);
+            fed.filter_map(move |&scan| self.scan_ms(scan, except))
         };
-        let active =
-            fed().filter(|split| !split.ended && !split.idle).map(|split| split.watermark_ms).min();
-        if let Some(lowest) = active {
-            return lowest;
-        }
-        let idle = fed().filter(|split| !split.ended).map(|split| split.watermark_ms).max();
-        match (idle, except) {
+        match (of(false).min(), of(true).max(), except) {
+            (Some(lowest), _, _) => lowest,
             // All are idle: the highest counts, so that what they agree on can fire.
-            (Some(highest), None) => highest,
-            (None, None) if self.watched => WATERMARK_START,
-            // The split that is left out is the only active one: nothing caps it.
+            (None, Some(highest), None) => highest,
+            // Nothing else is active: nothing caps the split that was left out, or all have ended.
             _ => WATERMARK_END,
         }
     }

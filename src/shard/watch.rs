@@ -59,7 +59,7 @@ impl Watcher {
             watched.looked_at_ms = Some(now_ms);
             for split in watched.source.new_splits()? {
                 let (spec, stream) = super::split_spec(watched.scan, split, 0, self.chunk_bytes);
-                found.push((SplitState::new(spec, now_ms), stream));
+                found.push((SplitState::new(spec), stream));
             }
         }
         Ok(found)

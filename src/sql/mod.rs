@@ -64,6 +64,12 @@ pub trait Connectors {
         schema: &Schema,
     ) -> Result<Arc<dyn Sink>, OptionError>;
 
+    /// What a Flink would refuse of a table's options.
+    fn flink_refusals(&self, options: &Options) -> Vec<OptionError> {
+        let _ = options;
+        Vec::new()
+    }
+
     /// Where the rows of a bare SELECT go.
     fn select_sink(&self, schema: &Schema) -> Arc<dyn Sink>;
 }

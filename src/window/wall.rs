@@ -8,7 +8,7 @@ use chrono::{DateTime, MappedLocalTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
 /// The greatest distance from the epoch that windows are computed for; times beyond are taken as this.
-pub const TIME_LIMIT_MS: i64 = 1 << 60;
+pub(super) const TIME_LIMIT_MS: i64 = 1 << 60;
 
 const STEP_MS: i64 = 15 * 60 * 1000;
 

@@ -67,25 +67,63 @@ pub(super) fn write_padded(out: &mut Vec<u8>, value: u64, width: usize) {
     }
 }
 
-/// Appends a double as `Double.toString` does: `1.0E10`, `0.001`, `-0.0`, `NaN`, `Infinity`.
+/// Appends a double as `Double.toString` of Java 17 does: `1.0E10`, `0.001`, `-0.0`, `NaN`, `Infinity`.
 ///
-/// The digits are the shortest that read back to the same double, as in Java 19 and later; older
-/// Javas print one digit too many for a few values.
+/// The digits are the shortest that read back to the same double, but for whole numbers from 2^53 on, where
+/// Java only leaves out digits that carry nothing, and for the least double. (Java before 19 also prints a
+/// digit too many for a few other values.)
 pub fn write_f64_java(out: &mut Vec<u8>, value: f64) {
-    if value.is_finite() && value != 0.0 {
-        write_scientific(out, format_args!("{:e}", value));
-    } else {
+    if !value.is_finite() || value == 0.0 {
         write_special(out, value);
+    } else if (TWO_POW_53..TWO_POW_63).contains(&value.abs()) {
+        write_whole(out, value, 53);
+    } else if value.abs() == f64::from_bits(1) {
+        out.extend_from_slice(if value < 0.0 { b"-4.9E-324" } else { b"4.9E-324" });
+    } else {
+        write_scientific(out, format_args!("{:e}", value));
     }
 }
 
-/// Appends a float as `Float.toString` does.
+/// Appends a float as `Float.toString` of Java 17 does.
 pub fn write_f32_java(out: &mut Vec<u8>, value: f32) {
-    if value.is_finite() && value != 0.0 {
-        write_scientific(out, format_args!("{:e}", value));
-    } else {
+    if !value.is_finite() || value == 0.0 {
         write_special(out, f64::from(value));
+    } else if (TWO_POW_24..TWO_POW_63).contains(&f64::from(value.abs())) {
+        write_whole(out, value.into(), 24);
+    } else if value.abs() == f32::from_bits(1) {
+        out.extend_from_slice(if value < 0.0 { b"-1.4E-45" } else { b"1.4E-45" });
+    } else {
+        write_scientific(out, format_args!("{:e}", value));
     }
+}
+
+const TWO_POW_24: f64 = 16_777_216.0;
+const TWO_POW_53: f64 = 9_007_199_254_740_992.0;
+const TWO_POW_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// A whole number of more bits than the type keeps: digits worth less than its last bit are rounded off.
+fn write_whole(out: &mut Vec<u8>, value: f64, significant_bits: i32) {
+    if value < 0.0 {
+        out.push(b'-');
+    }
+    let whole = value.abs() as u64;
+    let spare_bits = 63 - whole.leading_zeros() as i32 - significant_bits - 1;
+    let dropped = if spare_bits > 1 { (1u64 << spare_bits).ilog10() } else { 0 };
+    let unit = 10u64.pow(dropped);
+    let mut kept = whole / unit + u64::from(dropped > 0 && whole % unit >= unit / 2);
+    let exponent = kept.ilog10() + dropped;
+    while kept.is_multiple_of(10) && kept >= 10 {
+        kept /= 10;
+    }
+    let start = out.len();
+    write_u64(out, kept);
+    out.insert(start + 1, b'.');
+    if out.len() == start + 2 {
+        out.push(b'0');
+    }
+    // Below 10^7 Java writes no exponent, but the least such number is 2^24.
+    out.push(b'E');
+    write_u64(out, exponent.into());
 }
 
 fn write_special(out: &mut Vec<u8>, value: f64) {
@@ -332,7 +370,11 @@ mod tests {
             (100.0, "100.0"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Infinity"),
-            (5e-324, "5.0E-324"),
+            (5e-324, "4.9E-324"),
+            (4_611_686_018_427_387_904.0, "4.6116860184273879E18"),
+            (-9_007_199_254_740_992.0, "-9.007199254740992E15"),
+            (1e18, "1.0E18"),
+            (9.223372036854776E18, "9.223372036854776E18"),
             (f64::MAX, "1.7976931348623157E308"),
         ];
         for (value, expected) in cases {
@@ -340,6 +382,9 @@ mod tests {
         }
         assert_eq!(text(|out| write_f32_java(out, 0.1)), "0.1");
         assert_eq!(text(|out| write_f32_java(out, 1.6777216e7)), "1.6777216E7");
+        assert_eq!(text(|out| write_f32_java(out, 2147483648.0)), "2.14748365E9");
+        assert_eq!(text(|out| write_f32_java(out, 1234567936.0)), "1.23456794E9");
+        assert_eq!(text(|out| write_f32_java(out, 3.4e38)), "3.4E38");
     }
 
     #[test]

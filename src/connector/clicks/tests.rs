@@ -58,6 +58,32 @@ fn table_and_file_hold_the_same_rows() {
 }
 
 #[test]
+fn an_encoded_file_decodes_to_the_table() {
+    let settings = Clicks { seed: 5, ..Clicks::default() };
+    let schema = FileFormat::schema();
+    let options = [("format".to_owned(), "rkyv".to_owned())].into();
+    let format = crate::format::resolve(&options, None, &schema).unwrap();
+    let mut file = Vec::new();
+    generate(settings, 30_000, FileFormat::Encoded(&*format), &mut file, &mut |_| {}).unwrap();
+    let decoded = format.decoder(&schema, &[0, 1, 2, 3, 4]).decode(&file.into(), true);
+    assert_eq!(decoded.failure, None);
+    let table = ClicksGenerator::new(settings, None, None, &schema).unwrap().generate(
+        0,
+        30_000,
+        &[0, 1, 2, 3, 4],
+    );
+    let mut start = 0;
+    for batch in decoded.batches {
+        let expected = table.slice(start, batch.rows);
+        for (column, expected) in batch.columns.iter().zip(&expected.columns) {
+            assert_eq!(column, expected);
+        }
+        start += batch.rows;
+    }
+    assert_eq!(start, 30_000);
+}
+
+#[test]
 fn distributions_are_as_written() {
     let settings = Clicks { late_ppm: 10_000, devices: 1000, ..Clicks::default() };
     let rows = Rows::new(settings);

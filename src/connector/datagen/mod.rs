@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `rows-per-second` | 10000 | rows a second of processing time |
 //! | `number-of-rows` | no end | how many rows; a sequence that ends ends the table too |
+//! | `scan.parallelism` | | Flink's; checked, and of no effect on the rows |
 //! | `seed` | 1 | which rows (not in Flink, whose rows differ from run to run) |
 //! | `timestamp-origin` | `2024-01-01 00:00:00` | what row 0 of a TIMESTAMP, DATE or TIME column is drawn from; each row is 1 ÷ `rows-per-second` later (Flink takes the machine's clock) |
 //! | `fields.NAME.kind` | `random` | `random` or `sequence` |
@@ -57,6 +58,7 @@ impl GeneratorSource {
 
     pub(super) fn resolve(options: &Options, schema: &Schema) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("datagen", options);
+        reader.parallelism("scan.parallelism")?;
         let generator: Arc<dyn Generator> = match reader.text("profile") {
             None => Arc::new(resolve_fields(&mut reader, schema)?),
             Some("clicks") => Arc::new(resolve_clicks(&mut reader, schema)?),

@@ -8,6 +8,7 @@
 //! | `format` | required | `json`, `csv` or `rkyv`, with the options of that format |
 //! | `source.monitor-interval` | never | how often to look for new files; makes the table unbounded |
 //! | `source.path.regex-pattern` | all | reads only files whose absolute path it matches, whole |
+//! | `source.report-statistics`, `scan.parallelism` | | Flink's; checked, and of no effect on the rows |
 //!
 //! Files come in the order of their names; names that start with `.` or `_` are passed over in directories.
 //! `.gz`, `.zst` and `.deflate` files are decompressed. A watched directory should get whole files, by renaming.
@@ -26,16 +27,25 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+pub(super) use range::too_long;
 pub use range::{ChunkBytes, RangeReader, RawRange};
-pub(super) use range::{Ends, too_long};
 pub use sink::FileSink;
 
 use self::listing::Listing;
+use self::sink::SINK_OPTIONS;
 use self::stream::{PackedSplit, Packing, PipeSplit};
-use super::option::{OptionReader, wrong_hint};
+use super::option::{OptionReader, wrong, wrong_hint};
 use super::{RangedSplit, Source, Split};
 use crate::error::{JobError, OptionError};
 use crate::format::{Format, Framing, Options};
+
+/// The options of a source, all of which a table may have that is written too.
+const SOURCE_OPTIONS: [&str; 4] = [
+    "source.monitor-interval",
+    "source.path.regex-pattern",
+    "source.report-statistics",
+    "scan.parallelism",
+];
 
 /// Files as a source.
 #[derive(Debug)]
@@ -56,7 +66,17 @@ impl FileSource {
 
     pub(super) fn resolve(options: &Options, format: Arc<dyn Format>) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("filesystem", options);
-        reader.known("format");
+        reader.known(&["format"]);
+        reader.known(&SINK_OPTIONS);
+        reader.parallelism("scan.parallelism")?;
+        if let Some(text) =
+            reader.text("source.report-statistics").filter(|text| !is_statistics(text))
+        {
+            return Err(wrong(
+                "source.report-statistics",
+                format!("'{text}' is neither 'NONE' nor 'ALL'"),
+            ));
+        }
         let path = plain_path(reader.required("path", "the file, directory or pattern to read")?);
         let monitor_interval_ms = reader.duration_ms("source.monitor-interval")?;
         let key = "source.path.regex-pattern";
@@ -113,9 +133,20 @@ fn split(path: &Path, framing: Framing) -> Result<Split, JobError> {
     let path = path.to_owned();
     Ok(match Packing::of(&path) {
         _ if !metadata.is_file() => Split::Sequential(Box::new(PipeSplit { path, framing })),
+        Packing::Unknown(name) => {
+            let message = format!(
+                "{}: {name} files cannot be read; unpack it, or pack it with gzip or zstd",
+                path.display()
+            );
+            return Err(JobError::Environment(message));
+        }
         Packing::Plain => Split::Ranged(RangedSplit { path, length_bytes: metadata.len() }),
         packing => Split::Sequential(Box::new(PackedSplit { path, packing, framing })),
     })
+}
+
+fn is_statistics(text: &str) -> bool {
+    ["NONE", "ALL"].iter().any(|known| text.eq_ignore_ascii_case(known))
 }
 
 /// A `path` option without the scheme of a URI.

@@ -24,11 +24,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow_buffer::Buffer;
-use memchr::{memchr, memchr_iter, memchr2, memrchr2};
+use memchr::{memchr, memchr_iter};
 
+use crate::connector::ends::{Ends, LOOK_BACK_BYTES};
 use crate::connector::{RECORD_BYTES_MAX, RangedSplit};
 use crate::error::JobError;
-use crate::format::{BLOCK_BYTES, BadRecord, Framing, block_part};
+use crate::format::{BLOCK_BYTES, BadRecord, Framing, Quoting, block_part};
 
 /// How far beyond a range is read at once in the hope that its last record ends there.
 const BEYOND_BYTES: u64 = 4096;
@@ -47,7 +48,7 @@ pub struct RangeReader {
 /// The bytes of a range, read but not yet cut into records.
 #[derive(Debug)]
 pub struct RawRange {
-    /// The range, with the byte before it and what was read beyond it.
+    /// The range, with a few bytes before it and what was read beyond it.
     bytes: Buffer,
     /// Where in the file `bytes` starts.
     offset_bytes: u64,
@@ -55,8 +56,12 @@ pub struct RawRange {
     start: usize,
     /// Where in `bytes` the range ends.
     end: usize,
-    /// Whether the range holds an odd number of quotes.
-    odd_quotes: bool,
+    /// Where in `bytes` a scan enters the range, and the next range: there it is told whether that is in quotes.
+    entry: (usize, usize),
+    /// What ends a record, if the range holds a quote; else it ends as it begins.
+    quoted: Option<Ends>,
+    /// [`RawRange::ends_in_quotes`] of `false` and of `true`, once computed.
+    answers: [Option<bool>; 2],
 }
 
 /// The whole records of a chunk.
@@ -105,9 +110,9 @@ impl RangeReader {
         &self.path
     }
 
-    /// Whether a chunk depends on the quotes before it, so that the parity must be handed on.
+    /// Whether a chunk depends on the quotes before it, so that the answer of [`RawRange::ends_in_quotes`] must be handed on.
     pub fn needs_quotes(&self) -> bool {
-        matches!(self.framing, Framing::Quoted { .. })
+        matches!(self.framing, Framing::Quoted(_))
     }
 
     /// Reads range `chunk_index` and cuts it: the records that start in it, `in_quotes` telling whether it begins inside quotes.
@@ -125,25 +130,54 @@ impl RangeReader {
     ///
     /// What the kernel says, and a file that is shorter than when it was listed.
     pub fn read_range(&self, chunk_index: u64) -> Result<RawRange, JobError> {
-        let start = chunk_index.saturating_mul(self.chunk_bytes).min(self.length_bytes);
-        let end = start.saturating_add(self.chunk_bytes).min(self.length_bytes);
-        let offset_bytes = start.saturating_sub(1);
+        let (from, to) = self.extent(chunk_index);
         let mut bytes = Vec::new();
-        if start < end {
-            self.read(
-                &mut bytes,
-                offset_bytes,
-                end.saturating_add(BEYOND_BYTES).min(self.length_bytes),
-            )?;
+        self.read(&mut bytes, from, to)?;
+        Ok(self.range_of(chunk_index, bytes))
+    }
+
+    /// The bytes of the file, from and to, that [`RangeReader::range_of`] makes range `chunk_index` of.
+    pub fn extent(&self, chunk_index: u64) -> (u64, u64) {
+        let (start, end) = self.bounds(chunk_index);
+        let from = start.saturating_sub(LOOK_BACK_BYTES as u64);
+        if start >= end {
+            return (from, from);
         }
+        (from, end.saturating_add(BEYOND_BYTES).min(self.length_bytes))
+    }
+
+    /// Where range `chunk_index` starts and ends.
+    fn bounds(&self, chunk_index: u64) -> (u64, u64) {
+        let start = chunk_index.saturating_mul(self.chunk_bytes).min(self.length_bytes);
+        (start, start.saturating_add(self.chunk_bytes).min(self.length_bytes))
+    }
+
+    /// Range `chunk_index`, of the bytes of its [`RangeReader::extent`], which somebody else has read.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer of them.
+    pub fn range_of(&self, chunk_index: u64, bytes: Vec<u8>) -> RawRange {
+        let (start, end) = self.bounds(chunk_index);
+        let (offset_bytes, read_end) = self.extent(chunk_index);
+        assert_eq!(bytes.len() as u64, read_end - offset_bytes, "not the bytes that were asked for");
         let (start, end) = ((start - offset_bytes) as usize, (end - offset_bytes) as usize);
-        let odd_quotes = match self.framing {
-            Framing::Quoted { quote } if start < end => {
-                memchr_iter(quote, &bytes[start..end]).count() % 2 == 1
-            }
-            _ => false,
-        };
-        Ok(RawRange { bytes: Buffer::from_vec(bytes), offset_bytes, start, end, odd_quotes })
+        let (mut quoted, mut entry) = (None, (start, end));
+        if let Some(ends) = Ends::of(self.framing).filter(|_| start < end) {
+            entry = (ends.settle(&bytes, start), ends.settle(&bytes, end));
+            let has_quote =
+                |quoting: Quoting| memchr(quoting.quote, &bytes[entry.0..entry.1]).is_some();
+            quoted = ends.quoting.is_some_and(has_quote).then_some(ends);
+        }
+        RawRange {
+            bytes: Buffer::from_vec(bytes),
+            offset_bytes,
+            start,
+            end,
+            entry,
+            quoted,
+            answers: [None; 2],
+        }
     }
 
     /// The records that start in `range`, which begins inside quotes if `in_quotes` says so (`false` where the
@@ -159,22 +193,19 @@ impl RangeReader {
         if range.start >= range.end {
             return Ok(empty(range_end));
         }
-        let ends = match self.framing {
-            Framing::Blocks => return self.cut_blocks(range),
-            Framing::Delimited(delimiter) => Ends { delimiter, quote: None },
-            Framing::Quoted { quote } => Ends { delimiter: b'\n', quote: Some(quote) },
-        };
+        let Some(ends) = Ends::of(self.framing) else { return self.cut_blocks(range) };
         let first = match range.offset_bytes {
             0 if range.start == 0 => Some(0),
-            _ => ends.record_start(&range.bytes[..range.end], range.start, in_quotes),
+            _ => ends.record_start(&range.bytes, range.entry.0, in_quotes),
         };
         let Some(first) = first.filter(|&first| first < range.end) else {
             return Ok(empty(range_end));
         };
         let offset_bytes = range.offset_bytes + first as u64;
         let after = range.ends_in_quotes(in_quotes);
+        range.answers[usize::from(in_quotes)] = Some(after);
         let Some(last) = self.extend(range, ends, after)? else {
-            let last = ends.last_record_start(&range.bytes, first, range.end, after);
+            let last = last_record_start(ends, &range.bytes[..range.end], first);
             let oversized =
                 Some(self.oversized(&range.bytes[first..], last - first, ends.delimiter));
             return Ok(ChunkBytes {
@@ -191,26 +222,30 @@ impl RangeReader {
         &self,
         range: &mut RawRange,
         ends: Ends,
-        mut in_quotes: bool,
+        in_quotes: bool,
     ) -> Result<Option<usize>, JobError> {
-        if range.bytes[range.end - 1] == ends.delimiter && !in_quotes {
-            return Ok(Some(range.end));
+        // The next range looks for its first record in just this way.
+        let entry = range.entry.1;
+        if ends.record_start(&range.bytes[..entry], entry, in_quotes) == Some(entry) {
+            return Ok(Some(entry));
         }
-        let mut from = range.end;
+        let mut scan = ends.enter(&range.bytes, entry, in_quotes);
         loop {
-            if let Some(end) = ends.next_end(&range.bytes, from, &mut in_quotes) {
+            if let Some(end) = ends.next_end(&range.bytes, &mut scan) {
                 return Ok(Some(end));
             }
-            from = range.bytes.len();
-            let read_end = range.offset_bytes + from as u64;
+            let held = range.bytes.len();
+            let read_end = range.offset_bytes + held as u64;
             if read_end >= self.length_bytes {
-                return Ok(Some(from));
+                return Ok(Some(held));
             }
-            let beyond_bytes = from - range.end;
+            let beyond_bytes = held - range.end;
             if beyond_bytes > self.record_bytes_max {
                 return Ok(None);
             }
-            let more_bytes = (beyond_bytes as u64).max(BEYOND_BYTES);
+            let more_bytes = (beyond_bytes as u64)
+                .min((self.record_bytes_max - beyond_bytes) as u64)
+                .max(BEYOND_BYTES);
             self.read_on(range, read_end.saturating_add(more_bytes))?;
         }
     }
@@ -325,7 +360,11 @@ pub(crate) fn too_long(record: &[u8], line_index: u64, bytes_max: usize) -> BadR
 impl RawRange {
     /// Whether the next range begins inside quotes, if this one does as `in_quotes` says.
     pub fn ends_in_quotes(&self, in_quotes: bool) -> bool {
-        in_quotes ^ self.odd_quotes
+        let Some(ends) = self.quoted else { return in_quotes };
+        if let Some(answer) = self.answers[usize::from(in_quotes)] {
+            return answer;
+        }
+        ends.in_quotes_at_end(&self.bytes[..self.entry.1], self.entry.0, in_quotes)
     }
 }
 
@@ -333,64 +372,14 @@ fn slice(bytes: &Buffer, start: usize, end: usize) -> Buffer {
     bytes.slice_with_length(start, end - start)
 }
 
-/// What ends a record.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ends {
-    pub(crate) delimiter: u8,
-    /// Between two of these a delimiter is none.
-    pub(crate) quote: Option<u8>,
-}
-
-impl Ends {
-    /// The position after the first delimiter at or after `from`, where `in_quotes` holds; at the end of `bytes`, `in_quotes` is what holds there.
-    pub(crate) fn next_end(self, bytes: &[u8], from: usize, in_quotes: &mut bool) -> Option<usize> {
-        let Some(quote) = self.quote else {
-            return memchr(self.delimiter, &bytes[from..]).map(|index| from + index + 1);
-        };
-        let mut from = from;
-        loop {
-            if *in_quotes {
-                from += memchr(quote, &bytes[from..])? + 1;
-                *in_quotes = false;
-            }
-            let index = from + memchr2(self.delimiter, quote, &bytes[from..])?;
-            if bytes[index] == self.delimiter {
-                return Some(index + 1);
-            }
-            *in_quotes = true;
-            from = index + 1;
-        }
+/// Where the last record of `bytes` begins, the first beginning at `first`.
+fn last_record_start(ends: Ends, bytes: &[u8], first: usize) -> usize {
+    let mut scan = ends.enter(bytes, first, false);
+    let mut last = first;
+    while let Some(end) = ends.next_end(bytes, &mut scan).filter(|&end| end < bytes.len()) {
+        last = end;
     }
-
-    /// Where the first record at or after `start > 0` begins, `in_quotes` holding at `start`.
-    fn record_start(self, bytes: &[u8], start: usize, mut in_quotes: bool) -> Option<usize> {
-        if bytes[start - 1] == self.delimiter && !in_quotes {
-            return Some(start);
-        }
-        self.next_end(bytes, start, &mut in_quotes)
-    }
-
-    /// Where the last record of `bytes[first..end]` begins, `in_quotes` holding at `end`.
-    fn last_record_start(
-        self,
-        bytes: &[u8],
-        first: usize,
-        end: usize,
-        mut in_quotes: bool,
-    ) -> usize {
-        let mut end = end;
-        while let Some(index) =
-            memrchr2(self.delimiter, self.quote.unwrap_or(self.delimiter), &bytes[first..end])
-        {
-            end = first + index;
-            if self.quote == Some(bytes[end]) {
-                in_quotes = !in_quotes;
-            } else if !in_quotes {
-                return end + 1;
-            }
-        }
-        first
-    }
+    last
 }
 
 #[cfg(test)]

@@ -12,20 +12,49 @@ fn split(bytes: &[u8]) -> (tempfile::NamedTempFile, RangedSplit) {
     (file, split)
 }
 
-/// The records, each with where it starts, found byte by byte.
+fn quoted(escape: Option<u8>, trim: bool) -> Framing {
+    Framing::Quoted(Quoting { quote: b'"', delimiter: b',', escape, trim })
+}
+
+/// The records, each with where it starts, found byte by byte from the file's start.
 fn naive(bytes: &[u8], framing: Framing) -> Vec<(usize, Vec<u8>)> {
-    let (delimiter, quote) = match framing {
+    let (delimiter, quoting) = match framing {
         Framing::Delimited(delimiter) => (delimiter, None),
-        Framing::Quoted { quote } => (b'\n', Some(quote)),
+        Framing::Quoted(quoting) => (b'\n', Some(quoting)),
         Framing::Blocks => unreachable!(),
     };
-    let (mut records, mut start, mut in_quotes) = (Vec::new(), 0, false);
-    for (index, &byte) in bytes.iter().enumerate() {
-        if Some(byte) == quote {
-            in_quotes = !in_quotes;
-        } else if byte == delimiter && !in_quotes {
-            records.push((start, bytes[start..=index].to_vec()));
-            start = index + 1;
+    let mut records = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    let mut field_start = true;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        let is = |byte: u8, other: fn(Quoting) -> Option<u8>| quoting.and_then(other) == Some(byte);
+        at += 1;
+        if is(byte, |quoting| quoting.escape) {
+            (at, field_start) = (at + 1, false);
+        } else if field_start && is(byte, |quoting| Some(quoting.quote)) {
+            // To the closing quote; two are one that does not close.
+            while at < bytes.len() {
+                if is(bytes[at], |quoting| quoting.escape) {
+                    at += 2;
+                } else if bytes[at] != b'"' {
+                    at += 1;
+                } else if bytes.get(at + 1) == Some(&b'"') {
+                    at += 2;
+                } else {
+                    at += 1;
+                    break;
+                }
+            }
+            field_start = false;
+        } else if byte == delimiter {
+            records.push((start, bytes[start..at].to_vec()));
+            (start, field_start) = (at, true);
+        } else {
+            let blank = byte == b' ' && quoting.is_some_and(|quoting| quoting.trim);
+            field_start = is(byte, |quoting| Some(quoting.delimiter))
+                || byte == b'\r'
+                || (blank && field_start);
         }
     }
     if start < bytes.len() {
@@ -60,26 +89,68 @@ fn check(bytes: &[u8], framing: Framing, chunk_bytes: u64) {
     assert_eq!(reader.read_chunk(reader.chunk_count(), false).unwrap().records.len(), 0);
 }
 
+/// Fields as they should be and as they should not; no two quotes meet inside of an unquoted one.
+const FIELDS: [&str; 14] = [
+    "a",
+    "",
+    "\"\"",
+    "\"x\ny\"",
+    "\"p\"\"q,\"",
+    "5\" pipe",
+    "b\"",
+    " \"z\n\"",
+    "\\\"",
+    "\"\\\"\n\"",
+    "\\,\"",
+    "\"\\\\\"",
+    "c\\\\",
+    "\"\"\"\n\"\"\"",
+];
+
 proptest! {
     #[test]
     fn chunks_hold_the_records_that_start_in_them(
-        bytes in prop::collection::vec(prop::sample::select(&b"\n\n\"\",ab\r"[..]), 0..200),
+        fields in prop::collection::vec((0..FIELDS.len(), prop::sample::select(vec![",", ",", "\n", "\r\n"])), 0..40),
         chunk_bytes in 1u64..64,
     ) {
-        check(&bytes, Framing::Delimited(b'\n'), chunk_bytes);
-        check(&bytes, Framing::Quoted { quote: b'"' }, chunk_bytes);
+        let lines = fields.iter().map(|&(field, end)| format!("{}{end}", FIELDS[field]));
+        let text: String = lines.clone().collect();
+        let plain: String = lines.filter(|line| !line.contains('\\')).collect();
+        check(text.as_bytes(), Framing::Delimited(b'\n'), chunk_bytes);
+        for trim in [false, true] {
+            check(text.as_bytes(), quoted(Some(b'\\'), trim), chunk_bytes);
+            check(plain.as_bytes(), quoted(None, trim), chunk_bytes);
+        }
+    }
+
+    #[test]
+    fn chunks_of_any_bytes_fit_together(
+        bytes in prop::collection::vec(prop::sample::select(&b"\n\n\"\",, a\\\\\r"[..]), 0..200),
+        chunk_bytes in 1u64..64,
+    ) {
+        let (_file, split) = split(&bytes);
+        for framing in [quoted(None, false), quoted(None, true), quoted(Some(b'\\'), true), quoted(Some(b'"'), false)] {
+            let reader = RangeReader::open(&split, framing, chunk_bytes).unwrap();
+            let (mut all, mut in_quotes) = (Vec::new(), false);
+            for chunk in 0..reader.chunk_count() {
+                let mut range = reader.read_range(chunk).unwrap();
+                all.extend_from_slice(&reader.cut(&mut range, in_quotes).unwrap().records);
+                in_quotes = range.ends_in_quotes(in_quotes);
+            }
+            assert_eq!(all, bytes);
+        }
     }
 }
 
 #[test]
 fn records_longer_than_chunks_and_what_is_read_at_once() {
     let mut bytes = vec![b'a'; 20_000];
-    bytes.extend_from_slice(b"\nb\n\"");
+    bytes.extend_from_slice(b"\nb\n1,\"");
     bytes.extend(vec![b'\n'; 15_000]);
     bytes.extend_from_slice(b"\"\nlast");
     for chunk_bytes in [1000, 4096, 17_000, 1 << 20] {
         check(&bytes, Framing::Delimited(b'\n'), chunk_bytes);
-        check(&bytes, Framing::Quoted { quote: b'"' }, chunk_bytes);
+        check(&bytes, quoted(None, false), chunk_bytes);
     }
 }
 
@@ -89,7 +160,7 @@ fn an_endless_record_is_reported_once_and_passed_over() {
     bytes.extend(vec![b'x'; 60_000]);
     bytes.extend_from_slice(b"\nthree\n");
     let (_file, split) = split(&bytes);
-    for framing in [Framing::Delimited(b'\n'), Framing::Quoted { quote: b'"' }] {
+    for framing in [Framing::Delimited(b'\n'), quoted(None, false)] {
         let mut reader = RangeReader::open(&split, framing, 1000).unwrap();
         reader.record_bytes_max = 10_000;
         let chunks: Vec<ChunkBytes> = (0..reader.chunk_count())

@@ -32,13 +32,23 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
 
 use super::part::{DirectoryPart, PlainPart};
-use super::plain_path;
+use super::{SOURCE_OPTIONS, plain_path};
 use crate::batch::Schema;
 use crate::connector::option::{OptionReader, wrong, wrong_hint};
 use crate::connector::{Sink, SinkPart};
 use crate::error::{JobError, OptionError};
 use crate::format::{Encode, Format, Framing, Options};
 
+/// The options of a sink, all of which a table may have that is read too.
+pub(super) const SINK_OPTIONS: [&str; 7] = [
+    "sink.rolling-policy.file-size",
+    "sink.rolling-policy.rollover-interval",
+    "sink.rolling-policy.check-interval",
+    "sink.parallelism",
+    "auto-compaction",
+    "sink.changelog",
+    "sink.overwrite",
+];
 /// Flink's default.
 const FILE_BYTES: u64 = 128 << 20;
 /// Flink's default, 30 minutes.
@@ -86,10 +96,11 @@ impl FileSink {
         format: Arc<dyn Format>,
     ) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("filesystem", options);
-        reader.known("format");
+        reader.known(&["format"]);
+        reader.known(&SOURCE_OPTIONS);
         let path =
             PathBuf::from(plain_path(reader.required("path", "the directory or file to write")?));
-        reader.sink_parallelism()?;
+        reader.parallelism("sink.parallelism")?;
         reader.duration_ms("sink.rolling-policy.check-interval")?;
         if reader.boolean("auto-compaction", false)? {
             return Err(wrong_hint("auto-compaction", "parts are not merged", "remove it"));

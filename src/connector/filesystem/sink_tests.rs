@@ -19,6 +19,7 @@ fn sink(path: &Path, pairs: &[(&str, &str)]) -> Result<FileSink, OptionError> {
     let mut options: Options =
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     options.insert("path".into(), path.to_str().unwrap().into());
+    options.entry("format".into()).or_insert("csv".into());
     let format = crate::format::resolve(&options, Some("csv"), &schema()).unwrap();
     FileSink::resolve(&options, format)
 }

@@ -65,17 +65,11 @@ impl SequentialSplit for PackedSplit {
         let failed = |error| JobError::io(origin.clone(), error);
         let file = BufReader::with_capacity(READ_BYTES, File::open(&self.path).map_err(failed)?);
         let bytes: Box<dyn io::Read + Send> = match self.packing {
-            Packing::Plain => Box::new(file),
+            Packing::Plain | Packing::Unknown(_) => Box::new(file),
             Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
             Packing::Deflate => Box::new(ZlibDecoder::new(file)),
             Packing::Zstd => {
                 Box::new(zstd::stream::read::Decoder::with_buffer(file).map_err(failed)?)
-            }
-            Packing::Unknown(name) => {
-                let message = format!(
-                    "{origin}: {name} files cannot be read; unpack it, or pack it with gzip or zstd"
-                );
-                return Err(JobError::Environment(message));
             }
         };
         Ok(Box::new(PackedReader {

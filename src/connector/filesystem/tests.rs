@@ -80,7 +80,20 @@ fn options_are_checked() {
         key(&[("path", "x"), ("source.path.regex-pattern", "(?=x)")]),
         "source.path.regex-pattern"
     );
-    assert_eq!(key(&[("path", "x"), ("sink.changelog", "true")]), "sink.changelog");
+    assert_eq!(key(&[("path", "x"), ("sink.change", "true")]), "sink.change");
+    assert_eq!(
+        key(&[("path", "x"), ("source.report-statistics", "some")]),
+        "source.report-statistics"
+    );
+    assert_eq!(key(&[("path", "x"), ("format", "json"), ("csv-header", "true")]), "csv-header");
+    assert!(
+        source(&[
+            ("path", "x"),
+            ("sink.rolling-policy.file-size", "1MB"),
+            ("scan.parallelism", "2")
+        ])
+        .is_ok()
+    );
     assert!(
         source(&[("path", "x"), ("format", "json"), ("json.ignore-parse-errors", "true")]).is_ok()
     );

@@ -73,7 +73,7 @@ impl PrintSink {
                 hint,
             ));
         }
-        reader.sink_parallelism()?;
+        reader.parallelism("sink.parallelism")?;
         reader.finish()?;
         let sink = Self::new(identifier.unwrap_or(table), output);
         Ok(Self { named: identifier.is_some(), ..sink })
@@ -208,6 +208,13 @@ impl SinkPart for PrintPart {
 
     fn finish(&mut self) -> Result<(), JobError> {
         self.hand_over()
+    }
+}
+
+impl Drop for PrintPart {
+    /// A job that fails shows the rows that came before the failure, as far as the output takes them.
+    fn drop(&mut self) {
+        let _ = self.hand_over();
     }
 }
 

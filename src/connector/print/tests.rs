@@ -177,6 +177,17 @@ fn where_several_tables_print_each_row_says_which() {
 }
 
 #[test]
+fn a_part_that_is_dropped_shows_what_it_took() {
+    let (schema, batch) = small();
+    let kept = Kept::default();
+    let sink = PrintSink::new("t", &Output::new(Box::new(kept.clone()), Style::JsonLines));
+    let mut part = sink.part(&schema, 0, 1).unwrap();
+    part.write(&batch).unwrap();
+    drop(part);
+    assert_eq!(kept.text().lines().count(), 2);
+}
+
+#[test]
 fn options() {
     let kept = Kept::default();
     let output = Output::new(Box::new(kept.clone()), Style::JsonLines);

@@ -59,7 +59,7 @@ impl SocketSource {
             ));
         }
         let mut reader = OptionReader::new("socket", options);
-        reader.known("format");
+        reader.known(&["format"]);
         let delimiter = reader
             .parsed::<u8>("byte-delimiter", "the number of a byte, 0 to 255")?
             .unwrap_or(b'\n');

@@ -2,7 +2,8 @@
 
 use crate::batch::DataType;
 use crate::error::ExprError;
-use crate::expr::expression::{Expr, Value};
+use crate::expr::eval::unsupported_regex;
+use crate::expr::expression::{Expr, ExprKind, Value};
 
 use super::{arity, coerce, nullable, strict};
 
@@ -301,6 +302,18 @@ fn convert(name: &str, index: usize, param: Param, arg: Expr) -> Result<Expr, Ex
 }
 
 fn check_special(function: &Function, args: &mut [Expr]) -> Result<(), ExprError> {
+    if function.name.starts_with("REGEXP")
+        && let ExprKind::Literal(Value::String(pattern)) = &args[1].kind
+        && let Some(what) = unsupported_regex(pattern)
+    {
+        return Err(ExprError {
+            message: format!("{}: '{pattern}' has {what}, which is not supported", function.name),
+            hint: Some(
+                "regular expressions run in linear time here; write it without, or with a CASE"
+                    .into(),
+            ),
+        });
+    }
     if function.name != "TO_TIMESTAMP_LTZ" {
         return Ok(());
     }

@@ -1,7 +1,10 @@
 //! Operators and the conditional functions, whose types follow from all their arguments together.
 
+use chrono_tz::Tz;
+
 use crate::batch::DataType;
 use crate::error::ExprError;
+use crate::expr::eval::fold;
 use crate::expr::expression::{Expr, ExprKind, Value};
 use crate::expr::types::{arithmetic_type, common_type, round_type};
 
@@ -89,13 +92,10 @@ fn arithmetic(op: &'static str, [a, b]: [Expr; 2]) -> Result<Expr, ExprError> {
         let (a, b) = (coerce(a, exact_decimal(left)), coerce(b, exact_decimal(right)));
         return Ok(nullable(op, vec![a, b], data_type));
     }
-    // Java computes in the wider type and narrows the result.
-    let wide = if left.is_float() || right.is_float() {
-        let doubles =
-            [left, right].contains(&DataType::Double) || matches!(data_type, DataType::Double);
-        if doubles { DataType::Double } else { DataType::Float }
-    } else {
-        crate::expr::types::widest_integer(left, right)
+    // Integers are computed in the wider type and narrowed after; floating point in the result's type.
+    let wide = match data_type {
+        DataType::Float | DataType::Double => data_type,
+        _ => crate::expr::types::widest_integer(left, right),
     };
     Ok(coerce(strict(op, vec![coerce(a, wide), coerce(b, wide)], wide), data_type))
 }
@@ -148,8 +148,12 @@ fn comparable(op: &str, a: Expr, b: Expr) -> Result<(Expr, Expr), ExprError> {
         (other, Decimal(..)) if other.is_integer() => {
             return Ok((coerce(a, exact_decimal(other)), b));
         }
+        // Flink compares floating point in the type of the first.
+        (Float, Double) | (Double, Float) => left,
         (left, right) if left.is_string() && right.is_string() => return Ok((a, b)),
         (left, right) if left.is_binary() && right.is_binary() => return Ok((a, b)),
+        // Wall-clock times are compared with instants as instants.
+        (Timestamp(a), TimestampLtz(b)) | (TimestampLtz(a), Timestamp(b)) => TimestampLtz(a.max(b)),
         (text, time) if text.is_string() && is_time(time) => time,
         (time, text) if text.is_string() && is_time(time) => time,
         (left, right) => match common_type(&[left, right]) {
@@ -212,6 +216,9 @@ fn between_symmetric([value, low, high]: [Expr; 3]) -> Result<Expr, ExprError> {
 
 fn is_in(args: Vec<Expr>) -> Result<Expr, ExprError> {
     arity("IN", &args, 2, usize::MAX)?;
+    // Numbers only: other constants may depend on the session's zone.
+    let settle = |arg: Expr| if arg.data_type.is_numeric() { fold(arg, Tz::UTC) } else { arg };
+    let args: Vec<Expr> = args.into_iter().map(settle).collect();
     let mut types: Vec<DataType> = args.iter().map(|arg| arg.data_type).collect();
     let value_type = types[0];
     if is_time(value_type) {
@@ -296,7 +303,7 @@ fn rounded(name: &'static str, args: Vec<Expr>) -> Result<Expr, ExprError> {
     let digits = match args.next() {
         None => Expr::literal(Value::Int(0), DataType::Int),
         Some(digits) if digits.data_type.is_integer() || digits.data_type == DataType::Null => {
-            coerce(digits, DataType::Int)
+            fold(coerce(digits, DataType::Int), Tz::UTC)
         }
         Some(digits) => {
             return Err(ExprError::new(format!(

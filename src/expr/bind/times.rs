@@ -90,8 +90,8 @@ fn wall_clock(arg: Expr) -> Expr {
 fn extract([unit_arg, value]: [Expr; 2]) -> Result<Expr, ExprError> {
     let unit = unit("EXTRACT", &unit_arg)?;
     let instant = value.data_type;
-    // EPOCH counts from 1970 in UTC, whatever the zone.
-    let value = if unit == "EPOCH" { value } else { wall_clock(value) };
+    // EPOCH, too, counts from 1970 on the wall's clock, as in Flink.
+    let value = wall_clock(value);
     let clock =
         matches!(unit, "HOUR" | "MINUTE" | "SECOND" | "MILLISECOND" | "MICROSECOND" | "NANOSECOND");
     let known = match value.data_type {

@@ -84,7 +84,7 @@ fn divide<T: ArrowPrimitiveType>(
 ) -> Result<ArrayRef, EvalError> {
     let divisors = args[1].numbers::<T>();
     let zero = T::Native::ZERO;
-    if divisors.values.iter().any(|&divisor| divisor == zero) {
+    if divisors.values.contains(&zero) {
         let valid = nulls(args, rows);
         let bad = (0..rows).find(|&row| {
             divisors.get(row) == zero && valid.as_ref().is_none_or(|valid| valid.is_valid(row))
@@ -109,18 +109,24 @@ struct Scales {
 }
 
 fn decimals(name: &'static str, scales: Scales) -> Kernel {
-    let each: fn(i128, i128, Scales) -> Result<Option<i128>, String> = match name {
-        "+" => |a, b, scales| Ok(add(a, b, scales)),
-        "-" => |a, b, scales| Ok(add(a, -b, scales)),
-        "*" => |a, b, scales| Ok(multiply(a, b, scales)),
-        "/" => |a, b, scales| if b == 0 { Err(BY_ZERO.into()) } else { Ok(quotient(a, b, scales)) },
-        _ => |a, b, scales| if b == 0 { Err(BY_ZERO.into()) } else { Ok(remainder(a, b, scales)) },
-    };
+    let nonzero = |b: i128| if b == 0 { Err(BY_ZERO.to_string()) } else { Ok(b) };
+    match name {
+        "+" => decimal_loop(scales, |a, b, scales| Ok(add(a, b, scales))),
+        "-" => decimal_loop(scales, |a, b, scales| Ok(add(a, -b, scales))),
+        "*" => decimal_loop(scales, |a, b, scales| Ok(multiply(a, b, scales))),
+        "/" => decimal_loop(scales, move |a, b, scales| Ok(quotient(a, nonzero(b)?, scales))),
+        _ => decimal_loop(scales, move |a, b, scales| Ok(remainder(a, nonzero(b)?, scales))),
+    }
+}
+
+fn decimal_loop(
+    scales: Scales,
+    each: impl Fn(i128, i128, Scales) -> Result<Option<i128>, String> + Send + Sync + 'static,
+) -> Kernel {
     Box::new(move |args, rows, _| {
         let (a, b) = (args[0].numbers::<Decimal128Type>(), args[1].numbers::<Decimal128Type>());
-        let column =
+        let column: Decimal128Array =
             try_numbers::<Decimal128Type>(args, rows, |row| each(a.get(row), b.get(row), scales))?;
-        let column: Decimal128Array = column;
         Ok(Arc::new(
             column.with_data_type(DataType::Decimal(scales.precision, scales.scale).arrow()),
         ))

@@ -315,15 +315,50 @@ fn to_text(from: DataType, to: DataType) -> Kernel {
     {
         return same();
     }
-    Box::new(move |args, rows, context: &EvalContext| {
-        let scalar = args[0].array().len() == 1;
+    match from {
+        DataType::Float => printed(to, |args, row, _, out| {
+            text::write_f32_java(out, args[0].numbers::<Float32Type>().get(row));
+        }),
+        DataType::Double => printed(to, |args, row, _, out| {
+            text::write_f64_java(out, args[0].numbers::<Float64Type>().get(row));
+        }),
+        from if from.is_integer() => with_number!(from, T => printed(to, |args, row, _, out| {
+            text::write_i64(out, args[0].numbers::<T>().get(row).to_i64());
+        })),
+        DataType::Decimal(_, scale) => printed(to, move |args, row, _, out| {
+            text::write_decimal(out, args[0].numbers::<Decimal128Type>().get(row), scale);
+        }),
+        DataType::Timestamp(precision) => printed(to, move |args, row, _, out| {
+            text::write_timestamp(out, args[0].numbers::<Int64Type>().get(row), precision, b' ');
+        }),
+        from if from.is_string() || from.is_binary() => {
+            printed(to, |args, row, _, out| out.extend_from_slice(args[0].bytes().get(row)))
+        }
+        from => printed(to, move |args, row, context, out| {
+            let row = if args[0].array().len() == 1 { 0 } else { row };
+            print::append_value(args[0].array().as_ref(), from, row, context.time_zone, out);
+        }),
+    }
+}
+
+/// Strings of the bytes that `each` appends, cut to the length of `to`.
+fn printed(
+    to: DataType,
+    each: impl Fn(&[Datum], usize, &EvalContext, &mut Vec<u8>) + Send + Sync + 'static,
+) -> Kernel {
+    let unlimited = to == DataType::STRING;
+    Box::new(move |args, rows, context| {
         let mut bytes = Vec::new();
         Ok(some_texts(args, rows, |row, out| {
             bytes.clear();
-            let row = if scalar { 0 } else { row };
-            print::append_value(args[0].array().as_ref(), from, row, context.time_zone, &mut bytes);
-            out.push_str(&String::from_utf8_lossy(&bytes));
-            fit_length(out, to);
+            each(args, row, context, &mut bytes);
+            match std::str::from_utf8(&bytes) {
+                Ok(text) => out.push_str(text),
+                Err(_) => out.push_str(&String::from_utf8_lossy(&bytes)),
+            }
+            if !unlimited {
+                fit_length(out, to);
+            }
             true
         }))
     })
@@ -468,49 +503,71 @@ fn parse_boolean(text: &str) -> Option<bool> {
 /// Casts among DATE, TIME, TIMESTAMP and TIMESTAMP_LTZ.
 fn time_to_time(from: DataType, to: DataType) -> Kernel {
     use DataType::*;
-    Box::new(move |args, rows, context| {
-        let zone = context.time_zone;
-        // First to the wall clock (or the instant, where both sides are one), then to the target.
-        let instant = matches!((from, to), (TimestampLtz(_), TimestampLtz(_)));
-        let parts: Box<dyn Fn(usize) -> (i64, u32) + '_> = match from {
-            Date => {
-                let values = args[0].numbers::<Int32Type>();
-                Box::new(move |row| (i64::from(values.get(row)) * calendar::DAY_MS, 0))
+    match from {
+        Date => from_parts(to, |args, row, _| {
+            (i64::from(args[0].numbers::<Int32Type>().get(row)) * calendar::DAY_MS, 0)
+        }),
+        Time(_) => {
+            from_parts(to, |args, row, _| (args[0].numbers::<Int32Type>().get(row).into(), 0))
+        }
+        _ => {
+            let per_ms = from.ticks_per_ms();
+            let from_instant = matches!(from, TimestampLtz(_));
+            match (from_instant, to) {
+                // Between instants no wall clock is asked.
+                (true, TimestampLtz(precision)) => Box::new(move |args, rows, _| {
+                    let ticks = args[0].numbers::<Int64Type>();
+                    Ok(Arc::new(some_numbers::<Int64Type>(args, rows, |row| {
+                        let (ms, nanos) = calendar::parts(ticks.get(row), per_ms);
+                        text::ticks_from_parts(ms, nanos, precision)
+                    })))
+                }),
+                (true, to) => from_parts(to, move |args, row, context| {
+                    let (ms, nanos) =
+                        calendar::parts(args[0].numbers::<Int64Type>().get(row), per_ms);
+                    (calendar::to_wall_ms(ms, context.time_zone), nanos)
+                }),
+                (false, to) => from_parts(to, move |args, row, _| {
+                    calendar::parts(args[0].numbers::<Int64Type>().get(row), per_ms)
+                }),
             }
-            Time(_) => {
-                let values = args[0].numbers::<Int32Type>();
-                Box::new(move |row| (i64::from(values.get(row)), 0))
-            }
-            _ => {
-                let values = args[0].numbers::<Int64Type>();
-                let shifted = matches!(from, TimestampLtz(_)) && !instant;
-                let per_ms = from.ticks_per_ms();
-                Box::new(move |row| {
-                    let (ms, nanos) = calendar::parts(values.get(row), per_ms);
-                    (if shifted { calendar::to_wall_ms(ms, zone) } else { ms }, nanos)
-                })
-            }
-        };
-        Ok(match to {
-            Date => Arc::new(some_numbers::<Int32Type>(args, rows, |row| {
-                i32::try_from(parts(row).0.div_euclid(calendar::DAY_MS)).ok()
-            })),
-            Time(precision) => Arc::new(some_numbers::<Int32Type>(args, rows, |row| {
-                Some(calendar::cut_time(
-                    parts(row).0.rem_euclid(calendar::DAY_MS) as i32,
+        }
+    }
+}
+
+/// From the wall clock (milliseconds, and nanoseconds within the last of them) to `to`.
+fn from_parts(
+    to: DataType,
+    parts: impl Fn(&[Datum], usize, &EvalContext) -> (i64, u32) + Send + Sync + 'static,
+) -> Kernel {
+    match to {
+        DataType::Date => Box::new(move |args, rows, context| {
+            Ok(Arc::new(some_numbers::<Int32Type>(args, rows, |row| {
+                i32::try_from(parts(args, row, context).0.div_euclid(calendar::DAY_MS)).ok()
+            })))
+        }),
+        DataType::Time(precision) => Box::new(move |args, rows, context| {
+            Ok(Arc::new(some_numbers::<Int32Type>(args, rows, |row| {
+                let of_day = parts(args, row, context).0.rem_euclid(calendar::DAY_MS);
+                Some(calendar::cut_time(of_day as i32, precision))
+            })))
+        }),
+        DataType::Timestamp(precision) => Box::new(move |args, rows, context| {
+            Ok(Arc::new(some_numbers::<Int64Type>(args, rows, |row| {
+                let (ms, nanos) = parts(args, row, context);
+                text::ticks_from_parts(ms, nanos, precision)
+            })))
+        }),
+        DataType::TimestampLtz(precision) => Box::new(move |args, rows, context| {
+            Ok(Arc::new(some_numbers::<Int64Type>(args, rows, |row| {
+                let (ms, nanos) = parts(args, row, context);
+                text::ticks_from_parts(
+                    calendar::to_instant_ms(ms, context.time_zone),
+                    nanos,
                     precision,
-                ))
-            })),
-            Timestamp(precision) => Arc::new(some_numbers::<Int64Type>(args, rows, |row| {
-                let (ms, nanos) = parts(row);
-                text::ticks_from_parts(ms, nanos, precision)
-            })),
-            TimestampLtz(precision) => Arc::new(some_numbers::<Int64Type>(args, rows, |row| {
-                let (ms, nanos) = parts(row);
-                let ms = if instant { ms } else { calendar::to_instant_ms(ms, zone) };
-                text::ticks_from_parts(ms, nanos, precision)
-            })),
-            other => panic!("{from} is not cast to {other}"),
-        })
-    })
+                )
+            })))
+        }),
+        other => panic!("no time is cast to {other}"),
+    }
 }

@@ -189,16 +189,13 @@ pub(super) fn try_numbers<R: ArrowPrimitiveType>(
     let mut values = vec![R::Native::ZERO; rows];
     let mut validity = BooleanBufferBuilder::new(rows);
     validity.append_n(rows, false);
-    for row in valid_rows(valid.as_ref(), rows) {
-        match each(row) {
-            Ok(Some(value)) => {
-                values[row] = value;
-                validity.set_bit(row, true);
-            }
-            Ok(None) => {}
-            Err(message) => return Err(EvalError { row_index: row, message }),
+    for_valid_rows(valid.as_ref(), rows, |row| {
+        if let Some(value) = each(row)? {
+            values[row] = value;
+            validity.set_bit(row, true);
         }
-    }
+        Ok(())
+    })?;
     Ok(PrimitiveArray::new(
         values.into(),
         Some(NullBuffer::new(validity.finish())).filter(|n| n.null_count() > 0),
@@ -225,16 +222,13 @@ pub(super) fn try_booleans(
         (BooleanBufferBuilder::new(rows), BooleanBufferBuilder::new(rows));
     values.append_n(rows, false);
     validity.append_n(rows, false);
-    for row in valid_rows(valid.as_ref(), rows) {
-        match each(row) {
-            Ok(Some(value)) => {
-                values.set_bit(row, value);
-                validity.set_bit(row, true);
-            }
-            Ok(None) => {}
-            Err(message) => return Err(EvalError { row_index: row, message }),
+    for_valid_rows(valid.as_ref(), rows, |row| {
+        if let Some(value) = each(row)? {
+            values.set_bit(row, value);
+            validity.set_bit(row, true);
         }
-    }
+        Ok(())
+    })?;
     let nulls = Some(NullBuffer::new(validity.finish())).filter(|nulls| nulls.null_count() > 0);
     Ok(Arc::new(BooleanArray::new(values.finish(), nulls)))
 }
@@ -273,57 +267,95 @@ pub(super) fn some_texts(
 }
 
 /// Byte strings of every row without NULLs; `false` is NULL.
-pub(super) fn some_bytes(
+pub(super) fn try_bytes(
     args: &[Datum],
     rows: usize,
-    mut each: impl FnMut(usize, &mut Vec<u8>) -> bool,
-) -> ArrayRef {
+    mut each: impl FnMut(usize, &mut Vec<u8>) -> Result<bool, String>,
+) -> Result<ArrayRef, EvalError> {
     let valid = nulls(args, rows);
     let mut builder = BinaryViewBuilder::with_capacity(rows);
     let mut buffer = Vec::new();
     for row in 0..rows {
         buffer.clear();
-        let null = valid.as_ref().is_some_and(|valid| valid.is_null(row));
-        if !null && each(row, &mut buffer) {
+        let present = valid.as_ref().is_none_or(|valid| valid.is_valid(row));
+        let present = present
+            && each(row, &mut buffer).map_err(|message| EvalError { row_index: row, message })?;
+        if present {
             builder.append_value(&buffer);
         } else {
             builder.append_null();
         }
     }
-    Arc::new(builder.finish())
+    Ok(Arc::new(builder.finish()))
 }
 
-fn valid_rows(valid: Option<&NullBuffer>, rows: usize) -> Box<dyn Iterator<Item = usize> + '_> {
+/// Like [`try_bytes`], for functions that do not fail.
+pub(super) fn some_bytes(
+    args: &[Datum],
+    rows: usize,
+    mut each: impl FnMut(usize, &mut Vec<u8>) -> bool,
+) -> ArrayRef {
+    try_bytes(args, rows, |row, out| Ok(each(row, out))).expect("each never fails")
+}
+
+/// Calls `each` with every row that is not NULL, until one fails.
+fn for_valid_rows(
+    valid: Option<&NullBuffer>,
+    rows: usize,
+    mut each: impl FnMut(usize) -> Result<(), String>,
+) -> Result<(), EvalError> {
+    let mut at = |row: usize| each(row).map_err(|message| EvalError { row_index: row, message });
     match valid {
-        Some(valid) => Box::new(valid.valid_indices()),
-        None => Box::new(0..rows),
+        Some(valid) => valid.valid_indices().try_for_each(at),
+        None => (0..rows).try_for_each(&mut at),
     }
 }
 
 /// One bit for every value.
 pub(super) fn pack<T: Copy>(values: &[T], each: impl Fn(T) -> bool) -> BooleanBuffer {
-    let words: Vec<u64> = values
-        .chunks(64)
-        .map(|chunk| {
-            chunk
-                .iter()
-                .enumerate()
-                .fold(0, |word, (bit, &value)| word | u64::from(each(value)) << bit)
-        })
-        .collect();
+    let mut words = Vec::with_capacity(values.len().div_ceil(64));
+    let (chunks, rest) = values.as_chunks::<64>();
+    let mut flags = [0u8; 64];
+    for chunk in chunks {
+        flags.iter_mut().zip(chunk).for_each(|(flag, &value)| *flag = u8::from(each(value)));
+        words.push(pack_flags(&flags));
+    }
+    if !rest.is_empty() {
+        flags.fill(0);
+        flags.iter_mut().zip(rest).for_each(|(flag, &value)| *flag = u8::from(each(value)));
+        words.push(pack_flags(&flags));
+    }
     BooleanBuffer::new(Buffer::from_vec(words), 0, values.len())
 }
 
 /// One bit for every pair.
+///
+/// # Panics
+///
+/// If the columns differ in length.
 pub(super) fn pack_pairs<T: Copy>(a: &[T], b: &[T], each: impl Fn(T, T) -> bool) -> BooleanBuffer {
-    let word = |(a, b): (&[T], &[T])| {
-        a.iter()
-            .zip(b)
-            .enumerate()
-            .fold(0, |word, (bit, (&a, &b))| word | u64::from(each(a, b)) << bit)
-    };
-    let words: Vec<u64> = a.chunks(64).zip(b.chunks(64)).map(word).collect();
-    BooleanBuffer::new(Buffer::from_vec(words), 0, a.len().min(b.len()))
+    assert_eq!(a.len(), b.len());
+    let mut words = Vec::with_capacity(a.len().div_ceil(64));
+    for (a, b) in a.chunks(64).zip(b.chunks(64)) {
+        let mut flags = [0u8; 64];
+        flags
+            .iter_mut()
+            .zip(a.iter().zip(b))
+            .for_each(|(flag, (&a, &b))| *flag = u8::from(each(a, b)));
+        words.push(pack_flags(&flags));
+    }
+    BooleanBuffer::new(Buffer::from_vec(words), 0, a.len())
+}
+
+/// Bit `i` of the word is `flags[i]`, each 0 or 1.
+fn pack_flags(flags: &[u8; 64]) -> u64 {
+    // The product moves the lowest bit of byte `i` to bit `56 + i`; no two terms of it meet.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (eights, _) = flags.as_chunks::<8>();
+    eights
+        .iter()
+        .rev()
+        .fold(0, |word, eight| word << 8 | u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56)
 }
 
 /// A literal as a column of one row.

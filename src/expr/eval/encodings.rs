@@ -11,7 +11,7 @@ use sha2::{Sha224, Sha256, Sha384, Sha512};
 use crate::batch::text::parse_i64;
 use crate::expr::expression::Expr;
 
-use super::datum::{Datum, some_bytes, some_texts, try_booleans, try_texts};
+use super::datum::{Datum, some_bytes, some_texts, try_booleans, try_bytes, try_texts};
 use super::{EvalContext, Kernel};
 
 /// The loop for `name`, and whether it can fail.
@@ -38,11 +38,17 @@ pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool
         }),
         "ENCODE" => Box::new(|args, rows, _| {
             let (texts, sets) = (args[0].texts(), args[1].texts());
-            Ok(some_bytes(args, rows, |row, out| encode(texts.get(row), sets.get(row), out)))
+            try_bytes(args, rows, |row, out| {
+                let set = sets.get(row);
+                if encode(texts.get(row), set, out) { Ok(true) } else { Err(unknown_set(set)) }
+            })
         }),
         "DECODE" => Box::new(|args, rows, _| {
             let (bytes, sets) = (args[0].bytes(), args[1].texts());
-            Ok(some_texts(args, rows, |row, out| decode(bytes.get(row), sets.get(row), out)))
+            try_texts(args, rows, |row, out| {
+                let set = sets.get(row);
+                if decode(bytes.get(row), set, out) { Ok(true) } else { Err(unknown_set(set)) }
+            })
         }),
         "URL_ENCODE" => of_bytes(|bytes, out| {
             for &byte in bytes {
@@ -84,10 +90,16 @@ pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool
         }),
         _ => return None,
     };
-    Some((kernel, name == "FROM_BASE64"))
+    Some((kernel, matches!(name, "FROM_BASE64" | "ENCODE" | "DECODE")))
 }
 
-fn of_bytes(each: fn(&[u8], &mut String)) -> Kernel {
+fn unknown_set(set: &str) -> String {
+    format!(
+        "there is no character set {set}; take UTF-8, UTF-16, UTF-16BE, UTF-16LE, ISO-8859-1 or US-ASCII"
+    )
+}
+
+fn of_bytes(each: impl Fn(&[u8], &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args: &[Datum], rows, _: &EvalContext| {
         let bytes = args[0].bytes();
         Ok(some_texts(args, rows, |row, out| {
@@ -97,7 +109,7 @@ fn of_bytes(each: fn(&[u8], &mut String)) -> Kernel {
     })
 }
 
-fn texts(each: fn(&str, &mut String) -> bool) -> Kernel {
+fn texts(each: impl Fn(&str, &mut String) -> bool + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let texts = args[0].texts();
         Ok(some_texts(args, rows, |row, out| each(texts.get(row), out)))

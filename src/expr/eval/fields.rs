@@ -37,7 +37,7 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
 fn day_field(unit: &str) -> Option<fn(i32) -> i64> {
     Some(match unit {
         "YEAR" => |days| civil_from_days(days).0.into(),
-        "QUARTER" => |days| ((civil_from_days(days).1 + 2) / 3).into(),
+        "QUARTER" => |days| civil_from_days(days).1.div_ceil(3).into(),
         "MONTH" => |days| civil_from_days(days).1.into(),
         "DAY" => |days| civil_from_days(days).2.into(),
         "DOW" => |days| i64::from((i64::from(days) + 4).rem_euclid(7) as i32) + 1,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow_array::types::*;
-use arrow_array::{Array, Float64Array, Int64Array};
+use arrow_array::{Array, Int64Array};
 use chrono_tz::Tz;
 
 use crate::batch::DataType;
@@ -43,7 +43,7 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
             })))
         }),
         "TO_TIMESTAMP" => to_timestamp(Patterns::new(args.get(1), Flavor::Modern)),
-        "TO_TIMESTAMP_LTZ" if types[0].is_numeric() => from_number(types[0], args.len() == 1),
+        "TO_TIMESTAMP_LTZ" if types[0].is_numeric() => from_number(types[0]),
         "TO_TIMESTAMP_LTZ" => to_timestamp_ltz(Patterns::new(args.get(1), Flavor::Modern)),
         "UNIX_TIMESTAMP" if args.is_empty() => Box::new(|_, rows, context| {
             Ok(Arc::new(Int64Array::from(vec![context.now_ms / 1000; rows])))
@@ -166,50 +166,41 @@ fn to_timestamp_ltz(patterns: Patterns) -> Kernel {
 const INSTANTS_MS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// TO_TIMESTAMP_LTZ(number[, precision]): seconds for 0, milliseconds for 3 (and if not given).
-fn from_number(data_type: DataType, millis: bool) -> Kernel {
+fn from_number(data_type: DataType) -> Kernel {
+    match data_type {
+        DataType::Decimal(_, scale) => {
+            let unit = pow10(scale.into());
+            numeric(move |args, row, per_unit| {
+                let whole =
+                    i64::try_from(args[0].numbers::<Decimal128Type>().get(row) / unit).ok()?;
+                whole.checked_mul(per_unit)
+            })
+        }
+        DataType::Double => numeric(|args, row, per_unit| {
+            let value = args[0].numbers::<Float64Type>().get(row) * per_unit as f64;
+            value.is_finite().then(|| value.floor() as i64)
+        }),
+        _ => numeric(|args, row, per_unit| {
+            args[0].numbers::<Int64Type>().get(row).checked_mul(per_unit)
+        }),
+    }
+}
+
+/// `each` answers milliseconds, given how many of them the number's unit has.
+fn numeric(each: impl Fn(&[Datum], usize, i64) -> Option<i64> + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let precision = args.get(1).map(Datum::numbers::<Int64Type>);
-        let integers = args[0].array();
-        let (whole, fine): (Box<dyn Fn(usize) -> Option<i64>>, Option<&Float64Array>) =
-            match data_type {
-                DataType::Decimal(_, scale) => {
-                    let values = args[0].numbers::<Decimal128Type>();
-                    (
-                        Box::new(move |row| {
-                            i64::try_from(values.get(row) / pow10(scale.into())).ok()
-                        }),
-                        None,
-                    )
-                }
-                DataType::Double => (
-                    Box::new(|_| None),
-                    Some(integers.as_any().downcast_ref().expect("a DOUBLE column")),
-                ),
-                _ => {
-                    let values = args[0].numbers::<Int64Type>();
-                    (Box::new(move |row| Some(values.get(row))), None)
-                }
-            };
         let column = try_numbers::<Int64Type>(args, rows, |row| {
-            let per_unit = match precision.as_ref().map(|precision| precision.get(row)) {
-                None if millis => 1,
-                Some(3) | None => 1,
-                Some(0) => 1000,
-                Some(other) => {
+            let per_unit = match precision.as_ref().map_or(3, |precision| precision.get(row)) {
+                3 => 1,
+                0 => 1000,
+                other => {
                     return Err(format!(
                         "TO_TIMESTAMP_LTZ knows the precisions 0 and 3, not {other}"
                     ));
                 }
             };
-            let ms = match fine {
-                Some(values) => {
-                    let value =
-                        values.value(if values.len() == 1 { 0 } else { row }) * f64::from(per_unit);
-                    value.is_finite().then(|| value.floor() as i64)
-                }
-                None => whole(row).and_then(|value| value.checked_mul(per_unit.into())),
-            };
-            Ok(ms.filter(|ms| INSTANTS_MS.contains(ms)))
+            Ok(each(args, row, per_unit).filter(|ms| INSTANTS_MS.contains(ms)))
         })?;
         Ok(Arc::new(column))
     })
@@ -257,7 +248,38 @@ fn convert_zone() -> Kernel {
     })
 }
 
-/// A zone by its name; an unknown one is UTC, as in Java's `TimeZone`.
+/// A zone by its name, `GMT+08:00` and Java's short names included; an unknown one is UTC, as in Java's `TimeZone`.
 fn zone(name: &str) -> Tz {
-    name.parse().unwrap_or(Tz::UTC)
+    let known = match name {
+        "PST" => "America/Los_Angeles",
+        "CST" => "America/Chicago",
+        "AST" => "America/Anchorage",
+        "CTT" => "Asia/Shanghai",
+        "JST" => "Asia/Tokyo",
+        "IST" => "Asia/Kolkata",
+        "ECT" => "Europe/Paris",
+        "AET" => "Australia/Sydney",
+        other => other,
+    };
+    known.parse().ok().or_else(|| fixed_zone(name)).unwrap_or(Tz::UTC)
+}
+
+/// `GMT+8`, `GMT+08:00`: the zones of whole hours, and those of the few other offsets in use.
+fn fixed_zone(name: &str) -> Option<Tz> {
+    let offset = name.strip_prefix("GMT")?;
+    let (east, digits) = match offset.strip_prefix('+') {
+        Some(digits) => (true, digits),
+        None => (false, offset.strip_prefix('-')?),
+    };
+    let (hours, minutes) = digits.split_once(':').unwrap_or((digits, "00"));
+    let hours: u8 = hours.parse().ok()?;
+    match (east, hours, minutes) {
+        // The names of these zones count westwards.
+        (true, hours, "00") => format!("Etc/GMT-{hours}").parse().ok(),
+        (false, hours, "00") => format!("Etc/GMT+{hours}").parse().ok(),
+        (true, 5, "30") => Some(Tz::Asia__Kolkata),
+        (true, 5, "45") => Some(Tz::Asia__Kathmandu),
+        (true, 9, "30") => Some(Tz::Australia__Darwin),
+        _ => None,
+    }
 }

@@ -35,6 +35,9 @@ pub(super) fn junction(and: bool, args: &[Node], frame: &Frame<'_>) -> Result<Da
     let mut all = truth(args[0].eval(frame)?, rows);
     for arg in &args[1..] {
         let open = if and { !&all.no } else { !&all.yes };
+        if open.count_set_bits() == 0 {
+            break;
+        }
         let next = truth(arg.eval_owned(frame, &open)?, rows);
         all = if and {
             Truth { yes: &all.yes & &next.yes, no: &all.no | &next.no }

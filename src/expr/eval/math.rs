@@ -31,30 +31,30 @@ pub(super) fn kernel(
         "TRUNCATE" => rounded(first, result, Rounding::Down),
         "BIN" => digits(|value| format!("{value:b}")),
         "HEX" if first.is_integer() => digits(|value| format!("{value:X}")),
-        _ => unary(function_of(name)?),
+        _ => function_of(name)?,
     };
     Some((kernel, false))
 }
 
-fn function_of(name: &str) -> Option<fn(f64) -> f64> {
+fn function_of(name: &str) -> Option<Kernel> {
     Some(match name {
-        "SQRT" => f64::sqrt,
-        "EXP" => f64::exp,
-        "LN" | "LOG" => f64::ln,
-        "LOG10" => f64::log10,
-        "LOG2" => |x| x.ln() / 2f64.ln(),
-        "SIN" => f64::sin,
-        "COS" => f64::cos,
-        "TAN" => f64::tan,
-        "COT" => |x| 1.0 / x.tan(),
-        "ASIN" => f64::asin,
-        "ACOS" => f64::acos,
-        "ATAN" => f64::atan,
-        "SINH" => f64::sinh,
-        "COSH" => f64::cosh,
-        "TANH" => f64::tanh,
-        "DEGREES" => |x| x * (180.0 / std::f64::consts::PI),
-        "RADIANS" => |x| x * (std::f64::consts::PI / 180.0),
+        "SQRT" => unary(f64::sqrt),
+        "EXP" => unary(f64::exp),
+        "LN" | "LOG" => unary(f64::ln),
+        "LOG10" => unary(f64::log10),
+        "LOG2" => unary(|x| x.ln() / 2f64.ln()),
+        "SIN" => unary(f64::sin),
+        "COS" => unary(f64::cos),
+        "TAN" => unary(f64::tan),
+        "COT" => unary(|x| 1.0 / x.tan()),
+        "ASIN" => unary(f64::asin),
+        "ACOS" => unary(f64::acos),
+        "ATAN" => unary(f64::atan),
+        "SINH" => unary(f64::sinh),
+        "COSH" => unary(f64::cosh),
+        "TANH" => unary(f64::tanh),
+        "DEGREES" => unary(|x| x * (180.0 / std::f64::consts::PI)),
+        "RADIANS" => unary(|x| x * (std::f64::consts::PI / 180.0)),
         _ => return None,
     })
 }
@@ -72,15 +72,15 @@ fn constant(value: f64) -> Kernel {
     Box::new(move |_, rows, _| Ok(Arc::new(Float64Array::from(vec![value; rows]))))
 }
 
-fn unary(each: fn(f64) -> f64) -> Kernel {
-    Box::new(move |args, rows, _| Ok(map::<Float64Type, Float64Type>(&args[0], rows, each)))
+fn unary(each: impl Fn(f64) -> f64 + Send + Sync + 'static) -> Kernel {
+    Box::new(move |args, rows, _| Ok(map::<Float64Type, Float64Type>(&args[0], rows, &each)))
 }
 
-fn binary(each: fn(f64, f64) -> f64) -> Kernel {
-    Box::new(move |args, rows, _| Ok(zip::<Float64Type, Float64Type>(args, rows, each)))
+fn binary(each: impl Fn(f64, f64) -> f64 + Send + Sync + 'static) -> Kernel {
+    Box::new(move |args, rows, _| Ok(zip::<Float64Type, Float64Type>(args, rows, &each)))
 }
 
-fn digits(each: fn(i64) -> String) -> Kernel {
+fn digits(each: impl Fn(i64) -> String + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let values = args[0].numbers::<Int64Type>();
         Ok(some_texts(args, rows, |row, out| {
@@ -96,15 +96,20 @@ fn number(name: &'static str, data_type: DataType, result: DataType) -> Kernel {
         DataType::SmallInt => whole::<Int16Type>(name),
         DataType::Int => whole::<Int32Type>(name),
         DataType::BigInt => whole::<Int64Type>(name),
-        DataType::Float => {
-            let each = float_function(name);
-            Box::new(move |args, rows, _| {
-                Ok(map::<Float32Type, Float32Type>(&args[0], rows, |value| {
-                    each(value.into()) as f32
-                }))
-            })
-        }
-        DataType::Double => unary(float_function(name)),
+        DataType::Float => match name {
+            "ABS" => single(f32::abs),
+            "FLOOR" => single(f32::floor),
+            "CEIL" => single(f32::ceil),
+            _ => {
+                single(|value| if value == 0.0 || value.is_nan() { value } else { value.signum() })
+            }
+        },
+        DataType::Double => match name {
+            "ABS" => unary(f64::abs),
+            "FLOOR" => unary(f64::floor),
+            "CEIL" => unary(f64::ceil),
+            _ => unary(|value| if value == 0.0 || value.is_nan() { value } else { value.signum() }),
+        },
         DataType::Decimal(_, scale) => decimal(name, scale, result),
         other => panic!("{name} is not bound for {other}"),
     }
@@ -132,30 +137,26 @@ fn whole<T: ArrowPrimitiveType>(name: &'static str) -> Kernel {
     }
 }
 
-fn float_function(name: &str) -> fn(f64) -> f64 {
-    match name {
-        "ABS" => f64::abs,
-        "FLOOR" => f64::floor,
-        "CEIL" => f64::ceil,
-        _ => |value| if value == 0.0 || value.is_nan() { value } else { value.signum() },
-    }
+fn single(each: impl Fn(f32) -> f32 + Send + Sync + 'static) -> Kernel {
+    Box::new(move |args, rows, _| Ok(map::<Float32Type, Float32Type>(&args[0], rows, &each)))
 }
 
 fn decimal(name: &'static str, scale: u8, result: DataType) -> Kernel {
     let unit = pow10(scale.into());
-    let each: Box<dyn Fn(i128) -> i128 + Send + Sync> = match name {
-        "ABS" => Box::new(i128::abs),
-        "FLOOR" => Box::new(move |value| value.div_euclid(unit)),
-        "CEIL" => Box::new(move |value| -(-value).div_euclid(unit)),
-        _ => Box::new(move |value| value.signum() * unit),
-    };
     let DataType::Decimal(precision, _) = result else {
         panic!("{name} of a decimal is a decimal")
     };
-    decimal_column(result, move |args, row| {
-        let value = each(args[0].numbers::<Decimal128Type>().get(row));
-        (name == "SIGN" || value.unsigned_abs() < pow10(precision.into()) as u128).then_some(value)
-    })
+    let limit = pow10(precision.into());
+    let fits = move |value: i128| (-limit < value && value < limit).then_some(value);
+    let get = |args: &[Datum], row: usize| args[0].numbers::<Decimal128Type>().get(row);
+    match name {
+        "ABS" => decimal_column(result, move |args, row| Some(get(args, row).abs())),
+        "FLOOR" => decimal_column(result, move |args, row| fits(get(args, row).div_euclid(unit))),
+        "CEIL" => {
+            decimal_column(result, move |args, row| fits(-(-get(args, row)).div_euclid(unit)))
+        }
+        _ => decimal_column(result, move |args, row| Some(get(args, row).signum() * unit)),
+    }
 }
 
 fn decimal_column(

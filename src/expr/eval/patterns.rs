@@ -55,7 +55,7 @@ enum Like {
     Exact(String),
     Prefix(String),
     Suffix(String),
-    Contains(memmem::Finder<'static>),
+    Contains(Box<memmem::Finder<'static>>),
     Any(Vec<Wild>),
 }
 
@@ -93,8 +93,9 @@ impl Like {
                 .collect()
         };
         let shape = match pieces.as_slice() {
-            [Wild::Many, inner @ .., Wild::Many] => text(inner)
-                .map(|text| Like::Contains(memmem::Finder::new(text.as_bytes()).into_owned())),
+            [Wild::Many, inner @ .., Wild::Many] => text(inner).map(|text| {
+                Like::Contains(Box::new(memmem::Finder::new(text.as_bytes()).into_owned()))
+            }),
             [inner @ .., Wild::Many] => text(inner).map(Like::Prefix),
             [Wild::Many, inner @ ..] => text(inner).map(Like::Suffix),
             inner => text(inner).map(Like::Exact),
@@ -270,6 +271,11 @@ fn similar(pattern: &str, escape: Option<char>) -> Result<Regex, String> {
                 Some(next) => out.push_str(&regex::escape(&next.to_string())),
                 None => return Err(format!("'{pattern}' ends in its escape character")),
             },
+            '[' if inside && chars.as_str().starts_with(':') => {
+                let (name, rest) = chars.as_str().split_once(']').unwrap_or((chars.as_str(), ""));
+                out.push_str(&format!("[{}]", name.to_lowercase().replace("whitespace", "space")));
+                chars = rest.chars();
+            }
             '[' => {
                 inside = true;
                 out.push('[');
@@ -278,10 +284,11 @@ fn similar(pattern: &str, escape: Option<char>) -> Result<Regex, String> {
                 inside = false;
                 out.push(']');
             }
+            '\\' => out.push_str("\\\\"),
             char if inside => out.push(char),
             '%' => out.push_str("(?s:.*)"),
             '_' => out.push_str("(?s:.)"),
-            '.' | '\\' | '^' | '$' => out.push_str(&regex::escape(&char.to_string())),
+            // As in Flink, the other operators of regular expressions work here, too.
             char => out.push(char),
         }
     }
@@ -414,7 +421,10 @@ fn substring(literal: Option<String>) -> Kernel {
     })
 }
 
-fn numbers(literal: Option<String>, each: fn(&Regex, &str) -> i32) -> Kernel {
+fn numbers(
+    literal: Option<String>,
+    each: impl Fn(&Regex, &str) -> i32 + Send + Sync + 'static,
+) -> Kernel {
     let compiled = lenient(literal);
     Box::new(move |args, rows, _| {
         let (texts, patterns) = (args[0].texts(), compiled.over(args));

@@ -18,10 +18,29 @@ const TEXT_BYTES_MAX: usize = 64 << 20;
 
 /// The loop for `name`, and whether it can fail.
 pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)> {
-    let numeric_separator = args.get(1).is_some_and(|arg| arg.data_type.is_integer());
-    let kernel: Kernel = match name {
-        "UPPER" => one(|text, out| out.push_str(&text.to_uppercase())),
-        "LOWER" => one(|text, out| out.push_str(&text.to_lowercase())),
+    let kernel = simple(name).or_else(|| positional(name, args))?;
+    Some((kernel, matches!(name, "REPEAT" | "LPAD" | "RPAD")))
+}
+
+/// Functions of strings alone.
+fn simple(name: &'static str) -> Option<Kernel> {
+    Some(match name {
+        "UPPER" => one(|text, out| {
+            if text.is_ascii() {
+                out.push_str(text);
+                out.make_ascii_uppercase();
+            } else {
+                out.push_str(&text.to_uppercase());
+            }
+        }),
+        "LOWER" => one(|text, out| {
+            if text.is_ascii() {
+                out.push_str(text);
+                out.make_ascii_lowercase();
+            } else {
+                out.push_str(&text.to_lowercase());
+            }
+        }),
         "REVERSE" => one(|text, out| out.extend(text.chars().rev())),
         "INITCAP" => one(initcap),
         "TRIM BOTH" => {
@@ -45,7 +64,31 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
             }))
         }),
         "CONCAT_WS" => Box::new(|args, rows, _| Ok(concat_ws(args, rows))),
-        "SUBSTRING" => Box::new(|args, rows, _| Ok(substring(args, rows))),
+        "STARTSWITH" => predicate(|text, start| text.starts_with(start)),
+        "ENDSWITH" => predicate(|text, end| text.ends_with(end)),
+        "TRANSLATE" => Box::new(|args, rows, _| Ok(translate(args, rows))),
+        "IS_ALPHA" => test(|text| text.chars().all(char::is_alphabetic)),
+        "IS_DIGIT" => test(|text| text.chars().all(char::is_numeric)),
+        "IS_DECIMAL" => test(|text| crate::batch::text::parse_f64(text.as_bytes()).is_some()),
+        "REPLACE" => Box::new(|args, rows, _| {
+            let (text, old, new) = (args[0].texts(), args[1].texts(), args[2].texts());
+            Ok(some_texts(args, rows, |row, out| {
+                replace(text.get(row), old.get(row), new.get(row), out);
+                true
+            }))
+        }),
+        _ => return None,
+    })
+}
+
+/// Functions that take positions or counts, too.
+fn positional(name: &'static str, args: &[Expr]) -> Option<Kernel> {
+    let numeric_separator = args.get(1).is_some_and(|arg| arg.data_type.is_integer());
+    Some(match name {
+        "SUBSTRING" => {
+            Box::new(|args: &[Datum], rows: usize, _: &EvalContext| Ok(substring(args, rows)))
+                as Kernel
+        }
         "LEFT" => {
             part(|text, count| text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end]))
         }
@@ -56,13 +99,6 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
                 .nth(count.saturating_sub(1))
                 .map_or(0, |(start, _)| start);
             if count == 0 { "" } else { &text[start..] }
-        }),
-        "REPLACE" => Box::new(|args, rows, _| {
-            let (text, old, new) = (args[0].texts(), args[1].texts(), args[2].texts());
-            Ok(some_texts(args, rows, |row, out| {
-                replace(text.get(row), old.get(row), new.get(row), out);
-                true
-            }))
         }),
         "POSITION" => Box::new(|args, rows, _| Ok(position(args, rows))),
         "INSTR" => Box::new(|args, rows, _| Ok(instr(args, rows))),
@@ -86,19 +122,12 @@ pub(super) fn kernel(name: &'static str, args: &[Expr]) -> Option<(Kernel, bool)
             }))
         }),
         "OVERLAY" => Box::new(|args, rows, _| Ok(overlay(args, rows))),
-        "STARTSWITH" => predicate(|text, start| text.starts_with(start)),
-        "ENDSWITH" => predicate(|text, end| text.ends_with(end)),
-        "TRANSLATE" => Box::new(|args, rows, _| Ok(translate(args, rows))),
         "ELT" => Box::new(|args, rows, _| Ok(elt(args, rows))),
-        "IS_ALPHA" => test(|text| text.chars().all(char::is_alphabetic)),
-        "IS_DIGIT" => test(|text| text.chars().all(char::is_numeric)),
-        "IS_DECIMAL" => test(|text| crate::batch::text::parse_f64(text.as_bytes()).is_some()),
         _ => return None,
-    };
-    Some((kernel, matches!(name, "REPEAT" | "LPAD" | "RPAD")))
+    })
 }
 
-fn one(each: fn(&str, &mut String)) -> Kernel {
+fn one(each: impl Fn(&str, &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args: &[Datum], rows, _: &EvalContext| {
         let texts = args[0].texts();
         Ok(some_texts(args, rows, |row, out| {
@@ -108,7 +137,7 @@ fn one(each: fn(&str, &mut String)) -> Kernel {
     })
 }
 
-fn two(each: fn(&str, &str, &mut String)) -> Kernel {
+fn two(each: impl Fn(&str, &str, &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let (a, b) = (args[0].texts(), args[1].texts());
         Ok(some_texts(args, rows, |row, out| {
@@ -119,7 +148,7 @@ fn two(each: fn(&str, &str, &mut String)) -> Kernel {
 }
 
 /// The beginning or the end of a string, of so many characters.
-fn part(each: fn(&str, usize) -> &str) -> Kernel {
+fn part(each: impl Fn(&str, usize) -> &str + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let (texts, counts) = (args[0].texts(), args[1].numbers::<Int32Type>());
         Ok(some_texts(args, rows, |row, out| {
@@ -129,14 +158,14 @@ fn part(each: fn(&str, usize) -> &str) -> Kernel {
     })
 }
 
-fn integer(each: fn(&[Texts<'_>], usize) -> i32) -> Kernel {
+fn integer(each: impl Fn(&[Texts<'_>], usize) -> i32 + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let texts = [args[0].texts()];
         Ok(Arc::new(some_numbers::<Int32Type>(args, rows, |row| Some(each(&texts, row)))))
     })
 }
 
-fn predicate(each: fn(&str, &str) -> bool) -> Kernel {
+fn predicate(each: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let (a, b) = (args[0].texts(), args[1].texts());
         try_booleans(args, rows, |row| Ok(Some(each(a.get(row), b.get(row)))))
@@ -144,7 +173,7 @@ fn predicate(each: fn(&str, &str) -> bool) -> Kernel {
 }
 
 /// A test that is false for NULL and for the empty string.
-fn test(each: fn(&str) -> bool) -> Kernel {
+fn test(each: impl Fn(&str) -> bool + Send + Sync + 'static) -> Kernel {
     Box::new(move |args, rows, _| {
         let valid = nulls(&args[..1], rows);
         let texts = args[0].texts();

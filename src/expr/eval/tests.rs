@@ -6,6 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::*;
 use chrono_tz::Tz;
+use proptest::prelude::*;
 
 use super::*;
 use crate::batch::DataType;
@@ -116,4 +117,87 @@ fn three_valued_logic_and_constants() {
     assert_eq!(folded, int(3));
     let fails = call("/", vec![int(1), int(0)]).unwrap();
     assert_eq!(fold(fails.clone(), Tz::UTC), fails);
+}
+
+/// The naive twin of a comparison.
+fn compare_naively(op: &str, a: Option<i64>, b: Option<i64>) -> Option<bool> {
+    let (a, b) = (a?, b?);
+    Some(match op {
+        "=" => a == b,
+        "<>" => a != b,
+        "<" => a < b,
+        "<=" => a <= b,
+        ">" => a > b,
+        _ => a >= b,
+    })
+}
+
+proptest! {
+    #[test]
+    fn comparisons_agree_with_the_naive_ones(
+        a in proptest::collection::vec(proptest::option::of(-3i64..3), 1..200),
+        scalar in -3i64..3,
+        op in 0usize..6,
+        start in 0usize..100,
+    ) {
+        let op = ["=", "<>", "<", "<=", ">", ">="][op];
+        let b: Vec<Option<i64>> = a.iter().rev().copied().collect();
+        let data = batch(vec![Arc::new(Int64Array::from(a.clone())), Arc::new(Int64Array::from(b.clone()))]);
+        let start = start.min(a.len() - 1);
+        let data = data.slice(start, a.len() - start);
+        let (x, y) = (Expr::column(0, DataType::BigInt, true), Expr::column(1, DataType::BigInt, true));
+        let columns = run(&call(op, vec![x.clone(), y]).unwrap(), &data).unwrap();
+        let expected: BooleanArray = a.iter().zip(&b).skip(start).map(|(a, b)| compare_naively(op, *a, *b)).collect();
+        prop_assert_eq!(columns.as_boolean(), &expected);
+        let literal = Expr::literal(Value::Int(scalar), DataType::BigInt);
+        let against = run(&call(op, vec![x, literal]).unwrap(), &data).unwrap();
+        let expected: BooleanArray = a.iter().skip(start).map(|a| compare_naively(op, *a, Some(scalar))).collect();
+        prop_assert_eq!(against.as_boolean(), &expected);
+    }
+
+    #[test]
+    fn equality_of_strings_agrees(values in proptest::collection::vec("[ab]{0,14}", 1..40), literal in "[ab]{0,14}") {
+        let data = batch(vec![Arc::new(StringViewArray::from_iter_values(&values))]);
+        let s = Expr::column(0, DataType::STRING, false);
+        let wanted = Expr::literal(Value::String(literal.clone()), DataType::Char(14));
+        let column = run(&call("=", vec![s, wanted]).unwrap(), &data).unwrap();
+        let expected: BooleanArray = values.iter().map(|value| Some(*value == literal)).collect();
+        prop_assert_eq!(column.as_boolean(), &expected);
+    }
+
+    #[test]
+    fn decimal_division_agrees_with_whole_numbers(a in -1_000_000i64..1_000_000, b in -1_000i64..1_000) {
+        prop_assume!(b != 0);
+        let column = |value: i64| -> ArrayRef {
+            Arc::new(Decimal128Array::from(vec![i128::from(value)]).with_precision_and_scale(10, 2).unwrap())
+        };
+        let data = batch(vec![column(a), column(b)]);
+        let side = |index| Expr::column(index, DataType::Decimal(10, 2), true);
+        let share = call("/", vec![side(0), side(1)]).unwrap();
+        prop_assert_eq!(share.data_type, DataType::Decimal(23, 13));
+        let scaled = i128::from(a) * 10i128.pow(13);
+        let (whole, rest) = (scaled / i128::from(b), scaled % i128::from(b));
+        let up = rest.abs() * 2 >= i128::from(b).abs();
+        let expected = whole + if up { scaled.signum() * i128::from(b).signum() } else { 0 };
+        prop_assert_eq!(run(&share, &data).unwrap().as_primitive::<Decimal128Type>().value(0), expected);
+    }
+
+    #[test]
+    fn text_of_any_kind_is_cast_without_panic(texts in proptest::collection::vec("[-+0-9:. eETZ/a-cé]{0,25}", 1..20)) {
+        let data = batch(vec![Arc::new(StringViewArray::from_iter_values(&texts))]);
+        let s = Expr::column(0, DataType::STRING, false);
+        let targets = [
+            DataType::Int, DataType::Double, DataType::Float, DataType::Decimal(20, 5), DataType::Date, DataType::Time(3),
+            DataType::Timestamp(9), DataType::TimestampLtz(3), DataType::Boolean, DataType::Char(3),
+        ];
+        for target in targets {
+            prop_assert_eq!(run(&try_cast(s.clone(), target).unwrap(), &data).unwrap().len(), texts.len());
+        }
+        for pattern in ["yyyy-MM-dd HH:mm:ss", "yyyyMMddHHmm", "d MMM yy h a", "y-D S"] {
+            let pattern = Expr::literal(Value::String(pattern.into()), DataType::Char(20));
+            for name in ["TO_TIMESTAMP", "TO_DATE", "UNIX_TIMESTAMP"] {
+                run(&call(name, vec![s.clone(), pattern.clone()]).unwrap(), &data).unwrap();
+            }
+        }
+    }
 }

@@ -34,6 +34,8 @@ pub(super) struct CsvDecoder {
     slots: Vec<u32>,
     wanted: Wanted,
     rows: Rows,
+    /// The field after the last column, if the record has one.
+    extra: Span,
 }
 
 /// Why a record cannot be cut into fields.
@@ -69,9 +71,11 @@ impl CsvDecoder {
         }
         let mut wanted = Wanted::new(schema, projection, Dialect::Csv);
         wanted.lenient = options.lenient;
-        wanted.null_literal = options.null_literal.clone();
+        wanted.null_texts.extend(options.null_literal.clone());
+        wanted.null_texts.extend(options.empty_is_null.then(String::new));
         let names = schema.fields.iter().map(|field| field.name.clone()).collect();
-        Self { options, names, slots, wanted, rows: Rows::new(projection.len()) }
+        let rows = Rows::new(projection.len());
+        Self { options, names, slots, wanted, rows, extra: Span::default() }
     }
 
     /// Whether the chunk can be cut by delimiters and newlines alone.
@@ -120,7 +124,7 @@ impl CsvDecoder {
     }
 
     /// Notes the field that ends at `end`, and the row if the record ends there too.
-    #[inline]
+    #[inline(always)]
     fn end_field(
         &mut self,
         source: &Utf8Buffer,
@@ -159,6 +163,7 @@ impl CsvDecoder {
         let bytes = source.as_str().as_bytes();
         let mut start = from;
         let mut damaged = damaged.iter().peekable();
+        let mut next_line = from;
         while start < bytes.len() {
             if self.options.comments {
                 match skip_comment(bytes, start) {
@@ -169,7 +174,12 @@ impl CsvDecoder {
                     }
                 }
             }
-            let line_end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+            // Carriage returns may end many records in one line, whose end is looked for only once.
+            if start >= next_line {
+                let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+                next_line = end + 1;
+            }
+            let line_end = next_line - 1;
             let text_end = line_end - usize::from(line_end > start && bytes[line_end - 1] == b'\r');
             let (end, next, fields) = if self.find_special(&bytes[start..text_end]).is_none() {
                 (text_end, line_end + 1, Ok(self.split(bytes, start, text_end)))
@@ -197,11 +207,14 @@ impl CsvDecoder {
     /// Notes the span of field number `field`.
     #[inline]
     fn put(&mut self, field: usize, span: Span) {
-        if let Some(&slot) = self.slots.get(field)
-            && slot != UNWANTED
-        {
-            let row = self.rows.records.len();
-            self.rows.spans[slot as usize][row] = span;
+        match self.slots.get(field) {
+            Some(&UNWANTED) => {}
+            Some(&slot) => {
+                let row = self.rows.records.len();
+                self.rows.spans[slot as usize][row] = span;
+            }
+            None if field == self.slots.len() => self.extra = span,
+            None => {}
         }
     }
 
@@ -384,9 +397,11 @@ impl CsvDecoder {
         decoded: &mut Decoded,
     ) -> Flow {
         let columns = self.slots.len();
-        if fields > columns || fields < columns && !self.options.lenient {
+        let too_few = fields < columns && (!self.options.lenient || self.options.fail_on_missing);
+        if too_few || fields > columns && !self.may_be_longer(source, fields) {
             let reason = format!("the row has {fields} fields, the table {columns} columns");
-            return self.refuse(source, start, end, Malformed { position: start, reason }, decoded);
+            let error = Malformed { position: start, reason };
+            return self.refuse(source, start, end, error, decoded);
         }
         for field in fields..columns {
             self.put(field, Span::default());
@@ -397,6 +412,13 @@ impl CsvDecoder {
         } else {
             Flow::On
         }
+    }
+
+    /// Whether a record of `fields` fields, more than there are columns, will do.
+    fn may_be_longer(&self, source: &Utf8Buffer, fields: usize) -> bool {
+        let is_blank = || self.rows.text(source, self.extra).iter().all(|&byte| byte <= b' ');
+        let trailing = self.options.trailing_delimiter && fields == self.slots.len() + 1;
+        self.options.ignore_extra || trailing && is_blank()
     }
 
     fn refuse(

@@ -1,13 +1,20 @@
 //! `csv`: comma-separated values by Flink's rules, which are those of Jackson's CSV parser.
 //!
 //! A field that begins with the quote is quoted: delimiters and newlines in it are text, a doubled quote is
-//! one quote. A quote anywhere else is text. Blanks belong to the field. Columns are matched by position.
+//! one quote. A quote anywhere else is text. Blanks belong to the field. Columns are matched by position. A
+//! blank line is a record of one empty field.
+//!
+//! # Where Flink differs
+//!
+//! - Bytes that are not UTF-8 make a bad record here; in Flink they end the job whatever the options.
+//! - A TIME or TIMESTAMP column keeps the digits that it declares; Flink passes more of a timestamp through.
+//! - `csv-header` (or `csv.header`) is ours: the first line of each file names the columns, and is checked.
 
 mod decode;
 
 use std::sync::Arc;
 
-use super::{Decode, Encode, Format, Framing};
+use super::{Decode, Encode, Format, Framing, Quoting};
 use crate::batch::Schema;
 
 /// The options, checked.
@@ -23,8 +30,16 @@ pub(super) struct CsvOptions {
     pub(super) comments: bool,
     /// Whether bad fields are NULL and bad rows dropped.
     pub(super) lenient: bool,
+    /// Whether a row with fewer fields than the table has columns is dropped rather than filled with NULL, where `lenient`.
+    pub(super) fail_on_missing: bool,
+    /// Whether fields beyond the table's columns are ignored.
+    pub(super) ignore_extra: bool,
+    /// Whether a delimiter may follow the last field.
+    pub(super) trailing_delimiter: bool,
     /// Text that means NULL.
     pub(super) null_literal: Option<String>,
+    /// Whether an empty field means NULL.
+    pub(super) empty_is_null: bool,
     /// Whether blanks around a field are dropped.
     pub(super) trim: bool,
     /// Whether the first line of each file names the columns.
@@ -41,7 +56,11 @@ impl Default for CsvOptions {
             escape: None,
             comments: false,
             lenient: false,
+            fail_on_missing: false,
+            ignore_extra: false,
+            trailing_delimiter: true,
             null_literal: None,
+            empty_is_null: false,
             trim: false,
             header: false,
             scientific: true,
@@ -65,7 +84,10 @@ impl Csv {
 impl Format for Csv {
     fn framing(&self) -> Framing {
         match self.options.quote {
-            Some(quote) => Framing::Quoted { quote },
+            Some(quote) => {
+                let CsvOptions { delimiter, escape, trim, .. } = *self.options;
+                Framing::Quoted(Quoting { quote, delimiter, escape, trim })
+            }
             None => Framing::Delimited(b'\n'),
         }
     }

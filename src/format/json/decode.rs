@@ -2,8 +2,8 @@
 //!
 //! Records of one stream nearly always spell their fields alike and in one order. The fast way bets on it:
 //! it remembers what stood between two values (`,"page":`), compares those bytes, and looks only at the
-//! values. Whatever it does not expect (escapes, nesting, a field twice) it leaves to the exact way, which
-//! reads token by token, is the definition of truth, and tells the fast way what it saw.
+//! values. Whatever it does not expect (an unknown spelling, a field twice, what is no JSON) it leaves to the
+//! exact way, which reads token by token, is the definition of truth, and tells the fast way what it saw.
 //!
 //! # Invariants
 //!
@@ -20,7 +20,7 @@ use super::JsonOptions;
 use super::scan::{self, Malformed, Value, malformed};
 use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
-use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count};
+use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind};
 use crate::format::{Decode, Decoded};
 use crate::sys::scan::find_either;
 use crate::sys::views::Utf8Buffer;
@@ -113,61 +113,82 @@ impl JsonDecoder {
     }
 
     /// Notes the fields of the record at `start .. end`, if it is like those before; whether it was.
-    fn read_fast(&mut self, bytes: &[u8], start: usize, end: usize) -> bool {
+    fn read_fast(&mut self, source: &Utf8Buffer, start: usize, end: usize) -> bool {
+        let bytes = source.as_str().as_bytes();
         let row = self.rows.records.len();
         let columns = self.rows.spans.len();
+        if columns > FAST_COLUMNS_MAX {
+            return false;
+        }
         let mut missing: u128 =
             if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
         let (mut at, mut index, mut previous) = (start, self.first, None::<usize>);
         loop {
-            match self.segments.get(index) {
-                Some(segment) if segment.is_at(bytes, at) => {}
-                _ => match self.find_segment(bytes, at) {
-                    Some(found) => {
-                        index = found;
-                        match previous {
-                            Some(previous) => self.segments[previous].next = found,
-                            None => self.first = found,
-                        }
-                    }
+            if !self.segments.get(index).is_some_and(|segment| segment.is_at(bytes, at)) {
+                match self.find_segment(bytes, at, previous) {
+                    Some(found) => index = found,
                     None => {
                         return previous.is_some()
                             && is_end(&bytes[at..end])
                             && self.fill_missing(missing, row);
                     }
-                },
+                }
             }
             let segment = &self.segments[index];
+            let (column, next) = (segment.column, segment.next);
             at += segment.literal.len();
-            let Some(span) = read_simple(bytes, &mut at) else { return false };
+            let value = match read_simple(bytes, at) {
+                Some(value) => Some(value),
+                None => self.read_other(source, at, end, column),
+            };
+            let Some((span, value_end)) = value else { return false };
+            at = value_end;
             // Nothing above stops at the record's end: what ran past it is not this record's.
             if at > end {
                 return false;
             }
-            if segment.column != UNWANTED {
-                let bit = 1 << segment.column;
+            if column != UNWANTED {
+                let bit = 1 << column;
                 if missing & bit == 0 {
                     return false;
                 }
                 missing &= !bit;
-                self.rows.spans[segment.column as usize][row] = span;
+                self.rows.spans[column as usize][row] = span;
             }
             if at + 1 == end && bytes[at] == b'}' {
                 break;
             }
             previous = Some(index);
-            index = segment.next;
+            index = next;
         }
         missing == 0 || self.fill_missing(missing, row)
     }
 
-    /// The longest segment that stands at `at`.
+    /// Reads a string with escapes, an object or an array at `at` for `column`; also where the text goes on.
     #[cold]
-    fn find_segment(&self, bytes: &[u8], at: usize) -> Option<usize> {
+    fn read_other(
+        &mut self,
+        source: &Utf8Buffer,
+        at: usize,
+        end: usize,
+        column: u32,
+    ) -> Option<(Span, usize)> {
+        let value = scan::read_value(&source.as_str().as_bytes()[..end], at).ok()?;
+        let span = if column == UNWANTED { Span::default() } else { self.span(source, value) };
+        Some((span, value.next))
+    }
+
+    /// The longest segment that stands at `at`; remembered as the one that follows `previous`.
+    #[cold]
+    fn find_segment(&mut self, bytes: &[u8], at: usize, previous: Option<usize>) -> Option<usize> {
         let fits = |index: &usize| self.segments[*index].is_at(bytes, at);
-        (0..self.segments.len())
-            .filter(fits)
-            .max_by_key(|&index| self.segments[index].literal.len())
+        let length = |&index: &usize| self.segments[index].literal.len();
+        let found = (0..self.segments.len()).filter(fits).max_by_key(length)?;
+        match previous {
+            Some(previous) => self.segments[previous].next = found,
+            None => self.first = found,
+        }
+        Some(found)
     }
 
     /// Notes NULL for the columns `missing`; whether that will do.
@@ -312,24 +333,24 @@ impl JsonDecoder {
     }
 }
 
-/// Reads a value without escapes and nesting at `at`, and moves past it.
-#[inline]
-fn read_simple(bytes: &[u8], at: &mut usize) -> Option<Span> {
-    let value = match bytes.get(*at)? {
+/// Reads a value without escapes and nesting at `at`; also where the text goes on.
+#[inline(always)]
+fn read_simple(bytes: &[u8], at: usize) -> Option<(Span, usize)> {
+    let value = match bytes.get(at)? {
         b'"' => {
-            let start = *at + 1;
+            let start = at + 1;
             let end = find_either(bytes, start, b'"', b'\\');
             if *bytes.get(end)? != b'"' {
                 return None;
             }
-            *at = end + 1;
-            return Some(Span { start: start as u32, end: end as u32, kind: kind::TEXT });
+            let span = Span { start: start as u32, end: end as u32, kind: kind::TEXT };
+            return Some((span, end + 1));
         }
-        b'-' | b'0'..=b'9' => scan::read_number(bytes, *at).ok()?,
-        _ => scan::read_word(bytes, *at).ok()?,
+        b'-' | b'0'..=b'9' => scan::read_number(bytes, at).ok()?,
+        _ => scan::read_word(bytes, at).ok()?,
     };
-    *at = value.next;
-    Some(Span { start: value.start as u32, end: value.end as u32, kind: value.kind })
+    let span = Span { start: value.start as u32, end: value.end as u32, kind: value.kind };
+    Some((span, value.next))
 }
 
 /// Whether only the closing brace of a record follows.
@@ -350,7 +371,7 @@ impl JsonDecoder {
         let bytes = source.as_str().as_bytes();
         let result = if is_damaged {
             malformed(start, "it is not UTF-8")
-        } else if self.read_fast(bytes, start, end) {
+        } else if self.read_fast(source, start, end) {
             return self.push_row(source, start, end, decoded);
         } else {
             self.read_exact(source, start, end, decoded)
@@ -384,9 +405,10 @@ impl Decode for JsonDecoder {
         let (source, damaged) = rows::checked(chunk);
         let bytes = source.as_str().as_bytes();
         let mut damaged = damaged.iter().peekable();
-        let mut decoded = Decoded { line_count: line_count(bytes), ..Decoded::default() };
+        let mut decoded = Decoded::default();
         let mut next = 0;
         while next < bytes.len() {
+            decoded.line_count += 1;
             let start = next;
             let newline = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
             next = newline + 1;

@@ -1,4 +1,15 @@
-//! `json`: one object a line, by Flink's rules, which are those of Jackson's streaming parser.
+//! `json`: one object (or array of objects) a line, by Flink's rules, which are those of Jackson's streaming parser.
+//!
+//! What follows an object on its line is ignored, a field that is missing is NULL, control characters may
+//! stand in strings, and objects and arrays in a STRING column are their text.
+//!
+//! # Where Flink differs
+//!
+//! - A field that comes twice: here the first one counts; in Flink it depends on how many columns are read.
+//! - An object or array in a column that is no STRING: here a bad field; Flink takes its fields for the record's.
+//! - A TIME or TIMESTAMP column keeps the digits that it declares; Flink passes more through.
+//! - Numbers in texts that only Java reads (hexadecimal doubles, digits other than 0 to 9) are bad here.
+//! - A field that comes twice inside of a nested object stays twice in its text.
 
 mod decode;
 mod scan;

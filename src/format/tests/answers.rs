@@ -95,6 +95,45 @@ skipped 19:3 a quoted field is not closed
 }
 
 #[test]
+fn csv_rows_of_other_lengths() {
+    let fields = "k STRING, v INT";
+    let lenient = |extra: &[(&str, &str)], input: &str| {
+        let pairs = [&[CSV, CSV_IGNORE], extra].concat();
+        let text = rows(fields, &pairs, input.as_bytes());
+        text.lines().filter(|line| line.starts_with('{')).collect::<Vec<_>>().join(" ")
+    };
+    let input = "a,1,\nb,2,,\nc,3, \n\"d\",4,\"\"\ne,5,\r\n,\n,,\nf,6,g\nh\ni,\n";
+    let expected = r#"{"a",1} {"c",3} {"d",4} {"e",5} {"",null} {"",null} {"h",null} {"i",null}"#;
+    assert_eq!(lenient(&[], input), expected);
+    let refused = [("csv.allow-trailing-comma", "false")];
+    assert_eq!(lenient(&refused, input), r#"{"",null} {"h",null} {"i",null}"#);
+    let strict = rows(fields, &[CSV], b"a,1,\nb,2\nc,3,\r\nd,4,");
+    assert_eq!(strict, "{\"a\",1}\n{\"b\",2}\n{\"c\",3}\n{\"d\",4}\n");
+    let unmappable = [("csv.ignore-trailing-unmappable", "true")];
+    let input = "a,1,x,y\nb,2\nc\nd,4,\"x\n\",z\ne,5,\"q\"w\nf,6\ng,7,\"unt\n";
+    let expected = r#"{"a",1} {"b",2} {"c",null} {"d",4} {"f",6}"#;
+    assert_eq!(lenient(&unmappable, input), expected);
+    let missing = [("csv.fail-on-missing-columns", "true")];
+    assert_eq!(lenient(&missing, "a\nb,2\n\nc,\n"), r#"{"b",2} {"c",null}"#);
+    assert_eq!(rows("k STRING", &[CSV], b"a,\nb\n,\n"), "{\"a\"}\n{\"b\"}\n{\"\"}\n");
+}
+
+#[test]
+fn csv_empty_fields_may_be_null() {
+    let fields = "k STRING, v INT";
+    let input = ",1\n\"\",2\nb,\nb,\"\"\n ,3\n";
+    let expected = "{null,1}\n{null,2}\n{\"b\",null}\n{\"b\",null}\n{\" \",3}\n";
+    let empty = ("csv.empty-string-as-null", "true");
+    assert_eq!(rows(fields, &[CSV, empty], input.as_bytes()), expected);
+    let pairs = [CSV, empty, ("csv.null-literal", "NULL"), ("csv.trim-spaces", "true")];
+    let expected = expected.replace("\" \"", "null") + "{null,7}\n{null,8}\n";
+    let input = format!("{input}NULL,7\n\"NULL\",8\n");
+    assert_eq!(rows(fields, &pairs, input.as_bytes()), expected);
+    let literal = [CSV, ("csv.null-literal", "")];
+    assert_eq!(rows(fields, &literal, b",1\nb,\n"), "{null,1}\n{\"b\",null}\n");
+}
+
+#[test]
 fn csv_comments() {
     let pairs = [CSV, ("csv.allow-comments", "true")];
     let input = "#comment,x\na,b\n # not,y\nc,#d\n\"#q\",z\n#\nlast,1\n";

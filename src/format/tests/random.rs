@@ -219,4 +219,54 @@ proptest! {
         prop_assert_eq!(again.failure, None);
         prop_assert_eq!(printed(&again.batches, &schema), expected);
     }
+
+    #[test]
+    fn damaged_json_reads_alike_alone_and_after_others(
+        record in json_record(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let schema = wide();
+        let mut damaged = record.clone().into_bytes();
+        for (at, byte) in flips {
+            let at = at.index(damaged.len());
+            damaged[at] = if byte == b'\n' { b'"' } else { byte };
+        }
+        let alone = decode_all(FORMATS[1], &schema, &damaged);
+        let warm = [record.as_bytes(), b"\n", &damaged, b"\n", record.as_bytes()].concat();
+        let warm = decode_all(FORMATS[1], &schema, &warm);
+        let around = printed(&decode_all(FORMATS[1], &schema, record.as_bytes()).batches, &schema);
+        let expected = [&around[..], &printed(&alone.batches, &schema), &around].concat();
+        prop_assert_eq!(printed(&warm.batches, &schema), expected);
+        prop_assert_eq!(warm.skipped_count, alone.skipped_count);
+    }
+}
+
+/// A record of many bytes that makes a reader start over at each byte would take minutes.
+#[test]
+fn long_records_take_no_longer_than_their_length() {
+    let schema = wide();
+    let patterns: [&[u8]; 14] = [
+        b"\"",
+        b"{\"c0\":",
+        b",",
+        b"\\",
+        b"\xff",
+        b"\"a\"x",
+        b"[",
+        b"{\"c0\":1,",
+        b"\"a\"x\"\n",
+        b"\"\n",
+        b"\r",
+        b"#\n",
+        b"1",
+        b"\xff\n",
+    ];
+    for pattern in patterns {
+        let text = pattern.repeat((1 << 17) / pattern.len());
+        for pairs in FORMATS {
+            for prefix in ["", "{\"c0\":\"", "{\"c0\":[", "\""] {
+                decode_all(pairs, &schema, &[prefix.as_bytes(), &text].concat());
+            }
+        }
+    }
 }

@@ -48,8 +48,25 @@ fn as_json() -> Vec<u8> {
     (0..ROWS).map(line).collect::<String>().into_bytes()
 }
 
+/// With an escape in a string, and a nested field that nobody reads.
+fn as_escaped_json() -> Vec<u8> {
+    let text = String::from_utf8(as_json()).unwrap();
+    text.replace("page-0", "page\\/0")
+        .replace("\"amount\"", "\"x\":{\"y\":[1,2]},\"amount\"")
+        .into_bytes()
+}
+
 fn as_csv() -> Vec<u8> {
     (0..ROWS).map(|index| click(index).join(",") + "\n").collect::<String>().into_bytes()
+}
+
+/// As Flink writes it: with quotes around what holds a blank.
+fn as_quoted_csv() -> Vec<u8> {
+    let line = |index| {
+        let [ts, page, device, action, amount] = click(index);
+        format!("\"{ts}\",{page},{device},{action},{amount}\n")
+    };
+    (0..ROWS).map(line).collect::<String>().into_bytes()
 }
 
 fn as_rkyv(schema: &Schema, csv: &[u8]) -> Vec<u8> {
@@ -82,6 +99,27 @@ fn measure(name: &str, columns: &str, schema: &Schema, projection: &[usize], byt
     }
 }
 
+fn measure_encoder(name: &str, schema: &Schema, csv: &[u8]) {
+    let all: Vec<usize> = (0..schema.column_count()).collect();
+    let mut decoder = format(&[("format", "csv")], schema).decoder(schema, &all);
+    let decoded = decoder.decode(&Buffer::from(csv), true);
+    let mut encoder = format(&[("format", name)], schema).encoder(schema);
+    #[expect(clippy::disallowed_methods, reason = "a measurement")]
+    let now = std::time::Instant::now;
+    let (mut best, mut out) = (f64::INFINITY, Vec::new());
+    for _ in 0..50 {
+        out.clear();
+        let start = now();
+        decoded.batches.iter().for_each(|batch| encoder.encode(batch, &mut out));
+        encoder.finish(&mut out);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    #[expect(clippy::print_stdout, reason = "a measurement")]
+    {
+        println!("{name:5} written      {:6.1} M rows/s", ROWS as f64 / best / 1e6);
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn clicks_a_second() {
@@ -108,5 +146,10 @@ fn clicks_a_second() {
         measure(name, "strings", &schema, &[1, 2, 3], &bytes);
         measure(name, "amount", &schema, &[4], &bytes);
         measure(name, "none", &schema, &[], &bytes);
+    }
+    measure("json", "escaped", &schema, &[0, 1, 2, 3, 4], &as_escaped_json());
+    measure("csv", "quoted ts", &schema, &[0, 1, 2, 3, 4], &as_quoted_csv());
+    for name in ["json", "csv", "rkyv"] {
+        measure_encoder(name, &schema, &csv);
     }
 }

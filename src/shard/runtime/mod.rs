@@ -1,7 +1,7 @@
 //! What drives the shards: three runtimes behind one trait.
 //!
 //! - [`Poll`]: one pinned thread a shard; a busy shard spins, an idle one sleeps in `poll(2)`.
-//! - [`Uring`]: one glommio executor a shard, where io_uring is allowed.
+//! - [`Uring`]: one glommio executor a shard, where io_uring is allowed: files are read while the shard works.
 //! - [`Sim`]: all shards on one thread, in an order drawn from a seed, on simulated time.
 
 mod poll;
@@ -15,6 +15,7 @@ pub use sim::Sim;
 pub use uring::{Uring, is_uring_allowed};
 
 use super::control::Control;
+pub(crate) use super::input::ReadRequest;
 pub(crate) use super::machine::{Shard, Step};
 use crate::metrics::LateRows;
 

@@ -18,7 +18,7 @@ use crate::shard::control::Control;
 use crate::sys::clock::Clock;
 
 /// How often a shard with nothing to do looks again before it sleeps.
-const SPINS: u32 = 200;
+pub(super) const SPINS: u32 = 200;
 
 /// Pinned threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +81,7 @@ impl Drop for FailOnPanic<'_> {
 }
 
 /// Runs one shard on this thread.
-pub(super) fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
+fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
     let _guard = FailOnPanic(control);
     let mut spins = 0;
     loop {
@@ -98,7 +98,7 @@ pub(super) fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(S
 }
 
 /// Sleeps until there may be work.
-fn sleep(shard: &mut Shard, control: &Control, clock: Clock) {
+pub(super) fn sleep(shard: &mut Shard, control: &Control, clock: Clock) {
     let doorbell = &control.doorbells[shard.index];
     doorbell.sleeping.store(true, Ordering::Relaxed);
     fence(Ordering::SeqCst);

@@ -1,20 +1,31 @@
-//! One glommio executor a shard, pinned to its core, where the kernel allows io_uring.
+//! One glommio executor a shard, pinned to its core, where the kernel allows io_uring: the next chunks of files are read
+//! through the ring while the shard works on the last ones.
 //!
 //! glommio panics where io_uring is denied (as in default containers), so [`is_uring_allowed`] asks the
 //! kernel first.
+//!
+//! # Invariants
+//!
+//! 1. A read that fails or falls short is dropped; the shard then reads for itself and meets the error where it belongs.
+//! 2. The executor's thread sleeps in `poll(2)` only while no read is under way.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::poll::{drive, join};
-use super::{Runtime, Shard};
+use super::poll::{FailOnPanic, SPINS, join, sleep};
+use super::{ReadRequest, Runtime, Shard, Step};
 use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::shard::control::Control;
 use crate::sys::clock::Clock;
 
-/// Whether the kernel lets this process make an io_uring, and glommio start on it.
+/// Whether the kernel lets this process make an io_uring.
 pub fn is_uring_allowed() -> bool {
     crate::sys::uring::is_allowed()
 }
@@ -42,7 +53,7 @@ impl Runtime for Uring {
             };
             let builder =
                 LocalExecutorBuilder::new(placement).name(&format!("shard-{}", shard.index));
-            handles.push(builder.spawn(move || async move { drive(shard, &control, clock) }));
+            handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
         }
         handles
             .into_iter()
@@ -62,4 +73,81 @@ fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
         "an io_uring executor: {message}; `--runtime poll` does without"
     )));
     Vec::new()
+}
+
+/// Files that are open, and reads that are done or under way.
+#[derive(Clone, Default)]
+struct Reads {
+    files: Rc<RefCell<HashMap<PathBuf, Rc<BufferedFile>>>>,
+    done: Rc<RefCell<Vec<(ReadRequest, Option<Vec<u8>>)>>>,
+    under_way: Rc<RefCell<usize>>,
+}
+
+impl Reads {
+    /// Starts to read.
+    fn start(&self, request: ReadRequest) {
+        *self.under_way.borrow_mut() += 1;
+        let reads = self.clone();
+        glommio::spawn_local(async move {
+            let bytes = reads.read(&request).await;
+            reads.done.borrow_mut().push((request, bytes));
+            *reads.under_way.borrow_mut() -= 1;
+        })
+        .detach();
+    }
+
+    async fn read(&self, request: &ReadRequest) -> Option<Vec<u8>> {
+        let open = self.files.borrow().get(&request.path).cloned();
+        let file = match open {
+            Some(file) => file,
+            None => {
+                let file = Rc::new(BufferedFile::open(&request.path).await.ok()?);
+                self.files.borrow_mut().insert(request.path.clone(), Rc::clone(&file));
+                file
+            }
+        };
+        let read = file.read_at(request.from, (request.to - request.from) as usize).await.ok()?;
+        Some(read.to_vec())
+    }
+
+    fn are_under_way(&self) -> bool {
+        *self.under_way.borrow() > 0
+    }
+
+    /// Closes what can be closed in peace; the rest is closed with the executor.
+    async fn close(self) {
+        let files: Vec<_> = self.files.borrow_mut().drain().map(|(_, file)| file).collect();
+        for file in files {
+            if let Ok(file) = Rc::try_unwrap(file) {
+                // Nothing was written, so nothing can be lost.
+                let _ = file.close().await;
+            }
+        }
+    }
+}
+
+/// Runs one shard on this executor.
+async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
+    let _guard = FailOnPanic(control);
+    let reads = Reads::default();
+    let mut spins = 0;
+    loop {
+        for (request, bytes) in reads.done.take() {
+            shard.supply(&request, bytes);
+        }
+        while let Some(request) = shard.wanted_read() {
+            reads.start(request);
+        }
+        match shard.step(clock.now_ms()) {
+            Step::Done => break,
+            Step::Busy => spins = 0,
+            Step::Idle { .. } if spins < SPINS || reads.are_under_way() => spins += 1,
+            Step::Idle { .. } => sleep(&mut shard, control, clock),
+        }
+        if reads.are_under_way() {
+            glommio::executor().yield_task_queue_now().await;
+        }
+    }
+    reads.close().await;
+    shard.late_rows()
 }

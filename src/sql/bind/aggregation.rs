@@ -218,13 +218,9 @@ impl Binder<'_> {
             matches!(call.function, AggregateFunction::FirstValue | AggregateFunction::LastValue)
         });
         if is_session && keeps_order {
-            self.notes.flink_refuses(
-                ScriptError::new(
-                    "Flink refuses FIRST_VALUE and LAST_VALUE in session windows, for it cannot merge them",
-                )
-                .at(span)
-                .hint("MIN or MAX of the time column show a session's first or last time"),
-            );
+            let message = "session windows cannot merge FIRST_VALUE and LAST_VALUE, in Flink neither";
+            let hint = "MIN or MAX of the time column show a session's first or last time";
+            return Err(ScriptError::new(message).at(span).hint(hint));
         }
         Ok(emit)
     }

@@ -104,7 +104,11 @@ impl Binder<'_> {
             Statement::CreateTable(table) => {
                 self.declare(&table.name, table.if_not_exists, |binder, name| {
                     let table = create(table, name.clone(), &mut binder.notes)?;
-                    table.note_options(&mut binder.notes);
+                    // As written: what overrides options is ours, and means nothing to Flink.
+                    for refusal in binder.catalog.flink_refusals(&table.written_options()) {
+                        let refusal = table.option_error(refusal, &Configuration::default());
+                        binder.notes.flink_refuses(refusal);
+                    }
                     binder.tables.insert(name, Arc::new(table));
                     Ok(())
                 })

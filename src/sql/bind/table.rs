@@ -194,6 +194,11 @@ fn watermark(
 }
 
 impl Table {
+    /// The options of the WITH clause, without what overrides them.
+    pub(crate) fn written_options(&self) -> Options {
+        self.options.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()
+    }
+
     /// The options as the script and the command line have them now.
     ///
     /// An override of `connector` keeps of the WITH clause only the format and the format's options:
@@ -230,27 +235,6 @@ impl Table {
             options.insert(key, value);
         }
         options
-    }
-
-    /// Notes what of the WITH clause only we have.
-    pub(crate) fn note_options(&self, notes: &mut Notes) {
-        for (key, value) in &self.options {
-            let ours = match (key.value.as_str(), value.value.as_str()) {
-                ("connector", "stdin" | "socket") => {
-                    format!("Flink has no connector '{}'", value.value)
-                }
-                ("format", "rkyv") => "Flink has no format 'rkyv'".into(),
-                ("csv-header" | "csv.header" | "profile", _) => {
-                    format!("Flink has no option '{}'", key.value)
-                }
-                _ => continue,
-            };
-            let hint = format!(
-                "keep Flink's own in the script, and give this from outside: SET 'tidemill.table.{}.{}' = '{}'",
-                self.name, key.value, value.value
-            );
-            notes.flink_refuses(ScriptError::new(ours).at(key.span).hint(hint));
-        }
     }
 
     /// Places an error that a connector found.

@@ -1,0 +1,152 @@
+//! The progress line: one line on a terminal's stderr, redrawn while a job runs.
+//!
+//! ```text
+//! ⠙ 12,345,678 rows  3.21 M rows/s  41% of 512 MB, 3 s left  watermark 2024-01-01 00:10:17  12 late  130 windows
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Nothing is drawn where stderr is no terminal.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::amount::{grouped, rounded, second, span_ms};
+use crate::job::Totals;
+use crate::shard::Control;
+use crate::sys::clock::Clock;
+
+/// How often the line is redrawn.
+const REDRAW: Duration = Duration::from_millis(200);
+/// How slowly the rate follows: the weight of the last interval.
+const RATE_WEIGHT: f64 = 0.2;
+
+/// An empty progress line; hidden if `quiet` or nobody would see it.
+pub(super) fn line(quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is valid");
+    ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+}
+
+/// Redraws the line until it is dropped.
+pub(super) struct Watch {
+    bar: ProgressBar,
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Shows what `control` counts; `input_bytes` are all there will be, if known.
+    pub(super) fn start(
+        bar: ProgressBar,
+        control: Arc<Control>,
+        input_bytes: Option<u64>,
+    ) -> std::io::Result<Self> {
+        if bar.is_hidden() {
+            return Ok(Self { bar, end: None, thread: None });
+        }
+        let (end, ended) = channel();
+        let drawn = bar.clone();
+        let thread = thread::Builder::new().name("progress".into()).spawn(move || {
+            let watch = Clock.start();
+            let mut pace = Pace::default();
+            while ended.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+                let totals = Totals::of(&control);
+                pace.update(watch.elapsed().as_secs_f64(), &totals);
+                drawn.set_message(text(&totals, &pace, input_bytes));
+                drawn.tick();
+            }
+        })?;
+        Ok(Self { bar, end: Some(end), thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        // A thread that has panicked has only failed to draw.
+        let _ = self.thread.take().map(JoinHandle::join);
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Rows and bytes a second, smoothed.
+#[derive(Default)]
+struct Pace {
+    at_s: f64,
+    rows: u64,
+    bytes: u64,
+    rows_per_second: Option<f64>,
+    bytes_per_second: Option<f64>,
+}
+
+impl Pace {
+    fn update(&mut self, now_s: f64, totals: &Totals) {
+        let seconds = (now_s - self.at_s).max(1e-3);
+        let smooth = |old: Option<f64>, more: u64| {
+            let rate = more as f64 / seconds;
+            Some(old.map_or(rate, |old| old + (rate - old) * RATE_WEIGHT))
+        };
+        self.rows_per_second = smooth(self.rows_per_second, totals.rows.saturating_sub(self.rows));
+        self.bytes_per_second =
+            smooth(self.bytes_per_second, totals.bytes.saturating_sub(self.bytes));
+        (self.at_s, self.rows, self.bytes) = (now_s, totals.rows, totals.bytes);
+    }
+}
+
+fn text(totals: &Totals, pace: &Pace, input_bytes: Option<u64>) -> String {
+    let rate = pace.rows_per_second.unwrap_or(0.0);
+    let mut parts =
+        vec![format!("{} rows", grouped(totals.rows)), format!("{} rows/s", rounded(rate))];
+    if let Some(all) = input_bytes.filter(|&all| all > 0) {
+        let done = totals.bytes.min(all);
+        let mut part = format!("{}% of {}B", done * 100 / all, rounded(all as f64));
+        if let Some(rate) = pace.bytes_per_second.filter(|&rate| rate >= 1.0) {
+            part += &format!(", {} left", span_ms(((all - done) as f64 / rate) as u64 * 1000));
+        }
+        parts.push(part);
+    }
+    parts.extend(totals.watermark_ms.map(|watermark| format!("watermark {}", second(watermark))));
+    parts.push(format!("{} late", grouped(totals.late)));
+    parts.push(format!("{} windows", grouped(totals.fired)));
+    if totals.malformed > 0 {
+        parts.push(format!("{} malformed", grouped(totals.malformed)));
+    }
+    parts.join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_how_long() {
+        let totals = Totals {
+            rows: 1_500_000,
+            bytes: 250_000_000,
+            late: 12,
+            fired: 130,
+            watermark_ms: Some(1_704_067_817_250),
+            ..Totals::default()
+        };
+        let mut pace = Pace::default();
+        pace.update(0.5, &totals);
+        let shown = text(&totals, &pace, Some(1_000_000_000));
+        assert_eq!(
+            shown,
+            "1,500,000 rows  3.00 M rows/s  25% of 1.00 GB, 1 s left  watermark 2024-01-01 00:10:17  12 late  130 windows"
+        );
+        assert_eq!(
+            text(&Totals::default(), &Pace::default(), None),
+            "0 rows  0 rows/s  0 late  0 windows"
+        );
+    }
+}

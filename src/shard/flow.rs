@@ -1,0 +1,170 @@
+//! The shard's own rows: a chunk runs through the stateless steps to senders and sinks.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+
+use super::exchange::{ChunkEnd, ExchangeEnds, Message};
+use super::machine::{STEP_ITEMS, Shard};
+use super::topology::{Feeds, StepKind};
+use crate::batch::Batch;
+use crate::error::JobError;
+use crate::expr::EvalContext;
+use crate::op::calc::Calc;
+use crate::op::expand::expand;
+use crate::op::window_table::WindowTable;
+use crate::window::TimeDomain;
+
+/// A chunk whose rows are being worked on.
+pub(super) struct Running {
+    pub(super) scan: usize,
+    pub(super) batches: VecDeque<Batch>,
+    /// Per exchange that scans feed: the cap by other splits, the floor, and the watermark after the chunk.
+    pub(super) times: Vec<(i64, i64, i64)>,
+    pub(super) next_shard: usize,
+    pub(super) is_last: bool,
+    pub(super) failure: Option<JobError>,
+}
+
+/// A stateless step, compiled.
+pub(super) enum Worker {
+    Calc(Calc),
+    WindowTable(WindowTable),
+    Plain,
+}
+
+/// Where a batch comes from, and so what its rows' watermarks are.
+pub(super) enum Source {
+    /// A scan; per exchange the cap and the floor.
+    Scan(Vec<(i64, i64, i64)>),
+    /// An exchange, whose watermark before this firing was so.
+    Exchange(i64),
+}
+
+impl Shard {
+    /// Works on the running chunk, as long as what it yields finds room.
+    pub(super) fn run_chunk(&mut self) -> Result<bool, JobError> {
+        let mut busy = false;
+        for _ in 0..STEP_ITEMS {
+            if self.running.is_none() || !self.exchanges.iter().all(ExchangeEnds::is_clear) {
+                break;
+            }
+            busy = true;
+            let mut running = self.running.take().expect("checked above");
+            match running.batches.pop_front() {
+                Some(batch) => {
+                    let topology = Arc::clone(&self.topology);
+                    let source = Source::Scan(running.times.clone());
+                    let done =
+                        self.run_targets(&topology.scans[running.scan].targets, &batch, &source);
+                    self.running = Some(running);
+                    done?;
+                }
+                None => self.end_chunk(running)?,
+            }
+        }
+        Ok(busy)
+    }
+
+    pub(super) fn end_chunk(&mut self, running: Running) -> Result<(), JobError> {
+        if let Some(failure) = running.failure {
+            self.sinks.flush()?;
+            return Err(failure);
+        }
+        let topology = Arc::clone(&self.topology);
+        for (index, exchange) in topology.exchanges.iter().enumerate() {
+            if !matches!(exchange.feeds, Feeds::Scans(_)) {
+                continue;
+            }
+            let watermark_ms = match exchange.send.window.domain {
+                TimeDomain::Event => running.times[index].2,
+                TimeDomain::Processing => self.now_ms,
+            };
+            let end = ChunkEnd {
+                next_shard: running.next_shard,
+                watermark_ms,
+                now_ms: self.now_ms,
+                is_last: running.is_last,
+            };
+            let ends = &mut self.exchanges[index];
+            ends.sender.end_chunk();
+            ends.collect();
+            ends.broadcast(Message::ChunkEnd(end));
+        }
+        if running.is_last {
+            self.input_over = true;
+        }
+        Ok(())
+    }
+
+    /// Runs a batch through a list of steps and what follows them.
+    pub(super) fn run_targets(
+        &mut self,
+        targets: &[usize],
+        batch: &Batch,
+        source: &Source,
+    ) -> Result<(), JobError> {
+        let topology = Arc::clone(&self.topology);
+        for &target in targets {
+            let step = &topology.steps[target];
+            match (&step.kind, &mut self.workers[target]) {
+                (StepKind::Send(exchange), _) => self.send(*exchange, batch, source),
+                (StepKind::Sink(sink), _) => {
+                    self.wrote = true;
+                    self.sinks.write(*sink, batch)?;
+                }
+                (StepKind::Union, _) => self.run_targets(&step.targets, batch, source)?,
+                (StepKind::Expand(sets), _) => {
+                    for batch in expand(batch, sets) {
+                        self.run_targets(&step.targets, &batch, source)?;
+                    }
+                }
+                (StepKind::WindowTable { .. }, Worker::WindowTable(worker)) => {
+                    let batch = worker.apply(batch, self.now_ms);
+                    self.run_targets(&step.targets, &batch, source)?;
+                }
+                (StepKind::Calc { .. }, Worker::Calc(calc)) => {
+                    let context = EvalContext { time_zone: self.time_zone, now_ms: self.now_ms };
+                    let (batch, failure) = calc.apply(batch, &context);
+                    if batch.rows > 0 {
+                        self.run_targets(&step.targets, &batch, source)?;
+                    }
+                    if let Some(failure) = failure {
+                        self.sinks.flush()?;
+                        return Err(JobError::Expression {
+                            origin: "the query".into(),
+                            message: failure.message,
+                        });
+                    }
+                }
+                _ => unreachable!("workers are made from their steps"),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) {
+        let (others_ms, floor_ms) = match source {
+            Source::Scan(times) => (times[exchange].0, times[exchange].1),
+            Source::Exchange(watermark_ms) => (*watermark_ms, *watermark_ms),
+        };
+        let ends = &mut self.exchanges[exchange];
+        ends.sender.push(batch, others_ms, floor_ms, self.now_ms);
+        ends.collect();
+    }
+}
+
+impl Worker {
+    pub(super) fn new(kind: &StepKind, time_zone: Tz) -> Self {
+        match kind {
+            StepKind::Calc { filter, columns } => {
+                Worker::Calc(Calc::new(filter.as_ref(), columns, time_zone))
+            }
+            StepKind::WindowTable { window, instant_time } => {
+                Worker::WindowTable(WindowTable::new(window, *instant_time))
+            }
+            _ => Worker::Plain,
+        }
+    }
+}

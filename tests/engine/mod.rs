@@ -1,0 +1,86 @@
+//! Runs a script through the real engine and hands back what it printed: the only place where the suites touch its API.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use tidemill::connector::{Output, Style};
+use tidemill::job::{Job, RuntimeKind, bind};
+
+/// A buffer that a job prints to.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// How a script is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub shards: usize,
+    pub runtime: RuntimeKind,
+    pub chunk_bytes: u64,
+    /// A power of two; `None`: as the engine likes.
+    pub ring_slots: Option<usize>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    /// The rows printed, in order.
+    pub rows: Vec<serde_json::Value>,
+    /// Late rows dropped.
+    pub late_count: u64,
+    /// Why the script was refused or the job failed.
+    pub failure: Option<String>,
+}
+
+/// A job over a bounded input that runs longer than this hangs.
+const HANG_SECONDS: f64 = 20.0;
+
+/// Runs a script; after `seconds` it is told to stop.
+pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
+    let printed = Printed::default();
+    let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
+    let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
+    let script = match bind(text, &output, &overrides) {
+        Ok(script) => script,
+        Err(errors) => return Run { failure: Some(errors[0].to_string()), ..Run::default() },
+    };
+    let job = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+        Ok(job) => job,
+        Err(error) => return Run { failure: Some(error.to_string()), ..Run::default() },
+    };
+    let job = match setting.ring_slots {
+        Some(slots) => job.ring_slots(slots),
+        None => job,
+    };
+    let control = job.control();
+    let (ended, wait) = mpsc::channel::<()>();
+    let limit = Duration::from_secs_f64(seconds.unwrap_or(HANG_SECONDS));
+    let timer = std::thread::spawn(move || {
+        let stopped = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+        if stopped {
+            control.stop();
+        }
+        stopped
+    });
+    let report = job.run();
+    drop(ended);
+    let hung = timer.join().unwrap() && seconds.is_none();
+    let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
+    let bytes = printed.0.lock().unwrap().clone();
+    Run {
+        rows: String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        late_count: report.late.iter().map(|(_, late)| late.count).sum(),
+        failure: report.failure.map(|failure| failure.to_string()).or(hung),
+    }
+}

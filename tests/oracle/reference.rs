@@ -1,0 +1,313 @@
+//! The naive engine: a row at a time, every group keeps its rows, every result is computed from them anew.
+//!
+//! The rules: a window fires when the watermark reaches its end - 1 ms; a row counts for the windows that have not
+//! fired when it arrives (or fired at most the allowed lateness ago), and is late if it counts for none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Call, Cell, Field, Filter, Function, Mode, Query, Row, Window, time_text};
+
+/// A row, and the watermark when it arrives.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrival {
+    pub row: Row,
+    pub watermark: i64,
+}
+
+/// What must come out.
+#[derive(Debug, Default)]
+pub(crate) struct Expected {
+    /// Kind and columns, in order.
+    pub rows: Vec<(&'static str, Vec<Cell>)>,
+    pub late_count: u64,
+}
+
+/// One split's file: its rows as chunks, in the order in which they are read.
+pub(crate) type Chunks = Vec<Vec<Row>>;
+
+/// The order in which splits are read: a chunk of the one with the lowest (watermark, ordinal) at a time. A row's
+/// watermark is the lowest of the splits that have not ended, at its arrival, and never goes back.
+pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
+    let mut watermarks: Vec<i64> = vec![i64::MIN; splits.len()];
+    splits.iter_mut().for_each(|chunks| chunks.reverse());
+    let mut arrivals = Vec::new();
+    let mut reached = i64::MIN;
+    loop {
+        let open = (0..splits.len()).filter(|&split| !splits[split].is_empty());
+        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else { return arrivals };
+        let chunk = splits[split].last().unwrap().clone();
+        for row in chunk {
+            let lowest = (0..splits.len()).filter(|&at| !splits[at].is_empty()).map(|at| watermarks[at]).min().unwrap();
+            reached = reached.max(lowest);
+            watermarks[split] = watermarks[split].max(row.ts - delay);
+            arrivals.push(Arrival { row, watermark: reached });
+        }
+        splits[split].pop();
+    }
+}
+
+/// All windows that contain `ts`.
+pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
+    let aligned = |step: i64, offset: i64| ts - (ts - offset).rem_euclid(step);
+    match window {
+        Window::Tumble { size, offset } => vec![(aligned(size, offset), aligned(size, offset) + size)],
+        Window::Hop { slide, size, offset } => (0..)
+            .map(|back| aligned(slide, offset) - back * slide)
+            .take_while(|start| start + size > ts)
+            .map(|start| (start, start + size))
+            .collect(),
+        Window::Cumulate { step, size, offset } => {
+            let start = aligned(size, offset);
+            (1..=size / step).map(|k| (start, start + k * step)).filter(|&(_, end)| end > ts).collect()
+        }
+        Window::Session { .. } => unreachable!("sessions depend on other rows"),
+    }
+}
+
+pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
+    match query.window {
+        Window::Session { gap } => sessions(query, gap, arrivals),
+        _ => Windows { query, groups: BTreeMap::new(), watermark: i64::MIN, expected: Expected::default() }.run(arrivals),
+    }
+}
+
+fn key_of(query: &Query, row: &Row) -> Vec<Cell> {
+    query.keys.iter().map(|&key| row.cell(key)).collect()
+}
+
+/// The result's columns before the aggregates.
+fn labels(start: i64, end: i64, key: &[Cell]) -> Vec<Cell> {
+    [start, end, end - 1].map(|time| Cell::Text(time_text(time))).into_iter().chain(key.iter().cloned()).collect()
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    rows: Vec<Row>,
+    changed: bool,
+    shown: Option<Vec<Cell>>,
+    ended: bool,
+}
+
+/// TUMBLE, HOP and CUMULATE: groups by end, start and key.
+struct Windows<'a> {
+    query: &'a Query,
+    groups: BTreeMap<(i64, i64, Vec<Cell>), Group>,
+    watermark: i64,
+    expected: Expected,
+}
+
+impl Windows<'_> {
+    fn run(mut self, arrivals: &[Arrival]) -> Expected {
+        for arrival in arrivals {
+            self.advance(arrival.watermark);
+            self.take(&arrival.row);
+        }
+        self.advance(i64::MAX);
+        self.expected
+    }
+
+    fn take(&mut self, row: &Row) {
+        let lateness = self.query.emit.lateness.unwrap_or(0);
+        let all = windows_of(self.query.window, row.ts);
+        let open: Vec<_> = all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
+        if open.is_empty() && !all.is_empty() {
+            self.expected.late_count += 1;
+        }
+        for &&(start, end) in &open {
+            let key = (end, start, key_of(self.query, row));
+            let group = self.groups.entry(key.clone()).or_default();
+            group.rows.push(row.clone());
+            group.changed = true;
+            let is_late = end - 1 <= self.watermark;
+            if is_late || self.query.emit.early == Some(0) {
+                self.show(&key);
+            }
+        }
+    }
+
+    fn advance(&mut self, watermark: i64) {
+        let before = std::mem::replace(&mut self.watermark, watermark);
+        let early = self.query.emit.early.filter(|&early| early > 0);
+        let ticks = early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
+        let lateness = self.query.emit.lateness.unwrap_or(0);
+        for key in self.groups.keys().cloned().collect::<Vec<_>>() {
+            let group = self.groups.get_mut(&key).unwrap();
+            let ends = !group.ended && key.0 - 1 <= watermark;
+            if ends || (ticks && !group.ended) {
+                group.ended |= ends;
+                self.show(&key);
+            }
+            if key.0 - 1 + lateness <= watermark {
+                self.groups.remove(&key);
+            }
+        }
+    }
+
+    /// Shows a group's result if it has rows that it has not shown.
+    fn show(&mut self, key: &(i64, i64, Vec<Cell>)) {
+        let group = self.groups.get_mut(key).unwrap();
+        if !std::mem::take(&mut group.changed) {
+            return;
+        }
+        let new = results(&self.query.calls, &group.rows);
+        let row = |values: &[Cell]| [labels(key.1, key.0, &key.2), values.to_vec()].concat();
+        match (self.query.emit.mode, &group.shown) {
+            (Mode::Discarding, _) => {
+                self.expected.rows.push(("+I", row(&new)));
+                group.rows.clear();
+                return;
+            }
+            (_, None) => self.expected.rows.push(("+I", row(&new))),
+            (_, Some(old)) if *old == new => {}
+            (Mode::Retracting, Some(old)) => self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))]),
+            (Mode::Accumulating, Some(_)) => self.expected.rows.push(("+U", row(&new))),
+        }
+        group.shown = Some(new);
+    }
+}
+
+/// SESSION: open sessions by key. A row's session is merged with all that it overlaps or touches; it is late if
+/// what comes of it has fired.
+fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
+    let mut open: Vec<(Vec<Cell>, i64, i64, Vec<Row>)> = Vec::new();
+    let mut expected = Expected::default();
+    for arrival in arrivals {
+        fire_sessions(query, &mut open, arrival.watermark, &mut expected);
+        let (key, row) = (key_of(query, &arrival.row), &arrival.row);
+        let touches = |session: &(Vec<Cell>, i64, i64, Vec<Row>)| {
+            session.0 == key && session.1 <= row.ts + gap && session.2 >= row.ts
+        };
+        let (merged, rest): (Vec<_>, Vec<_>) = open.into_iter().partition(touches);
+        open = rest;
+        let mut session = (key, row.ts, row.ts + gap, Vec::new());
+        for (_, start, end, rows) in merged {
+            (session.1, session.2) = (session.1.min(start), session.2.max(end));
+            session.3.extend(rows);
+        }
+        session.3.push(row.clone());
+        if session.2 - 1 <= arrival.watermark {
+            expected.late_count += 1;
+        } else {
+            open.push(session);
+        }
+    }
+    fire_sessions(query, &mut open, i64::MAX, &mut expected);
+    expected
+}
+
+fn fire_sessions(
+    query: &Query,
+    open: &mut Vec<(Vec<Cell>, i64, i64, Vec<Row>)>,
+    watermark: i64,
+    expected: &mut Expected,
+) {
+    open.retain(|(key, start, end, rows)| {
+        let fires = end - 1 <= watermark;
+        if fires {
+            expected.rows.push(("+I", [labels(*start, *end, key), results(&query.calls, rows)].concat()));
+        }
+        !fires
+    });
+}
+
+fn results(calls: &[Call], rows: &[Row]) -> Vec<Cell> {
+    calls.iter().map(|&call| result(call, rows)).collect()
+}
+
+fn passes(filter: Filter, row: &Row) -> bool {
+    match filter {
+        Filter::None => true,
+        Filter::Positive => row.v.is_some_and(|v| v > 0),
+        Filter::Known => row.s.is_some(),
+        Filter::Either => row.v.is_some_and(|v| v < 0) || row.w.is_some_and(|w| w > 3),
+    }
+}
+
+/// One aggregate over a group's rows, in the order of their arrival.
+fn result(call: Call, rows: &[Row]) -> Cell {
+    let rows: Vec<&Row> = rows.iter().filter(|row| passes(call.filter, row)).collect();
+    if call.function == Function::CountRows {
+        return Cell::Int(rows.len() as i64);
+    }
+    let mut values: Vec<Cell> = rows.iter().map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect();
+    if call.distinct {
+        let mut seen = BTreeSet::new();
+        values.retain(|value| seen.insert(value.clone()));
+    }
+    match call.function {
+        Function::Count => Cell::Int(values.len() as i64),
+        _ if values.is_empty() => Cell::Null,
+        Function::CountRows => unreachable!("returned above"),
+        Function::Sum => sum(call.field, &values),
+        Function::Avg => average(call.field, &values),
+        Function::Min => values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap(),
+        Function::Max => values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap(),
+        Function::First => values[0].clone(),
+        Function::Last => values[values.len() - 1].clone(),
+        Function::ListAgg => {
+            let texts = values.into_iter().map(|value| match value {
+                Cell::Text(text) => text,
+                _ => unreachable!("LISTAGG of strings"),
+            });
+            Cell::Text(texts.collect::<Vec<_>>().join("|"))
+        }
+    }
+}
+
+fn less(a: &Cell, b: &Cell) -> bool {
+    match (a, b) {
+        (Cell::Double(a), Cell::Double(b)) => f64::from_bits(*a) < f64::from_bits(*b),
+        _ => a < b,
+    }
+}
+
+/// INT and BIGINT wrap, as in Java; DOUBLE is exact and rounded once; DECIMAL never overflows here.
+fn sum(field: Field, values: &[Cell]) -> Cell {
+    let ints = || values.iter().map(int);
+    match field {
+        Field::V => Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into()),
+        Field::W => Cell::Int(ints().fold(0i64, i64::wrapping_add)),
+        Field::D => Cell::Double(exact(values).to_bits()),
+        Field::M => Cell::Decimal(values.iter().map(unscaled).sum(), 2),
+        Field::K | Field::S => unreachable!("SUM of numbers"),
+    }
+}
+
+/// INT's sum is a BIGINT; the quotient is truncated. DECIMAL's has six digits, rounded half away from zero.
+fn average(field: Field, values: &[Cell]) -> Cell {
+    let count = values.len() as i64;
+    match field {
+        Field::V | Field::W => Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count),
+        Field::D => Cell::Double((exact(values) / count as f64).to_bits()),
+        Field::M => {
+            let scaled = values.iter().map(unscaled).sum::<i128>() * 10_000;
+            let count = i128::from(count);
+            Cell::Decimal((2 * scaled + scaled.signum() * count) / (2 * count), 6)
+        }
+        Field::K | Field::S => unreachable!("AVG of numbers"),
+    }
+}
+
+fn int(cell: &Cell) -> i64 {
+    match cell {
+        Cell::Int(value) => *value,
+        _ => unreachable!("an integer column"),
+    }
+}
+
+fn unscaled(cell: &Cell) -> i128 {
+    match cell {
+        Cell::Decimal(value, _) => *value,
+        _ => unreachable!("a DECIMAL column"),
+    }
+}
+
+/// The exact sum of multiples of 2^-20, rounded once.
+fn exact(values: &[Cell]) -> f64 {
+    let unit = f64::from(1 << 20);
+    let units = values.iter().map(|value| match value {
+        Cell::Double(bits) => (f64::from_bits(*bits) * unit) as i128,
+        _ => unreachable!("a DOUBLE column"),
+    });
+    units.sum::<i128>() as f64 / unit
+}
