@@ -55,6 +55,15 @@ impl Connectors for Catalog {
         }))
     }
 
+    fn flink_refusals(&self, options: &Options) -> Vec<OptionError> {
+        let ours = options.contains_key("ours").then(|| OptionError {
+            key: "ours".into(),
+            message: "is not Flink's".into(),
+            hint: Some("leave it out".into()),
+        });
+        ours.into_iter().collect()
+    }
+
     fn select_sink(&self, _: &Schema) -> Arc<dyn Sink> {
         Arc::new(Fake { accepts_changes: true })
     }

@@ -400,18 +400,12 @@ fn functions_with_a_syntax_of_their_own() {
 #[test]
 fn what_only_we_have_is_listed() {
     let bound = script(
-        "CREATE TABLE t (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1000' SECOND) WITH ('connector' = 'stdin', 'format' = 'csv', 'csv-header' = 'true');
-         SELECT window_start, COUNT(DISTINCT k, ts), FIRST_VALUE(k) FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY window_start, window_end;",
+        "CREATE TABLE t (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1000' SECOND) WITH ('connector' = 'x', 'ours' = '1');
+         SELECT window_start, COUNT(DISTINCT k, ts) FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY window_start, window_end;",
     );
     let listed: Vec<&str> =
         bound.flink_refusals.iter().map(|refusal| refusal.message.as_str()).collect();
-    for part in [
-        "more digits",
-        "no connector 'stdin'",
-        "no option 'csv-header'",
-        "counts one column",
-        "FIRST_VALUE",
-    ] {
+    for part in ["more digits", "is not Flink's", "counts one column"] {
         assert_eq!(
             listed.iter().filter(|message| message.contains(part)).count(),
             1,
