@@ -253,7 +253,7 @@ impl Pattern {
         let reserved: usize = next.iter().sum();
         if self.flavor == Flavor::Simple {
             let abutting = !next.is_empty();
-            return (1, if abutting { count } else { 18 });
+            return (1, if abutting { count.min(9) } else { 9 });
         }
         match (letter, count) {
             ('S', count) => (count, count),
@@ -380,7 +380,7 @@ impl Found {
         let days = match (self.day_of_year, self.month) {
             (Some(of_year), None) => {
                 let first = days_from_civil(year as i32, 1, 1)?;
-                i32::try_from(of_year - 1).ok().map(|offset| first + offset)?
+                first.checked_add(i32::try_from(of_year - 1).ok()?)?
             }
             _ => days_from_civil(year as i32, month as u32, (day as u32).min(last))?,
         };

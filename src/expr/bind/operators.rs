@@ -31,6 +31,7 @@ pub(super) fn bind(name: &str, args: Vec<Expr>) -> Bound {
         "AND" => logic("AND", args),
         "OR" => logic("OR", args),
         "NOT" => negation(fixed(name, args)?),
+        "IS NOT JSON" => negation([super::call("IS JSON", args)?]),
         "IS NULL" => test("IS NULL", fixed(name, args)?),
         "IS NOT NULL" => test("IS NOT NULL", fixed(name, args)?),
         "IS TRUE" => boolean_test("IS TRUE", fixed(name, args)?),
