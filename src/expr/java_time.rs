@@ -92,7 +92,7 @@ impl Pattern {
                         count += 1;
                     }
                     let known = match flavor {
-                        Flavor::Modern => "GyuMLdDEeaHhKkmsSAnNQqw",
+                        Flavor::Modern => "GyYuMLdDEeaHhKkmsSAnNQqw",
                         Flavor::Simple => "GyMLdDEuaHhKkmsS",
                     };
                     if !known.contains(letter) {
@@ -136,6 +136,9 @@ impl Pattern {
             'G' => return out.push_str(if fields.year > 0 { "AD" } else { "BC" }),
             'y' if count == 2 => return out.push_str(&format!("{:02}", of_era % 100)),
             'y' => of_era.into(),
+            'Y' => {
+                i64::from(fields.year) + i64::from(fields.month == 12 && week_of_year(fields) == 1)
+            }
             'u' if self.flavor == Flavor::Simple => day_of_week + 1,
             'u' if count == 2 => {
                 return out.push_str(&format!("{:02}", fields.year.rem_euclid(100)));
