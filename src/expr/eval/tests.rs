@@ -284,3 +284,9 @@ fn the_ends_of_the_types_do_not_panic() {
         }
     }
 }
+
+#[test]
+fn evaluators_move_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Evaluator>();
+}
