@@ -64,10 +64,7 @@ impl Batch {
     ///
     /// If a column has not `rows` rows (invariant 1).
     pub fn new(columns: Vec<ArrayRef>, rows: usize) -> Self {
-        assert!(
-            columns.iter().all(|column| column.len() == rows),
-            "a column's length is not the batch's"
-        );
+        assert!(columns.iter().all(|column| column.len() == rows), "a column's length is not the batch's");
         Self { columns, rows, kinds: None }
     }
 
@@ -109,11 +106,7 @@ impl Batch {
         if rows == self.rows {
             return self.clone();
         }
-        let columns = self
-            .columns
-            .iter()
-            .map(|column| predicate.filter(column).expect("lengths agree"))
-            .collect();
+        let columns = self.columns.iter().map(|column| predicate.filter(column).expect("lengths agree")).collect();
         let kinds = self.kinds.as_ref().map(|kinds| {
             let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
             kept.map(|row| kinds[row]).collect()
