@@ -10,13 +10,13 @@
 //! 2. The executor's thread sleeps in `poll(2)` only while no read is under way.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use glommio::io::BufferedFile;
-use glommio::{LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement, Task};
 
 use super::poll::{FailOnPanic, SPINS, join, sleep};
 use super::{ReadRequest, Runtime, Shard, Step};
@@ -75,27 +75,16 @@ fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
     Vec::new()
 }
 
-/// Files that are open, and reads that are done or under way.
+/// Steps between two looks at the ring while reads are under way.
+const STEPS_BETWEEN_LOOKS: u32 = 16;
+
+/// Files that are open.
 #[derive(Clone, Default)]
-struct Reads {
+struct Files {
     files: Rc<RefCell<HashMap<PathBuf, Rc<BufferedFile>>>>,
-    done: Rc<RefCell<Vec<(ReadRequest, Option<Vec<u8>>)>>>,
-    under_way: Rc<RefCell<usize>>,
 }
 
-impl Reads {
-    /// Starts to read.
-    fn start(&self, request: ReadRequest) {
-        *self.under_way.borrow_mut() += 1;
-        let reads = self.clone();
-        glommio::spawn_local(async move {
-            let bytes = reads.read(&request).await;
-            reads.done.borrow_mut().push((request, bytes));
-            *reads.under_way.borrow_mut() -= 1;
-        })
-        .detach();
-    }
-
+impl Files {
     async fn read(&self, request: &ReadRequest) -> Option<Vec<u8>> {
         let open = self.files.borrow().get(&request.path).cloned();
         let file = match open {
@@ -110,10 +99,6 @@ impl Reads {
         Some(read.to_vec())
     }
 
-    fn are_under_way(&self) -> bool {
-        *self.under_way.borrow() > 0
-    }
-
     /// Closes what can be closed in peace; the rest is closed with the executor.
     async fn close(self) {
         let files: Vec<_> = self.files.borrow_mut().drain().map(|(_, file)| file).collect();
@@ -126,28 +111,75 @@ impl Reads {
     }
 }
 
-/// Runs one shard on this executor.
-async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
-    let _guard = FailOnPanic(control);
-    let reads = Reads::default();
-    let mut spins = 0;
-    loop {
-        for (request, bytes) in reads.done.take() {
+/// Reads that are under way, oldest first, and those that are done.
+#[derive(Default)]
+struct Reads {
+    files: Files,
+    under_way: VecDeque<Task<()>>,
+    done: Rc<RefCell<Vec<(ReadRequest, Option<Vec<u8>>)>>>,
+}
+
+impl Reads {
+    /// Starts what the shard wants, and hands it what is done.
+    async fn serve(&mut self, shard: &mut Shard) {
+        let mut started = false;
+        for (request, bytes) in self.done.take() {
+            self.under_way.pop_front();
             shard.supply(&request, bytes);
         }
         while let Some(request) = shard.wanted_read() {
-            reads.start(request);
+            let (files, done) = (self.files.clone(), Rc::clone(&self.done));
+            self.under_way.push_back(glommio::spawn_local(async move {
+                let bytes = files.read(&request).await;
+                done.borrow_mut().push((request, bytes));
+            }));
+            started = true;
         }
-        match shard.step(clock.now_ms()) {
-            Step::Done => break,
-            Step::Busy => spins = 0,
-            Step::Idle { .. } if spins < SPINS || reads.are_under_way() => spins += 1,
-            Step::Idle { .. } => sleep(&mut shard, control, clock),
-        }
-        if reads.are_under_way() {
+        if started {
             glommio::executor().yield_task_queue_now().await;
         }
     }
-    reads.close().await;
+
+    /// Waits for the oldest read; false if there is none.
+    async fn wait(&mut self) -> bool {
+        // The list keeps one entry a read that is not yet handed over.
+        match self.under_way.front_mut() {
+            Some(read) => read.await,
+            None => return false,
+        }
+        true
+    }
+}
+
+/// Runs one shard on this executor.
+async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
+    let _guard = FailOnPanic(control);
+    let mut reads = Reads::default();
+    let (mut spins, mut steps) = (0, 0);
+    loop {
+        if !reads.done.borrow().is_empty() || reads.under_way.is_empty() {
+            reads.serve(&mut shard).await;
+        }
+        match shard.step(clock.now_ms()) {
+            Step::Done => break,
+            Step::Busy => {
+                (spins, steps) = (0, steps + 1);
+                if steps % STEPS_BETWEEN_LOOKS == 0 && !reads.under_way.is_empty() {
+                    glommio::executor().yield_task_queue_now().await;
+                }
+            }
+            Step::Idle { .. } if !reads.done.borrow().is_empty() => {}
+            Step::Idle { .. } if reads.wait().await => {}
+            Step::Idle { .. } if spins < SPINS => {
+                spins += 1;
+                std::thread::yield_now();
+            }
+            Step::Idle { .. } => sleep(&mut shard, control, clock),
+        }
+    }
+    for read in reads.under_way.drain(..) {
+        read.cancel().await;
+    }
+    reads.files.close().await;
     shard.late_rows()
 }
