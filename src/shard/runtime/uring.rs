@@ -10,13 +10,13 @@
 //! 2. The executor's thread sleeps in `poll(2)` only while no read is under way.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use glommio::io::BufferedFile;
-use glommio::{LocalExecutorBuilder, Placement, Task};
+use glommio::{LocalExecutorBuilder, Placement};
 
 use super::poll::{FailOnPanic, SPINS, join, sleep};
 use super::{ReadRequest, Runtime, Shard, Step};
@@ -111,43 +111,43 @@ impl Files {
     }
 }
 
-/// Reads that are under way, oldest first, and those that are done.
+/// Reads that are under way, and those that are done.
 #[derive(Default)]
 struct Reads {
     files: Files,
-    under_way: VecDeque<Task<()>>,
+    under_way: usize,
     done: Rc<RefCell<Vec<(ReadRequest, Option<Vec<u8>>)>>>,
 }
 
 impl Reads {
-    /// Starts what the shard wants, and hands it what is done.
+    /// Hands the shard what is done, and starts what it wants.
     async fn serve(&mut self, shard: &mut Shard) {
-        let mut started = false;
         for (request, bytes) in self.done.take() {
-            self.under_way.pop_front();
+            self.under_way -= 1;
             shard.supply(&request, bytes);
         }
+        let under_way = self.under_way;
         while let Some(request) = shard.wanted_read() {
             let (files, done) = (self.files.clone(), Rc::clone(&self.done));
-            self.under_way.push_back(glommio::spawn_local(async move {
+            self.under_way += 1;
+            glommio::spawn_local(async move {
                 let bytes = files.read(&request).await;
                 done.borrow_mut().push((request, bytes));
-            }));
-            started = true;
+            })
+            .detach();
         }
-        if started {
-            glommio::executor().yield_task_queue_now().await;
+        if self.under_way > under_way {
+            self.look().await;
         }
     }
 
-    /// Waits for the oldest read; false if there is none.
-    async fn wait(&mut self) -> bool {
-        // The list keeps one entry a read that is not yet handed over.
-        match self.under_way.front_mut() {
-            Some(read) => read.await,
-            None => return false,
-        }
-        true
+    /// Lets reads make progress.
+    async fn look(&self) {
+        glommio::executor().yield_task_queue_now().await;
+    }
+
+    fn has_done(&self) -> bool {
+        !self.done.borrow().is_empty()
     }
 }
 
@@ -157,19 +157,18 @@ async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String
     let mut reads = Reads::default();
     let (mut spins, mut steps) = (0, 0);
     loop {
-        if !reads.done.borrow().is_empty() || reads.under_way.is_empty() {
+        if reads.has_done() || reads.under_way == 0 {
             reads.serve(&mut shard).await;
         }
         match shard.step(clock.now_ms()) {
             Step::Done => break,
             Step::Busy => {
                 (spins, steps) = (0, steps + 1);
-                if steps % STEPS_BETWEEN_LOOKS == 0 && !reads.under_way.is_empty() {
-                    glommio::executor().yield_task_queue_now().await;
+                if steps % STEPS_BETWEEN_LOOKS == 0 && reads.under_way > 0 {
+                    reads.look().await;
                 }
             }
-            Step::Idle { .. } if !reads.done.borrow().is_empty() => {}
-            Step::Idle { .. } if reads.wait().await => {}
+            Step::Idle { .. } if reads.under_way > 0 => reads.look().await,
             Step::Idle { .. } if spins < SPINS => {
                 spins += 1;
                 std::thread::yield_now();
@@ -177,8 +176,8 @@ async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String
             Step::Idle { .. } => sleep(&mut shard, control, clock),
         }
     }
-    for read in reads.under_way.drain(..) {
-        read.cancel().await;
+    while reads.under_way > reads.done.borrow().len() {
+        reads.look().await;
     }
     reads.files.close().await;
     shard.late_rows()
