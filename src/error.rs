@@ -210,7 +210,9 @@ impl JobError {
     pub fn class(&self) -> Class {
         match self {
             JobError::BadRecord { .. } | JobError::Expression { .. } => Class::User,
-            JobError::Io { .. } | JobError::OutputClosed | JobError::Environment(_) => Class::External,
+            JobError::Io { .. } | JobError::OutputClosed | JobError::Environment(_) => {
+                Class::External
+            }
             JobError::Internal(_) => Class::Internal,
         }
     }

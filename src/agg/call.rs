@@ -73,7 +73,10 @@ impl AggregateCall {
 /// An unknown name, or arguments that Flink refuses.
 ///
 /// See <https://nightlies.apache.org/flink/flink-docs-stable/docs/dev/table/functions/systemfunctions/#aggregate-functions>.
-pub fn bind(name: &str, arg_types: &[DataType]) -> Result<(AggregateFunction, DataType), ExprError> {
+pub fn bind(
+    name: &str,
+    arg_types: &[DataType],
+) -> Result<(AggregateFunction, DataType), ExprError> {
     use AggregateFunction::*;
     let function = match name.to_ascii_uppercase().as_str() {
         "COUNT" if arg_types.is_empty() => return Ok((CountRows, DataType::BigInt)),
@@ -141,7 +144,11 @@ impl fmt::Display for AggregateCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let distinct = if self.distinct { "DISTINCT " } else { "" };
         let args: Vec<String> = self.args.iter().map(|arg| format!("${arg}")).collect();
-        let args = if self.function == AggregateFunction::CountRows { "*".into() } else { args.join(", ") };
+        let args = if self.function == AggregateFunction::CountRows {
+            "*".into()
+        } else {
+            args.join(", ")
+        };
         write!(f, "{}({distinct}{args})", self.function)?;
         if let Some(filter) = self.filter {
             write!(f, " FILTER ${filter}")?;

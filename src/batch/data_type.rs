@@ -80,10 +80,13 @@ impl DataType {
             DataType::Null | DataType::Boolean => ArrowType::Boolean,
             DataType::TinyInt => ArrowType::Int8,
             DataType::SmallInt => ArrowType::Int16,
-            DataType::Int | DataType::Date | DataType::Time(_) | DataType::IntervalMonth => ArrowType::Int32,
-            DataType::BigInt | DataType::Timestamp(_) | DataType::TimestampLtz(_) | DataType::IntervalDay => {
-                ArrowType::Int64
+            DataType::Int | DataType::Date | DataType::Time(_) | DataType::IntervalMonth => {
+                ArrowType::Int32
             }
+            DataType::BigInt
+            | DataType::Timestamp(_)
+            | DataType::TimestampLtz(_)
+            | DataType::IntervalDay => ArrowType::Int64,
             DataType::Float => ArrowType::Float32,
             DataType::Double => ArrowType::Float64,
             DataType::Decimal(precision, scale) => ArrowType::Decimal128(precision, scale as i8),

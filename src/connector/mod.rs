@@ -142,7 +142,12 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// Whether it takes updates and deletes.
     fn accepts_changes(&self) -> bool;
     /// The part of `shard_index` of `shard_count`.
-    fn part(&self, schema: &Schema, shard_index: usize, shard_count: usize) -> Result<Box<dyn SinkPart>, JobError>;
+    fn part(
+        &self,
+        schema: &Schema,
+        shard_index: usize,
+        shard_count: usize,
+    ) -> Result<Box<dyn SinkPart>, JobError>;
     /// After every part has finished: publishes what spans parts.
     fn commit(&self) -> Result<(), JobError> {
         Ok(())

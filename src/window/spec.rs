@@ -124,7 +124,9 @@ impl Emit {
 impl fmt::Display for WindowSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            WindowKind::Tumble { size_ms, offset_ms } => write!(f, "TUMBLE(size {size_ms} ms, offset {offset_ms} ms)"),
+            WindowKind::Tumble { size_ms, offset_ms } => {
+                write!(f, "TUMBLE(size {size_ms} ms, offset {offset_ms} ms)")
+            }
             WindowKind::Hop { size_ms, slide_ms, offset_ms } => {
                 write!(f, "HOP(slide {slide_ms} ms, size {size_ms} ms, offset {offset_ms} ms)")
             }

@@ -79,7 +79,11 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
     let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
     let bytes = printed.0.lock().unwrap().clone();
     Run {
-        rows: String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        rows: String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
         late_count: report.late.iter().map(|(_, late)| late.count).sum(),
         failure: report.failure.map(|failure| failure.to_string()).or(hung),
     }

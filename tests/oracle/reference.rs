@@ -34,10 +34,16 @@ pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
     let mut reached = i64::MIN;
     loop {
         let open = (0..splits.len()).filter(|&split| !splits[split].is_empty());
-        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else { return arrivals };
+        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else {
+            return arrivals;
+        };
         let chunk = splits[split].last().unwrap().clone();
         for row in chunk {
-            let lowest = (0..splits.len()).filter(|&at| !splits[at].is_empty()).map(|at| watermarks[at]).min().unwrap();
+            let lowest = (0..splits.len())
+                .filter(|&at| !splits[at].is_empty())
+                .map(|at| watermarks[at])
+                .min()
+                .unwrap();
             reached = reached.max(lowest);
             watermarks[split] = watermarks[split].max(row.ts - delay);
             arrivals.push(Arrival { row, watermark: reached });
@@ -50,7 +56,9 @@ pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
 pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
     let aligned = |step: i64, offset: i64| ts - (ts - offset).rem_euclid(step);
     match window {
-        Window::Tumble { size, offset } => vec![(aligned(size, offset), aligned(size, offset) + size)],
+        Window::Tumble { size, offset } => {
+            vec![(aligned(size, offset), aligned(size, offset) + size)]
+        }
         Window::Hop { slide, size, offset } => (0..)
             .map(|back| aligned(slide, offset) - back * slide)
             .take_while(|start| start + size > ts)
@@ -58,7 +66,10 @@ pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
             .collect(),
         Window::Cumulate { step, size, offset } => {
             let start = aligned(size, offset);
-            (1..=size / step).map(|k| (start, start + k * step)).filter(|&(_, end)| end > ts).collect()
+            (1..=size / step)
+                .map(|k| (start, start + k * step))
+                .filter(|&(_, end)| end > ts)
+                .collect()
         }
         Window::Session { .. } => unreachable!("sessions depend on other rows"),
     }
@@ -67,7 +78,13 @@ pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
 pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
     match query.window {
         Window::Session { gap } => sessions(query, gap, arrivals),
-        _ => Windows { query, groups: BTreeMap::new(), watermark: i64::MIN, expected: Expected::default() }.run(arrivals),
+        _ => Windows {
+            query,
+            groups: BTreeMap::new(),
+            watermark: i64::MIN,
+            expected: Expected::default(),
+        }
+        .run(arrivals),
     }
 }
 
@@ -77,7 +94,11 @@ fn key_of(query: &Query, row: &Row) -> Vec<Cell> {
 
 /// The result's columns before the aggregates.
 fn labels(start: i64, end: i64, key: &[Cell]) -> Vec<Cell> {
-    [start, end, end - 1].map(|time| Cell::Text(time_text(time))).into_iter().chain(key.iter().cloned()).collect()
+    [start, end, end - 1]
+        .map(|time| Cell::Text(time_text(time)))
+        .into_iter()
+        .chain(key.iter().cloned())
+        .collect()
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +130,8 @@ impl Windows<'_> {
     fn take(&mut self, row: &Row) {
         let lateness = self.query.emit.lateness.unwrap_or(0);
         let all = windows_of(self.query.window, row.ts);
-        let open: Vec<_> = all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
+        let open: Vec<_> =
+            all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
         if open.is_empty() && !all.is_empty() {
             self.expected.late_count += 1;
         }
@@ -128,7 +150,8 @@ impl Windows<'_> {
     fn advance(&mut self, watermark: i64) {
         let before = std::mem::replace(&mut self.watermark, watermark);
         let early = self.query.emit.early.filter(|&early| early > 0);
-        let ticks = early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
+        let ticks =
+            early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
         let lateness = self.query.emit.lateness.unwrap_or(0);
         for key in self.groups.keys().cloned().collect::<Vec<_>>() {
             let group = self.groups.get_mut(&key).unwrap();
@@ -159,7 +182,9 @@ impl Windows<'_> {
             }
             (_, None) => self.expected.rows.push(("+I", row(&new))),
             (_, Some(old)) if *old == new => {}
-            (Mode::Retracting, Some(old)) => self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))]),
+            (Mode::Retracting, Some(old)) => {
+                self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))])
+            }
             (Mode::Accumulating, Some(_)) => self.expected.rows.push(("+U", row(&new))),
         }
         group.shown = Some(new);
@@ -204,7 +229,9 @@ fn fire_sessions(
     open.retain(|(key, start, end, rows)| {
         let fires = end - 1 <= watermark;
         if fires {
-            expected.rows.push(("+I", [labels(*start, *end, key), results(&query.calls, rows)].concat()));
+            expected
+                .rows
+                .push(("+I", [labels(*start, *end, key), results(&query.calls, rows)].concat()));
         }
         !fires
     });
@@ -229,7 +256,8 @@ fn result(call: Call, rows: &[Row]) -> Cell {
     if call.function == Function::CountRows {
         return Cell::Int(rows.len() as i64);
     }
-    let mut values: Vec<Cell> = rows.iter().map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect();
+    let mut values: Vec<Cell> =
+        rows.iter().map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect();
     if call.distinct {
         let mut seen = BTreeSet::new();
         values.retain(|value| seen.insert(value.clone()));
@@ -240,8 +268,12 @@ fn result(call: Call, rows: &[Row]) -> Cell {
         Function::CountRows => unreachable!("returned above"),
         Function::Sum => sum(call.field, &values),
         Function::Avg => average(call.field, &values),
-        Function::Min => values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap(),
-        Function::Max => values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap(),
+        Function::Min => {
+            values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap()
+        }
+        Function::Max => {
+            values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap()
+        }
         Function::First => values[0].clone(),
         Function::Last => values[values.len() - 1].clone(),
         Function::ListAgg => {
@@ -265,7 +297,9 @@ fn less(a: &Cell, b: &Cell) -> bool {
 fn sum(field: Field, values: &[Cell]) -> Cell {
     let ints = || values.iter().map(int);
     match field {
-        Field::V => Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into()),
+        Field::V => {
+            Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into())
+        }
         Field::W => Cell::Int(ints().fold(0i64, i64::wrapping_add)),
         Field::D => Cell::Double(exact(values).to_bits()),
         Field::M => Cell::Decimal(values.iter().map(unscaled).sum(), 2),
@@ -277,7 +311,9 @@ fn sum(field: Field, values: &[Cell]) -> Cell {
 fn average(field: Field, values: &[Cell]) -> Cell {
     let count = values.len() as i64;
     match field {
-        Field::V | Field::W => Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count),
+        Field::V | Field::W => {
+            Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count)
+        }
         Field::D => Cell::Double((exact(values) / count as f64).to_bits()),
         Field::M => {
             let scaled = values.iter().map(unscaled).sum::<i128>() * 10_000;
