@@ -51,8 +51,10 @@ impl Runtime for Uring {
                 true => Placement::Fixed(shard.index),
                 false => Placement::Unbound,
             };
-            let builder =
-                LocalExecutorBuilder::new(placement).name(&format!("shard-{}", shard.index));
+            let builder = LocalExecutorBuilder::new(placement)
+                .name(&format!("shard-{}", shard.index))
+                .io_memory(IO_MEMORY_BYTES)
+                .ring_depth(RING_DEPTH);
             handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
         }
         handles
@@ -75,6 +77,10 @@ fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
     Vec::new()
 }
 
+/// Memory that an executor locks for direct I/O, of which there is none here: as little as may be, for starting to be quick.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+/// Reads in flight are few.
+const RING_DEPTH: usize = 32;
 /// Steps between two looks at the ring while reads are under way.
 const STEPS_BETWEEN_LOOKS: u32 = 16;
 
