@@ -151,6 +151,17 @@ fn without_offset(window: Window) -> Window {
     }
 }
 
+/// The table function wants a size that is a multiple of the slide.
+fn with_whole_slides(window: Window) -> Window {
+    match window {
+        Window::Hop { slide, size, offset } => {
+            let size = slide * (size / slide).max(1);
+            Window::Hop { slide, size, offset }
+        }
+        other => other,
+    }
+}
+
 fn keys() -> impl Strategy<Value = Vec<Field>> {
     prop_oneof![
         1 => Just(vec![]),
@@ -184,7 +195,7 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
         })
         .prop_map(move |(window, group_window, keys, calls, emit, delay)| {
             let group_window = group_window && !matches!(window, Window::Cumulate { .. });
-            let window = if group_window { without_offset(window) } else { window };
+            let window = if group_window { without_offset(window) } else { with_whole_slides(window) };
             Query {
                 window: scaled(window, scale.step),
                 form: if group_window { Form::GroupWindow } else { Form::TableFunction },

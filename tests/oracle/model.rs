@@ -108,12 +108,12 @@ impl Row {
         )
     }
 
-    /// Strings in quotes, `N` for NULL.
+    /// Strings in quotes, `<null>` for NULL.
     fn csv(&self) -> String {
         let mut line = time_text(self.ts);
         for field in [Field::K, Field::V, Field::W, Field::D, Field::S, Field::M] {
             match self.cell(field) {
-                Cell::Null => line.push_str(",N"),
+                Cell::Null => line.push_str(",<null>"),
                 Cell::Text(text) => write!(line, ",\"{}\"", text.replace('"', "\"\"")).unwrap(),
                 other => write!(line, ",{}", other.text()).unwrap(),
             }
@@ -141,7 +141,7 @@ impl Format {
     fn options(self) -> &'static str {
         match self {
             Format::Json => "'format' = 'json'",
-            Format::Csv => "'format' = 'csv', 'csv.null-literal' = 'N'",
+            Format::Csv => "'format' = 'csv', 'csv.null-literal' = '<null>'",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Call, Cell, Field, Filter, Function, Mode, Query, Row, Window, time_text};
+use super::model::{Call, Cell, Field, Filter, Form, Function, Mode, Query, Row, Window, time_text};
 
 /// A row, and the watermark when it arrives.
 #[derive(Clone, Debug)]
@@ -71,6 +71,27 @@ pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
     }
 }
 
+/// LISTAGG follows arrival, but where windows share slices and fire once, slice after slice as Flink merges them:
+/// the newest first in the table function HOP, else the oldest first.
+fn in_order(query: &Query, rows: &[Row]) -> Vec<Row> {
+    let picks = query.calls.iter().any(|call| matches!(call.function, Function::First | Function::Last));
+    let (width, offset, sign) = match (query.window, query.form) {
+        (Window::Hop { slide, size, offset }, Form::TableFunction) => (gcd(size, slide), offset, -1),
+        (Window::Hop { slide, size, offset }, Form::GroupWindow) => (gcd(size, slide), offset, 1),
+        (Window::Cumulate { step, offset, .. }, _) => (step, offset, 1),
+        _ => return rows.to_vec(),
+    };
+    let mut rows = rows.to_vec();
+    if query.emit.is_once() && !picks {
+        rows.sort_by_key(|row| sign * (row.ts - offset).div_euclid(width));
+    }
+    rows
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 fn key_of(query: &Query, row: &Row) -> Vec<Cell> {
     query.keys.iter().map(|&key| row.cell(key)).collect()
 }
@@ -83,6 +104,9 @@ fn labels(start: i64, end: i64, key: &[Cell]) -> Vec<Cell> {
 #[derive(Debug, Default)]
 struct Group {
     rows: Vec<Row>,
+    /// Discarding: the rows that earlier firings showed. What they held is not distinct again, so that the
+    /// increments of a distinct count add up to it.
+    earlier: Vec<Row>,
     changed: bool,
     shown: Option<Vec<Cell>>,
     ended: bool,
@@ -149,12 +173,12 @@ impl Windows<'_> {
         if !std::mem::take(&mut group.changed) {
             return;
         }
-        let new = results(&self.query.calls, &group.rows);
+        let new = results(&self.query.calls, &group.earlier, &in_order(self.query, &group.rows));
         let row = |values: &[Cell]| [labels(key.1, key.0, &key.2), values.to_vec()].concat();
         match (self.query.emit.mode, &group.shown) {
             (Mode::Discarding, _) => {
                 self.expected.rows.push(("+I", row(&new)));
-                group.rows.clear();
+                group.earlier.append(&mut group.rows);
                 return;
             }
             (_, None) => self.expected.rows.push(("+I", row(&new))),
@@ -204,14 +228,14 @@ fn fire_sessions(
     open.retain(|(key, start, end, rows)| {
         let fires = end - 1 <= watermark;
         if fires {
-            expected.rows.push(("+I", [labels(*start, *end, key), results(&query.calls, rows)].concat()));
+            expected.rows.push(("+I", [labels(*start, *end, key), results(&query.calls, &[], rows)].concat()));
         }
         !fires
     });
 }
 
-fn results(calls: &[Call], rows: &[Row]) -> Vec<Cell> {
-    calls.iter().map(|&call| result(call, rows)).collect()
+fn results(calls: &[Call], earlier: &[Row], rows: &[Row]) -> Vec<Cell> {
+    calls.iter().map(|&call| result(call, earlier, rows)).collect()
 }
 
 fn passes(filter: Filter, row: &Row) -> bool {
@@ -224,14 +248,17 @@ fn passes(filter: Filter, row: &Row) -> bool {
 }
 
 /// One aggregate over a group's rows, in the order of their arrival.
-fn result(call: Call, rows: &[Row]) -> Cell {
-    let rows: Vec<&Row> = rows.iter().filter(|row| passes(call.filter, row)).collect();
+fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
     if call.function == Function::CountRows {
-        return Cell::Int(rows.len() as i64);
+        return Cell::Int(rows.iter().filter(|row| passes(call.filter, row)).count() as i64);
     }
-    let mut values: Vec<Cell> = rows.iter().map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect();
+    let values_of = |rows: &[Row]| {
+        let rows = rows.iter().filter(|row| passes(call.filter, row));
+        rows.map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect::<Vec<Cell>>()
+    };
+    let mut values = values_of(rows);
     if call.distinct {
-        let mut seen = BTreeSet::new();
+        let mut seen: BTreeSet<Cell> = values_of(earlier).into_iter().collect();
         values.retain(|value| seen.insert(value.clone()));
     }
     match call.function {
