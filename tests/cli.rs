@@ -181,6 +181,19 @@ fn rows_come_in_three_formats() {
     assert!(both.contains("{\"op\":\"+I\",\"sink\":\"p\",\"k\":\"a\"}"), "{both}");
 }
 
+/// The error once said its cause twice.
+#[test]
+fn full_disks_and_missing_folders_fail_the_job() {
+    let script = format!("{NUMBERS} SELECT id FROM t");
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended =
+        finish(command(&["run", "-q", "-e", &script]).stdout(full).spawn().unwrap()).expect(1);
+    assert_eq!(ended.err, "error: output: No space left on device (os error 28)\n");
+    let setting = "tidemill.dead-letter.path=/nonexistent/x";
+    let ended = tidemill(&["run", "-e", &script, "--set", setting]).expect(1);
+    assert_eq!(ended.err, "error: /nonexistent/x: No such file or directory (os error 2)\n");
+}
+
 #[test]
 fn limit_ends_an_endless_table() {
     let script = "CREATE TABLE t (a INT) WITH ('connector' = 'datagen'); SELECT a FROM t LIMIT 3";

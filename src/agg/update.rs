@@ -122,34 +122,25 @@ pub fn update<S: Slots>(
         (Accumulator::SumFloat, Argument::Float(values)) => {
             each_row(slots, rows, |row, slot| add_float(table, slot, offset, values[row]));
         }
-        (Accumulator::Variance, Argument::Float(values)) => each_row(slots, rows, |row, slot| {
-            add_float(table, slot, offset, values[row]);
-            add_float(table, slot, offset + 4, values[row] * values[row]);
-        }),
-        (Accumulator::Variance, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
-            let value = values[row] as f64;
-            add_float(table, slot, offset, value);
-            add_float(table, slot, offset + 4, value * value);
-        }),
+        (Accumulator::Variance, Argument::Float(values)) => {
+            each_row(slots, rows, |row, slot| add_squared(table, slot, offset, values[row]));
+        }
+        (Accumulator::Variance, Argument::Int(values)) => {
+            each_row(slots, rows, |row, slot| add_squared(table, slot, offset, values[row] as f64));
+        }
         (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => {
             each_row(slots, rows, |row, slot| {
-                let words = &mut table.words_mut(slot)[offset..offset + 2];
-                let (value, held) = (values[row], words[0] as i64);
-                if words[1] == 0 || (if greatest { value > held } else { value < held }) {
-                    words[0] = value as u64;
-                }
-                words[1] = 1;
-            })
+                extreme_int(&mut table.words_mut(slot)[offset..offset + 2], values[row], greatest);
+            });
         }
         (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => {
             each_row(slots, rows, |row, slot| {
-                let words = &mut table.words_mut(slot)[offset..offset + 2];
-                let (value, held) = (values[row], f64::from_bits(words[0]));
-                if words[1] == 0 || (if greatest { value > held } else { value < held }) {
-                    words[0] = value.to_bits();
-                }
-                words[1] = 1;
-            })
+                extreme_float(
+                    &mut table.words_mut(slot)[offset..offset + 2],
+                    values[row],
+                    greatest,
+                );
+            });
         }
         (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => {
             each_row(slots, rows, |row, slot| {
@@ -158,22 +149,50 @@ pub fn update<S: Slots>(
                     values[row],
                     greatest,
                 );
-            })
-        }
-        (Accumulator::PickFixed { last }, argument) => each_row(slots, rows, |row, slot| {
-            let words = &mut table.words_mut(slot)[offset..offset + 3];
-            if last || words[2] == 0 {
-                (words[0], words[1]) = halves(fixed_at(argument, row));
-                words[2] = 1;
-            }
-        }),
-        (_, Argument::Bytes(column)) => {
-            each_row(slots, rows, |row, slot| {
-                fold_bytes(accumulator, offset, separator, table, slot, bytes_at(*column, row));
             });
         }
+        (Accumulator::PickFixed { last }, argument) => each_row(slots, rows, |row, slot| {
+            pick_fixed(&mut table.words_mut(slot)[offset..offset + 3], last, || {
+                fixed_at(argument, row)
+            });
+        }),
+        (_, Argument::Bytes(column)) => each_row(slots, rows, |row, slot| {
+            fold_bytes(accumulator, offset, separator, table, slot, bytes_at(*column, row));
+        }),
         _ => panic!("{accumulator:?} over a column of another shape"),
     }
+}
+
+#[inline]
+fn extreme_int(words: &mut [u64], value: i64, greatest: bool) {
+    let held = words[0] as i64;
+    if words[1] == 0 || (if greatest { value > held } else { value < held }) {
+        words[0] = value as u64;
+    }
+    words[1] = 1;
+}
+
+#[inline]
+fn extreme_float(words: &mut [u64], value: f64, greatest: bool) {
+    let held = f64::from_bits(words[0]);
+    if words[1] == 0 || (if greatest { value > held } else { value < held }) {
+        words[0] = value.to_bits();
+    }
+    words[1] = 1;
+}
+
+#[inline]
+fn pick_fixed(words: &mut [u64], last: bool, value: impl FnOnce() -> i128) {
+    if last || words[2] == 0 {
+        (words[0], words[1]) = halves(value());
+        words[2] = 1;
+    }
+}
+
+#[inline]
+fn add_squared<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
+    add_float(table, slot, offset, value);
+    add_float(table, slot, offset + 4, value * value);
 }
 
 fn fixed_at(argument: &Argument<'_>, row: usize) -> i128 {

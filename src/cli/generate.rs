@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::amount::{grouped, rounded, span_ms};
 use super::terminal::{complain, raw_stdout};
@@ -132,33 +134,37 @@ fn write_file(args: &ClicksArgs, settings: Clicks, stopped: &Arc<AtomicBool>) ->
     let path = &args.out;
     let exists =
         || Exit::wrong(anyhow!("'{}' exists already; --force replaces it", path.display()));
+    if path.is_dir() {
+        return Err(Exit::wrong(anyhow!("'{}' is a directory; name a file in it", path.display())));
+    }
     if !args.force && fs::symlink_metadata(path).is_ok() {
         return Err(exists());
     }
-    let target = path
-        .is_dir()
-        .then(|| Exit::wrong(anyhow!("'{}' is a directory; name a file in it", path.display())));
-    target.map_or(Ok(()), Err)?;
     let unfinished = Unfinished::beside(path)?;
     let named = || format!("'{}'", unfinished.path.display());
     let file = File::create(&unfinished.path).with_context(named).map_err(Exit::failed)?;
     let bytes =
         write_rows(args, settings, file, stopped).with_context(named).map_err(Exit::failed)?;
-    let flags = if args.force {
-        rustix::fs::RenameFlags::empty()
-    } else {
-        rustix::fs::RenameFlags::NOREPLACE
-    };
-    let renamed =
-        rustix::fs::renameat_with(rustix::fs::CWD, &unfinished.path, rustix::fs::CWD, path, flags);
-    match renamed {
+    match rename(&unfinished.path, path, args.force) {
         Ok(()) => Ok(bytes),
-        Err(rustix::io::Errno::EXIST) => Err(exists()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists()),
         Err(error) => {
             let context =
                 format!("cannot rename '{}' to '{}'", unfinished.path.display(), path.display());
-            Err(Exit::failed(anyhow::Error::new(io::Error::from(error)).context(context)))
+            Err(Exit::failed(anyhow::Error::new(error).context(context)))
         }
+    }
+}
+
+/// Gives a file its name; unless `force`, not that of another.
+fn rename(from: &Path, to: &Path, force: bool) -> io::Result<()> {
+    if force {
+        return fs::rename(from, to);
+    }
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that cannot; nobody had the name when we began.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(from, to),
+        renamed => Ok(renamed?),
     }
 }
 

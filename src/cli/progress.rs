@@ -1,7 +1,7 @@
 //! The progress line: one line on a terminal's stderr, redrawn while a job runs.
 //!
 //! ```text
-//! ⠙ 12,345,678 rows  3.21 M rows/s  41% of 512 MB, 3 s left  watermark 2024-01-01 00:10:17  12 late  130 windows
+//! ⠙ 12.3 M rows  3.21 M rows/s  41% of 512 MB, 3 s left  watermark 2024-01-01 00:10:17  12 late  130 windows
 //! ```
 //!
 //! # Invariants
@@ -104,13 +104,13 @@ impl Pace {
 
 fn text(totals: &Totals, pace: &Pace, input_bytes: Option<u64>) -> String {
     let rate = pace.rows_per_second.unwrap_or(0.0);
-    let mut parts =
-        vec![format!("{} rows", grouped(totals.rows)), format!("{} rows/s", rounded(rate))];
+    let rows = rounded(totals.rows as f64);
+    let mut parts = vec![format!("{rows} rows"), format!("{} rows/s", rounded(rate))];
     if let Some(all) = input_bytes.filter(|&all| all > 0) {
         let done = totals.bytes.min(all);
         let mut part = format!("{}% of {}B", done * 100 / all, rounded(all as f64));
         if let Some(rate) = pace.bytes_per_second.filter(|&rate| rate >= 1.0) {
-            part += &format!(", {} left", span_ms(((all - done) as f64 / rate) as u64 * 1000));
+            part += &format!(", {} left", span_ms(((all - done) as f64 / rate) as u64 * 1000 + 1000));
         }
         parts.push(part);
     }
@@ -142,7 +142,7 @@ mod tests {
         let shown = text(&totals, &pace, Some(1_000_000_000));
         assert_eq!(
             shown,
-            "1,500,000 rows  3.00 M rows/s  25% of 1.00 GB, 1 s left  watermark 2024-01-01 00:10:17  12 late  130 windows"
+            "1.50 M rows  3.00 M rows/s  25% of 1.00 GB, 2 s left  watermark 2024-01-01 00:10:17  12 late  130 windows"
         );
         assert_eq!(
             text(&Totals::default(), &Pace::default(), None),

@@ -106,7 +106,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
         return Ok(());
     }
     let job = Job::new(&script.plan, args.shards.map(|shards| shards as usize), args.runtime())
-        .map_err(Exit::failed)?;
+        .map_err(|error| Exit::job(&error))?;
     let control = job.control();
     let stop = control.clone();
     let stopped = signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;

@@ -81,6 +81,8 @@ impl ScriptArgs {
             let place = error.utf8_error().valid_up_to();
             Exit::wrong(anyhow!("{name}: not UTF-8 text, from byte {place} on"))
         })?;
+        // Editors of some systems begin a file with a mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
         let overrides = self.settings.iter().chain(&self.tables).cloned().collect();
         Ok(Text { name, text, overrides })
     }

@@ -56,7 +56,6 @@ pub(super) fn summary(report: &Report, circumstances: &Circumstances) -> String 
             );
         }
         Some(watermark) => line("watermark", time(watermark)),
-        None if report.failure.is_none() => line("watermark", "at the end of input".into()),
         None => {}
     }
     line("late rows", grouped(totals.late));
