@@ -11,12 +11,14 @@ use crate::engine::Setting;
 /// A whole case.
 #[derive(Clone)]
 pub(crate) struct Case {
-    pub query: Query,
+    pub(crate) query: Query,
     /// One for each split.
-    pub streams: Vec<Vec<Row>>,
+    pub(crate) streams: Vec<Vec<Row>>,
     /// Splits are files of one directory, not tables.
-    pub directory: bool,
-    pub format: Format,
+    pub(crate) directory: bool,
+    pub(crate) format: Format,
+    /// Bytes before each JSON record, so that few rows fill several turns.
+    pub(crate) padding: usize,
 }
 
 /// A failure shows a case as script and input instead.
@@ -222,13 +224,28 @@ pub(crate) fn cases(triggers: bool, splits: std::ops::Range<usize>, row_count: s
             streams: drafts.into_iter().map(|drafts| rows(drafts, scale, key_count)).collect(),
             directory,
             format,
+            padding: 0,
         })
     })
 }
 
+/// Cases of files that are read in several turns each.
+pub(crate) fn padded_cases(triggers: bool) -> impl Strategy<Value = Case> {
+    let padding = prop_oneof![Just(200_000usize), Just(500_000), Just(1_100_000)];
+    (cases(triggers, 2..4, 0..14), padding).prop_map(|(case, padding)| Case { format: Format::Json, padding, ..case })
+}
+
 pub(crate) fn settings() -> impl Strategy<Value = Setting> {
+    settings_of(prop_oneof![2 => Just(1u64), 2 => Just(64), 1 => Just(300), 1 => Just(4096), 1 => Just(1 << 20)])
+}
+
+/// Settings with chunks that suit large files.
+pub(crate) fn coarse_settings() -> impl Strategy<Value = Setting> {
+    settings_of(prop_oneof![1 => Just(1u64 << 14), 1 => Just(1 << 17), 1 => Just(1 << 20)])
+}
+
+fn settings_of(chunks: impl Strategy<Value = u64>) -> impl Strategy<Value = Setting> {
     let runtimes = prop_oneof![1 => Just(RuntimeKind::Poll), 3 => any::<u64>().prop_map(RuntimeKind::Sim)];
-    let chunks = prop_oneof![2 => Just(1u64), 2 => Just(64), 1 => Just(300), 1 => Just(4096), 1 => Just(1 << 20)];
     let slots = prop_oneof![Just(Some(1usize)), Just(Some(2)), Just(Some(64))];
     (1..5usize, runtimes, chunks, slots)
         .prop_map(|(shards, runtime, chunk_bytes, ring_slots)| Setting { shards, runtime, chunk_bytes, ring_slots })

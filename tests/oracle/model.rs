@@ -129,10 +129,11 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The file of these rows, a record a piece.
-    pub(crate) fn records(self, rows: &[Row]) -> Vec<String> {
+    /// The file of these rows, a record a piece, with so many bytes before each that no column reads.
+    pub(crate) fn records(self, rows: &[Row], padding: usize) -> Vec<String> {
+        let blanks = " ".repeat(padding);
         let record = |row: &Row| match self {
-            Format::Json => row.json(),
+            Format::Json => blanks.clone() + &row.json(),
             Format::Csv => row.csv(),
         };
         rows.iter().map(|row| record(row) + "\n").collect()

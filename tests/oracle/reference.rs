@@ -22,21 +22,21 @@ pub(crate) struct Expected {
     pub late_count: u64,
 }
 
-/// One split's file: its rows as chunks, in the order in which they are read.
-pub(crate) type Chunks = Vec<Vec<Row>>;
+/// One split's file: its rows, by the turns in which they are read.
+pub(crate) type Turns = Vec<Vec<Row>>;
 
-/// The order in which splits are read: a chunk of the one with the lowest (watermark, ordinal) at a time. A row's
+/// The order in which splits are read: a turn of the one with the lowest (watermark, ordinal) at a time. A row's
 /// watermark is the lowest of the splits that have not ended, at its arrival, and never goes back.
-pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
+pub(crate) fn arrivals(mut splits: Vec<Turns>, delay: i64) -> Vec<Arrival> {
     let mut watermarks: Vec<i64> = vec![i64::MIN; splits.len()];
-    splits.iter_mut().for_each(|chunks| chunks.reverse());
+    splits.iter_mut().for_each(|turns| turns.reverse());
     let mut arrivals = Vec::new();
     let mut reached = i64::MIN;
     loop {
         let open = (0..splits.len()).filter(|&split| !splits[split].is_empty());
         let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else { return arrivals };
-        let chunk = splits[split].last().unwrap().clone();
-        for row in chunk {
+        let turn = splits[split].last().unwrap().clone();
+        for row in turn {
             let lowest = (0..splits.len()).filter(|&at| !splits[at].is_empty()).map(|at| watermarks[at]).min().unwrap();
             reached = reached.max(lowest);
             watermarks[split] = watermarks[split].max(row.ts - delay);
