@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use draw::{Case, cases, coarse_settings, padded_cases, settings};
+use draw::{Case, cases, coarse_settings, nested_cases, padded_cases, settings};
 use engine::{Run, Setting, run_script};
 use model::{Cell, Query, Row};
 use reference::{Turns, arrivals, expected};
@@ -144,6 +144,12 @@ proptest! {
     /// The same with triggers.
     #[test]
     fn several_splits_fire_again(case in cases(true, 2..4, 0..25), setting in settings()) {
+        check(&case, setting)?;
+    }
+
+    /// A window over the results of another window.
+    #[test]
+    fn windows_of_windows(case in nested_cases(), setting in settings()) {
         check(&case, setting)?;
     }
 }

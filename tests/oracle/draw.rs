@@ -102,6 +102,7 @@ fn functions(session: bool) -> impl Strategy<Value = Call> {
         3 => Just((Function::CountRows, V, false)),
         2 => any_field().prop_map(of(Function::Count, false)),
         4 => any_field().prop_map(of(Function::Count, true)),
+        1 => Just((Function::CountPairs, V, true)),
         4 => number().prop_map(of(Function::Sum, false)),
         2 => number().prop_map(of(Function::Sum, true)),
         3 => number().prop_map(of(Function::Avg, false)),
@@ -116,8 +117,16 @@ fn functions(session: bool) -> impl Strategy<Value = Call> {
     ];
     // Flink cannot merge what depends on the order, as sessions would have to.
     let call = if session { unordered.boxed() } else { prop_oneof![4 => unordered, 1 => ordered].boxed() };
-    let filter = prop_oneof![4 => Just(Filter::None), 1 => Just(Filter::Positive), 1 => Just(Filter::Known), 1 => Just(Filter::Either)];
-    (call, filter).prop_map(|((function, field, distinct), filter)| Call { function, field, distinct, filter })
+    (call, filters()).prop_map(|((function, field, distinct), filter)| Call { function, field, distinct, filter })
+}
+
+fn filters() -> impl Strategy<Value = Filter> {
+    prop_oneof![
+        4 => Just(Filter::None),
+        1 => Just(Filter::Positive),
+        1 => Just(Filter::Known),
+        1 => Just(Filter::Either)
+    ]
 }
 
 /// Windows in steps of a scale.
@@ -193,9 +202,9 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
         .prop_flat_map(move |window| {
             let session = matches!(window, Window::Session { .. });
             let calls = vec(functions(session), 1..5);
-            (Just(window), any::<bool>(), keys(), calls, emits(triggers), 0..30i64)
+            (Just(window), any::<bool>(), keys(), calls, emits(triggers), 0..30i64, filters())
         })
-        .prop_map(move |(window, group_window, keys, calls, emit, delay)| {
+        .prop_map(move |(window, group_window, keys, calls, emit, delay, condition)| {
             let group_window = group_window && !matches!(window, Window::Cumulate { .. });
             let window = if group_window { without_offset(window) } else { with_whole_slides(window) };
             Query {
@@ -209,6 +218,8 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
                     mode: emit.mode,
                 },
                 delay: delay * scale.step,
+                condition,
+                inner: None,
             }
         })
 }
@@ -229,6 +240,19 @@ pub(crate) fn cases(triggers: bool, splits: std::ops::Range<usize>, row_count: s
     })
 }
 
+/// Cases of a window over another window's results. Those come in no order, so nothing may depend on it.
+pub(crate) fn nested_cases() -> impl Strategy<Value = Case> {
+    (cases(false, 1..3, 0..50), windows(), 1..4i64).prop_map(|(mut case, inner, step)| {
+        case.query.inner = Some(scaled(with_whole_slides(inner), step));
+        for call in &mut case.query.calls {
+            if matches!(call.function, Function::First | Function::Last | Function::ListAgg) {
+                call.function = Function::CountRows;
+            }
+        }
+        case
+    })
+}
+
 /// Cases of files that are read in several turns each.
 pub(crate) fn padded_cases(triggers: bool) -> impl Strategy<Value = Case> {
     let padding = prop_oneof![Just(200_000usize), Just(500_000), Just(1_100_000)];
@@ -245,7 +269,7 @@ pub(crate) fn coarse_settings() -> impl Strategy<Value = Setting> {
 }
 
 fn settings_of(chunks: impl Strategy<Value = u64>) -> impl Strategy<Value = Setting> {
-    let runtimes = prop_oneof![1 => Just(RuntimeKind::Poll), 3 => any::<u64>().prop_map(RuntimeKind::Sim)];
+    let runtimes = prop_oneof![1 => Just(RuntimeKind::Poll), 1 => Just(RuntimeKind::detect()), 4 => any::<u64>().prop_map(RuntimeKind::Sim)];
     let slots = prop_oneof![Just(Some(1usize)), Just(Some(2)), Just(Some(64))];
     (1..5usize, runtimes, chunks, slots)
         .prop_map(|(shards, runtime, chunk_bytes, ring_slots)| Setting { shards, runtime, chunk_bytes, ring_slots })

@@ -173,6 +173,8 @@ pub(crate) enum Function {
     First,
     Last,
     ListAgg,
+    /// COUNT(DISTINCT v, s)
+    CountPairs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,6 +188,17 @@ pub(crate) enum Filter {
     Either,
 }
 
+impl Filter {
+    fn sql(self) -> &'static str {
+        match self {
+            Filter::None => "",
+            Filter::Positive => "v > 0",
+            Filter::Known => "s IS NOT NULL",
+            Filter::Either => "v < 0 OR w > 3",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     pub function: Function,
@@ -196,7 +209,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn is_double(self) -> bool {
-        self.field == Field::D && !matches!(self.function, Function::CountRows | Function::Count)
+        self.field == Field::D && !matches!(self.function, Function::CountRows | Function::Count | Function::CountPairs)
     }
 
     fn sql(self) -> String {
@@ -211,13 +224,12 @@ impl Call {
             Function::Max => format!("MAX({name})"),
             Function::First => format!("FIRST_VALUE({name})"),
             Function::Last => format!("LAST_VALUE({name})"),
+            Function::CountPairs => "COUNT(DISTINCT v, s)".into(),
             Function::ListAgg => format!("LISTAGG({name}, '|')"),
         };
-        call + match self.filter {
-            Filter::None => "",
-            Filter::Positive => " FILTER (WHERE v > 0)",
-            Filter::Known => " FILTER (WHERE s IS NOT NULL)",
-            Filter::Either => " FILTER (WHERE v < 0 OR w > 3)",
+        match self.filter.sql() {
+            "" => call,
+            condition => format!("{call} FILTER (WHERE {condition})"),
         }
     }
 }
@@ -254,6 +266,10 @@ pub(crate) struct Query {
     pub emit: Emit,
     /// The watermark's delay.
     pub delay: i64,
+    /// WHERE, before any window.
+    pub condition: Filter,
+    /// The query reads the results of this window, by k, in the place of the table.
+    pub inner: Option<Window>,
 }
 
 /// `INTERVAL` of so many milliseconds.
@@ -266,6 +282,12 @@ pub(crate) fn interval(ms: i64) -> String {
 
 pub(crate) fn time_text(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).unwrap().format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// The inverse of [`time_text`].
+pub(crate) fn time_of(text: &str) -> i64 {
+    let time = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.3f").unwrap();
+    time.and_utc().timestamp_millis()
 }
 
 impl Query {
@@ -288,7 +310,21 @@ impl Query {
             .unwrap();
         }
         let tables: Vec<String> = (0..paths.len()).map(|index| format!("SELECT * FROM t{index}")).collect();
-        writeln!(text, "CREATE VIEW src AS {};", tables.join(" UNION ALL ")).unwrap();
+        let condition = match self.condition.sql() {
+            "" => String::new(),
+            condition => format!(" WHERE {condition}"),
+        };
+        let union = format!("SELECT * FROM ({}){condition}", tables.join(" UNION ALL "));
+        match self.inner {
+            None => writeln!(text, "CREATE VIEW src AS {union};").unwrap(),
+            Some(inner) => writeln!(
+                text,
+                "CREATE VIEW base AS {union};\nCREATE VIEW src AS SELECT window_time AS ts, k, SUM(v) AS v, COUNT(*) AS w, \
+                 SUM(d) AS d, MAX(s) AS s, MIN(m) AS m\nFROM TABLE({}) GROUP BY window_start, window_end, window_time, k;",
+                table_function(inner, "base", &["k"])
+            )
+            .unwrap(),
+        }
         text + &self.select() + ";\n"
     }
 
@@ -326,7 +362,7 @@ impl Query {
         let keys: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();
         let (from, mut group) = match self.form {
             Form::TableFunction => (
-                format!("TABLE({})", self.table_function(&keys)),
+                format!("TABLE({})", table_function(self.window, "src", &keys)),
                 ["window_start", "window_end", "window_time"].map(String::from).to_vec(),
             ),
             Form::GroupWindow => ("src".into(), vec![self.group_window("")]),
@@ -343,23 +379,23 @@ impl Query {
             Window::Cumulate { .. } => unreachable!("not drawn"),
         }
     }
+}
 
-    fn table_function(&self, keys: &[&str]) -> String {
-        let offset = |offset: i64| if offset == 0 { String::new() } else { format!(", {}", interval(offset)) };
-        match self.window {
-            Window::Tumble { size, offset: by } => {
-                format!("TUMBLE(TABLE src, DESCRIPTOR(ts), {}{})", interval(size), offset(by))
-            }
-            Window::Hop { slide, size, offset: by } => {
-                format!("HOP(TABLE src, DESCRIPTOR(ts), {}, {}{})", interval(slide), interval(size), offset(by))
-            }
-            Window::Cumulate { step, size, offset: by } => {
-                format!("CUMULATE(TABLE src, DESCRIPTOR(ts), {}, {}{})", interval(step), interval(size), offset(by))
-            }
-            Window::Session { gap } => {
-                let partition = if keys.is_empty() { String::new() } else { format!(" PARTITION BY ({})", keys.join(", ")) };
-                format!("SESSION(TABLE src{partition}, DESCRIPTOR(ts), {})", interval(gap))
-            }
+fn table_function(window: Window, table: &str, keys: &[&str]) -> String {
+    let offset = |offset: i64| if offset == 0 { String::new() } else { format!(", {}", interval(offset)) };
+    match window {
+        Window::Tumble { size, offset: by } => {
+            format!("TUMBLE(TABLE {table}, DESCRIPTOR(ts), {}{})", interval(size), offset(by))
+        }
+        Window::Hop { slide, size, offset: by } => {
+            format!("HOP(TABLE {table}, DESCRIPTOR(ts), {}, {}{})", interval(slide), interval(size), offset(by))
+        }
+        Window::Cumulate { step, size, offset: by } => {
+            format!("CUMULATE(TABLE {table}, DESCRIPTOR(ts), {}, {}{})", interval(step), interval(size), offset(by))
+        }
+        Window::Session { gap } => {
+            let partition = if keys.is_empty() { String::new() } else { format!(" PARTITION BY ({})", keys.join(", ")) };
+            format!("SESSION(TABLE {table}{partition}, DESCRIPTOR(ts), {})", interval(gap))
         }
     }
 }

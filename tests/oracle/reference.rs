@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Call, Cell, Field, Filter, Form, Function, Mode, Query, Row, Window, time_text};
+use super::model::{Call, Cell, Field, Filter, Form, Function, Mode, Query, Row, Window, time_of, time_text};
 
 /// A row, and the watermark when it arrives.
 #[derive(Clone, Debug)]
@@ -65,6 +65,48 @@ pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
 }
 
 pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
+    let Some(inner) = query.inner else { return one_window(query, arrivals) };
+    let of = |function, field| Call { function, field, distinct: false, filter: Filter::None };
+    let calls = [(Function::Sum, Field::V), (Function::CountRows, Field::V), (Function::Sum, Field::D)];
+    let calls = calls.into_iter().chain([(Function::Max, Field::S), (Function::Min, Field::M)]);
+    let calls = calls.map(|(function, field)| of(function, field)).collect();
+    let form = Form::TableFunction;
+    let first = Query { window: inner, form, keys: vec![Field::K], calls, inner: None, ..query.clone() };
+    let mut results = one_window(&first, arrivals);
+    // A result comes before the watermark that fired it, so none is late.
+    let rows = results.rows.drain(..).map(|(_, cells)| Arrival { row: row_of(&cells), watermark: i64::MIN });
+    let second = Query { condition: Filter::None, ..query.clone() };
+    let rows: Vec<Arrival> = rows.collect();
+    Expected { late_count: results.late_count, ..one_window(&second, &rows) }
+}
+
+/// A result of the inner window as a row of the outer one's input.
+fn row_of(cells: &[Cell]) -> Row {
+    let text = |cell: &Cell| match cell {
+        Cell::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    let int = |cell: &Cell| match cell {
+        Cell::Int(value) => Some(*value),
+        Cell::Decimal(value, _) => Some(*value as i64),
+        _ => None,
+    };
+    let d = match cells[6] {
+        Cell::Double(bits) => Some(f64::from_bits(bits)),
+        _ => None,
+    };
+    Row {
+        ts: time_of(&text(&cells[2]).unwrap()),
+        k: text(&cells[3]),
+        v: int(&cells[4]).map(|v| v as i32),
+        w: int(&cells[5]),
+        d,
+        s: text(&cells[7]),
+        m: int(&cells[8]),
+    }
+}
+
+fn one_window(query: &Query, arrivals: &[Arrival]) -> Expected {
     match query.window {
         Window::Session { gap } => sessions(query, gap, arrivals),
         _ => Windows { query, groups: BTreeMap::new(), watermark: i64::MIN, expected: Expected::default() }.run(arrivals),
@@ -131,6 +173,9 @@ impl Windows<'_> {
     }
 
     fn take(&mut self, row: &Row) {
+        if !passes(self.query.condition, row) {
+            return;
+        }
         let lateness = self.query.emit.lateness.unwrap_or(0);
         let all = windows_of(self.query.window, row.ts);
         let open: Vec<_> = all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
@@ -197,6 +242,9 @@ fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
     let mut expected = Expected::default();
     for arrival in arrivals {
         fire_sessions(query, &mut open, arrival.watermark, &mut expected);
+        if !passes(query.condition, &arrival.row) {
+            continue;
+        }
         let (key, row) = (key_of(query, &arrival.row), &arrival.row);
         let touches = |session: &(Vec<Cell>, i64, i64, Vec<Row>)| {
             session.0 == key && session.1 <= row.ts + gap && session.2 >= row.ts
@@ -247,6 +295,15 @@ fn passes(filter: Filter, row: &Row) -> bool {
     }
 }
 
+/// What a call takes of a row; for pairs a text that is the pair's own.
+fn argument(call: Call, row: &Row) -> Cell {
+    match call.function {
+        Function::CountPairs if row.v.is_none() || row.s.is_none() => Cell::Null,
+        Function::CountPairs => Cell::Text(format!("{:?}", (row.v, &row.s))),
+        _ => row.cell(call.field),
+    }
+}
+
 /// One aggregate over a group's rows, in the order of their arrival.
 fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
     if call.function == Function::CountRows {
@@ -254,7 +311,7 @@ fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
     }
     let values_of = |rows: &[Row]| {
         let rows = rows.iter().filter(|row| passes(call.filter, row));
-        rows.map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect::<Vec<Cell>>()
+        rows.map(|row| argument(call, row)).filter(|cell| *cell != Cell::Null).collect::<Vec<Cell>>()
     };
     let mut values = values_of(rows);
     if call.distinct {
@@ -262,7 +319,7 @@ fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
         values.retain(|value| seen.insert(value.clone()));
     }
     match call.function {
-        Function::Count => Cell::Int(values.len() as i64),
+        Function::Count | Function::CountPairs => Cell::Int(values.len() as i64),
         _ if values.is_empty() => Cell::Null,
         Function::CountRows => unreachable!("returned above"),
         Function::Sum => sum(call.field, &values),
