@@ -80,6 +80,12 @@ impl Shape {
         self.calls.iter().any(|call| matches!(call.function, FirstValue | LastValue | ListAgg))
     }
 
+    /// Whether a result depends on which row came first or last, which Flink defines for windows of one slice alone.
+    pub fn picks_by_arrival(&self) -> bool {
+        use AggregateFunction::*;
+        self.calls.iter().any(|call| matches!(call.function, FirstValue | LastValue))
+    }
+
     /// Whether counting can be split by distinct value over all shards and added up behind a second exchange.
     pub fn is_splittable(&self) -> bool {
         self.distinct.len() == 1 && !self.is_order_sensitive()

@@ -31,6 +31,7 @@ pub struct WindowAggregate {
     /// `window_time` is an instant: the time column is TIMESTAMP_LTZ.
     instant_time: bool,
     stage: Stage,
+    newest_first: bool,
     pages: Pages,
     panes: BTreeMap<i64, Pane>,
     /// CUMULATE: the sum of all slices of a window's start that have fired.
@@ -78,6 +79,7 @@ impl WindowAggregate {
             false => window.kind,
         };
         Self {
+            newest_first: shape.is_order_sensitive() && !window.group_window,
             shape,
             slices: Slices::new(kind),
             starts: Slices::new(window.kind),
@@ -104,9 +106,33 @@ impl WindowAggregate {
                 .window_ends(end_ms)
                 .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
             self.pending.extend(open);
-            self.panes.insert(end_ms, Pane::new(&self.shape, self.shape.layout.word_count));
+            let touched = usize::from(self.yields_increments());
+            let words = self.shape.layout.word_count + touched;
+            self.panes.insert(end_ms, Pane::new(&self.shape, words));
         }
         self.panes.get_mut(&end_ms).expect("inserted above")
+    }
+
+    /// Whether it is a first stage that yields before a window's end; windows are their own slices then.
+    fn yields_increments(&self) -> bool {
+        matches!(self.stage, Stage::First(emit) if emit.early_delay_ms.is_some())
+    }
+
+    /// The word behind the accumulators that says that a group has something new to yield, be it only that it exists.
+    fn touched_at(&self) -> usize {
+        self.shape.layout.word_count
+    }
+
+    fn touch(&mut self, end_ms: i64, slots: &[u32]) {
+        let at = self.touched_at();
+        let pane = self.panes.get_mut(&end_ms).expect("it was just updated");
+        for &slot in slots {
+            pane.table.words_mut(&mut self.pages, slot)[at] = 1;
+        }
+    }
+
+    fn is_touched(&self, pane: &Pane, slot: u32) -> bool {
+        pane.table.words(&self.pages, slot)[self.touched_at()] != 0
     }
 
     fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[arrow_array::ArrayRef]) {
@@ -130,6 +156,9 @@ impl WindowAggregate {
                 pane.update(&shape, &mut pages, &slots, &columns);
             }
             self.pages = pages;
+            if self.yields_increments() {
+                self.touch(end, &slots);
+            }
         }
     }
 
@@ -195,12 +224,16 @@ impl WindowAggregate {
         sum
     }
 
-    /// HOP: the sum of a window's slices; those that no later window needs are freed.
+    /// HOP: the sum of a window's slices; those that no later window needs are freed. Where the order shows (LISTAGG),
+    /// Flink's table function adds the newest slice first, its group window the oldest.
     fn slide(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
         let start = self.slices.window_start(end_ms).expect("sliding windows have starts");
         let mut sum: Option<Pane> = None;
-        let slices: Vec<i64> =
+        let mut slices: Vec<i64> =
             self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
+        if self.newest_first {
+            slices.reverse();
+        }
         for slice in slices {
             let last = self.slices.last_window_end(slice).is_none_or(|last| last <= end_ms);
             if last && sum.is_none() {
@@ -223,7 +256,12 @@ impl WindowAggregate {
         let slots: Vec<u32> = (firing.slot..end).collect();
         let output = match self.stage {
             Stage::Final => self.result_rows(&mut firing.pane, firing.end_ms, &slots),
-            Stage::First(_) => self.partial_results(&mut firing.pane, firing.end_ms, &slots),
+            Stage::First(_) => {
+                let all = !self.yields_increments();
+                let new = slots.into_iter().filter(|&slot| all || self.is_touched(&firing.pane, slot));
+                let new: Vec<u32> = new.collect();
+                self.partial_results(&mut firing.pane, firing.end_ms, &new)
+            }
         };
         firing.slot = end;
         if end < firing.pane.table.slot_end() {
@@ -270,10 +308,10 @@ impl WindowAggregate {
     /// As a first stage: notes the groups of open windows that have something new.
     fn note_increments(&mut self) {
         let shape = Arc::clone(&self.shape);
+        let touched_at = self.touched_at();
         for (&end, pane) in &mut self.panes {
             pane.flush(&shape, &mut self.pages);
-            let is_new =
-                |slot: &u32| pane.table.words(&self.pages, *slot).iter().any(|&word| word != 0);
+            let is_new = |slot: &u32| pane.table.words(&self.pages, *slot)[touched_at] != 0;
             let changed: Vec<u32> = (0..pane.table.slot_end()).filter(is_new).collect();
             if !changed.is_empty() {
                 self.increments.push_back((end, changed));
@@ -288,8 +326,10 @@ impl WindowAggregate {
         let rest = slots.split_off(slots.len().min(BATCH_ROWS_MAX));
         let mut pane = self.panes.remove(&end_ms).expect("noted while open");
         let output = self.partial_results(&mut pane, end_ms, &slots);
+        let touched_at = self.touched_at();
         for slot in slots {
             clear_slot(&shape, &mut pane, &mut self.pages, slot);
+            pane.table.words_mut(&mut self.pages, slot)[touched_at] = 0;
         }
         self.panes.insert(end_ms, pane);
         if !rest.is_empty() {

@@ -342,8 +342,9 @@ fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner,
     let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
     let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };
     if emit.is_once() {
-        // Arrival order across slices is lost when they are merged.
-        let per_window = shared && shape.is_order_sensitive();
+        // Merging slices loses the order of arrival across them. LISTAGG loses it in Flink too; FIRST_VALUE and
+        // LAST_VALUE, which Flink refuses to merge, keep it here.
+        let per_window = shared && shape.picks_by_arrival();
         if shape.is_splittable() {
             let (first, second) = (Stage::First(emit), Stage::Final);
             return (

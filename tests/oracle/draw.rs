@@ -11,12 +11,14 @@ use crate::engine::Setting;
 /// A whole case.
 #[derive(Clone)]
 pub(crate) struct Case {
-    pub query: Query,
+    pub(crate) query: Query,
     /// One for each split.
-    pub streams: Vec<Vec<Row>>,
+    pub(crate) streams: Vec<Vec<Row>>,
     /// Splits are files of one directory, not tables.
-    pub directory: bool,
-    pub format: Format,
+    pub(crate) directory: bool,
+    pub(crate) format: Format,
+    /// Bytes before each JSON record, so that few rows fill several turns.
+    pub(crate) padding: usize,
 }
 
 /// A failure shows a case as script and input instead.
@@ -47,8 +49,7 @@ fn scales() -> impl Strategy<Value = Scale> {
 }
 
 /// A row before its time is known: how far time moves on, and how far back the row lies.
-type Draft =
-    ((i64, i64), Option<u8>, Option<i32>, Option<i64>, Option<f64>, Option<String>, Option<i64>);
+type Draft = ((i64, i64), Option<u8>, Option<i32>, Option<i64>, Option<f64>, Option<String>, Option<i64>);
 
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -101,6 +102,7 @@ fn functions(session: bool) -> impl Strategy<Value = Call> {
         3 => Just((Function::CountRows, V, false)),
         2 => any_field().prop_map(of(Function::Count, false)),
         4 => any_field().prop_map(of(Function::Count, true)),
+        1 => Just((Function::CountPairs, V, true)),
         4 => number().prop_map(of(Function::Sum, false)),
         2 => number().prop_map(of(Function::Sum, true)),
         3 => number().prop_map(of(Function::Avg, false)),
@@ -114,28 +116,25 @@ fn functions(session: bool) -> impl Strategy<Value = Call> {
         Just((Function::ListAgg, S, false)),
     ];
     // Flink cannot merge what depends on the order, as sessions would have to.
-    let call =
-        if session { unordered.boxed() } else { prop_oneof![4 => unordered, 1 => ordered].boxed() };
-    let filter = prop_oneof![4 => Just(Filter::None), 1 => Just(Filter::Positive), 1 => Just(Filter::Known), 1 => Just(Filter::Either)];
-    (call, filter).prop_map(|((function, field, distinct), filter)| Call {
-        function,
-        field,
-        distinct,
-        filter,
-    })
+    let call = if session { unordered.boxed() } else { prop_oneof![4 => unordered, 1 => ordered].boxed() };
+    (call, filters()).prop_map(|((function, field, distinct), filter)| Call { function, field, distinct, filter })
+}
+
+fn filters() -> impl Strategy<Value = Filter> {
+    prop_oneof![
+        4 => Just(Filter::None),
+        1 => Just(Filter::Positive),
+        1 => Just(Filter::Known),
+        1 => Just(Filter::Either)
+    ]
 }
 
 /// Windows in steps of a scale.
 fn windows() -> impl Strategy<Value = Window> {
     let offsets = || prop_oneof![3 => Just(0i64), 2 => -30..30i64];
     prop_oneof![
-        (1..30i64, offsets())
-            .prop_map(|(size, offset)| Window::Tumble { size, offset: offset % size }),
-        (1..12i64, 1..30i64, offsets()).prop_map(|(slide, size, offset)| Window::Hop {
-            slide,
-            size,
-            offset: offset % slide
-        }),
+        (1..30i64, offsets()).prop_map(|(size, offset)| Window::Tumble { size, offset: offset % size }),
+        (1..12i64, 1..30i64, offsets()).prop_map(|(slide, size, offset)| Window::Hop { slide, size, offset: offset % slide }),
         (1..8i64, 1..6i64, offsets()).prop_map(|(step, count, offset)| {
             let size = step * count;
             Window::Cumulate { step, size, offset: offset % size }
@@ -147,9 +146,7 @@ fn windows() -> impl Strategy<Value = Window> {
 fn scaled(window: Window, by: i64) -> Window {
     match window {
         Window::Tumble { size, offset } => Window::Tumble { size: size * by, offset: offset * by },
-        Window::Hop { slide, size, offset } => {
-            Window::Hop { slide: slide * by, size: size * by, offset: offset * by }
-        }
+        Window::Hop { slide, size, offset } => Window::Hop { slide: slide * by, size: size * by, offset: offset * by },
         Window::Cumulate { step, size, offset } => {
             Window::Cumulate { step: step * by, size: size * by, offset: offset * by }
         }
@@ -161,6 +158,17 @@ fn without_offset(window: Window) -> Window {
     match window {
         Window::Tumble { size, .. } => Window::Tumble { size, offset: 0 },
         Window::Hop { slide, size, .. } => Window::Hop { slide, size, offset: 0 },
+        other => other,
+    }
+}
+
+/// The table function wants a size that is a multiple of the slide.
+fn with_whole_slides(window: Window) -> Window {
+    match window {
+        Window::Hop { slide, size, offset } => {
+            let size = slide * (size / slide).max(1);
+            Window::Hop { slide, size, offset }
+        }
         other => other,
     }
 }
@@ -183,9 +191,7 @@ fn emits(triggers: bool) -> BoxedStrategy<Emit> {
     let early = prop_oneof![2 => Just(None), 3 => Just(Some(0i64)), 3 => (1..12i64).prop_map(Some)];
     let lateness = prop_oneof![2 => Just(None), 3 => (1..40i64).prop_map(Some)];
     let mode = prop_oneof![3 => Just(Mode::Retracting), 2 => Just(Mode::Accumulating), 2 => Just(Mode::Discarding)];
-    (early, lateness, mode)
-        .prop_map(|(early, lateness, mode)| Emit { early, lateness, mode })
-        .boxed()
+    (early, lateness, mode).prop_map(|(early, lateness, mode)| Emit { early, lateness, mode }).boxed()
 }
 
 fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
@@ -196,11 +202,11 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
         .prop_flat_map(move |window| {
             let session = matches!(window, Window::Session { .. });
             let calls = vec(functions(session), 1..5);
-            (Just(window), any::<bool>(), keys(), calls, emits(triggers), 0..30i64)
+            (Just(window), any::<bool>(), keys(), calls, emits(triggers), 0..30i64, filters())
         })
-        .prop_map(move |(window, group_window, keys, calls, emit, delay)| {
+        .prop_map(move |(window, group_window, keys, calls, emit, delay, condition)| {
             let group_window = group_window && !matches!(window, Window::Cumulate { .. });
-            let window = if group_window { without_offset(window) } else { window };
+            let window = if group_window { without_offset(window) } else { with_whole_slides(window) };
             Query {
                 window: scaled(window, scale.step),
                 form: if group_window { Form::GroupWindow } else { Form::TableFunction },
@@ -212,37 +218,59 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
                     mode: emit.mode,
                 },
                 delay: delay * scale.step,
+                condition,
+                inner: None,
             }
         })
 }
 
 /// Cases of `splits` streams of so many rows.
-pub(crate) fn cases(
-    triggers: bool,
-    splits: std::ops::Range<usize>,
-    row_count: std::ops::Range<usize>,
-) -> impl Strategy<Value = Case> {
+pub(crate) fn cases(triggers: bool, splits: std::ops::Range<usize>, row_count: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
     let key_counts = prop_oneof![3 => Just(2u8), 2 => Just(5), 1 => Just(200)];
     let formats = prop_oneof![2 => Just(Format::Json), 1 => Just(Format::Csv)];
-    (scales(), key_counts, formats, any::<bool>()).prop_flat_map(
-        move |(scale, key_count, format, directory)| {
-            let streams = vec(drafts(row_count.clone()), splits.clone());
-            (queries(scale, triggers), streams).prop_map(move |(query, drafts)| Case {
-                query,
-                streams: drafts.into_iter().map(|drafts| rows(drafts, scale, key_count)).collect(),
-                directory,
-                format,
-            })
-        },
-    )
+    (scales(), key_counts, formats, any::<bool>()).prop_flat_map(move |(scale, key_count, format, directory)| {
+        let streams = vec(drafts(row_count.clone()), splits.clone());
+        (queries(scale, triggers), streams).prop_map(move |(query, drafts)| Case {
+            query,
+            streams: drafts.into_iter().map(|drafts| rows(drafts, scale, key_count)).collect(),
+            directory,
+            format,
+            padding: 0,
+        })
+    })
+}
+
+/// Cases of a window over another window's results. Those come in no order, so nothing may depend on it.
+pub(crate) fn nested_cases() -> impl Strategy<Value = Case> {
+    (cases(false, 1..3, 0..50), windows(), 1..4i64).prop_map(|(mut case, inner, step)| {
+        case.query.inner = Some(scaled(with_whole_slides(inner), step));
+        for call in &mut case.query.calls {
+            if matches!(call.function, Function::First | Function::Last | Function::ListAgg) {
+                call.function = Function::CountRows;
+            }
+        }
+        case
+    })
+}
+
+/// Cases of files that are read in several turns each.
+pub(crate) fn padded_cases(triggers: bool) -> impl Strategy<Value = Case> {
+    let padding = prop_oneof![Just(200_000usize), Just(500_000), Just(1_100_000)];
+    (cases(triggers, 2..4, 0..14), padding).prop_map(|(case, padding)| Case { format: Format::Json, padding, ..case })
 }
 
 pub(crate) fn settings() -> impl Strategy<Value = Setting> {
-    let runtimes =
-        prop_oneof![1 => Just(RuntimeKind::Poll), 3 => any::<u64>().prop_map(RuntimeKind::Sim)];
-    let chunks = prop_oneof![2 => Just(1u64), 2 => Just(64), 1 => Just(300), 1 => Just(4096), 1 => Just(1 << 20)];
+    settings_of(prop_oneof![2 => Just(1u64), 2 => Just(64), 1 => Just(300), 1 => Just(4096), 1 => Just(1 << 20)])
+}
+
+/// Settings with chunks that suit large files.
+pub(crate) fn coarse_settings() -> impl Strategy<Value = Setting> {
+    settings_of(prop_oneof![1 => Just(1u64 << 14), 1 => Just(1 << 17), 1 => Just(1 << 20)])
+}
+
+fn settings_of(chunks: impl Strategy<Value = u64>) -> impl Strategy<Value = Setting> {
+    let runtimes = prop_oneof![1 => Just(RuntimeKind::Poll), 1 => Just(RuntimeKind::detect()), 4 => any::<u64>().prop_map(RuntimeKind::Sim)];
     let slots = prop_oneof![Just(Some(1usize)), Just(Some(2)), Just(Some(64))];
-    (1..5usize, runtimes, chunks, slots).prop_map(|(shards, runtime, chunk_bytes, ring_slots)| {
-        Setting { shards, runtime, chunk_bytes, ring_slots }
-    })
+    (1..5usize, runtimes, chunks, slots)
+        .prop_map(|(shards, runtime, chunk_bytes, ring_slots)| Setting { shards, runtime, chunk_bytes, ring_slots })
 }

@@ -36,9 +36,7 @@ impl Cell {
     /// What the engine printed in a column whose values look like `like`.
     pub(crate) fn parse(value: &serde_json::Value, double: bool) -> String {
         match value {
-            serde_json::Value::Number(number) if double => {
-                format!("{:?}", number.as_f64().unwrap())
-            }
+            serde_json::Value::Number(number) if double => format!("{:?}", number.as_f64().unwrap()),
             serde_json::Value::String(text) => format!("{text:?}"),
             other => other.to_string(),
         }
@@ -110,12 +108,12 @@ impl Row {
         )
     }
 
-    /// Strings in quotes, `N` for NULL.
+    /// Strings in quotes, `<null>` for NULL.
     fn csv(&self) -> String {
         let mut line = time_text(self.ts);
         for field in [Field::K, Field::V, Field::W, Field::D, Field::S, Field::M] {
             match self.cell(field) {
-                Cell::Null => line.push_str(",N"),
+                Cell::Null => line.push_str(",<null>"),
                 Cell::Text(text) => write!(line, ",\"{}\"", text.replace('"', "\"\"")).unwrap(),
                 other => write!(line, ",{}", other.text()).unwrap(),
             }
@@ -131,10 +129,11 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The file of these rows, a record a piece.
-    pub(crate) fn records(self, rows: &[Row]) -> Vec<String> {
+    /// The file of these rows, a record a piece, with so many bytes before each that no column reads.
+    pub(crate) fn records(self, rows: &[Row], padding: usize) -> Vec<String> {
+        let blanks = " ".repeat(padding);
         let record = |row: &Row| match self {
-            Format::Json => row.json(),
+            Format::Json => blanks.clone() + &row.json(),
             Format::Csv => row.csv(),
         };
         rows.iter().map(|row| record(row) + "\n").collect()
@@ -143,7 +142,7 @@ impl Format {
     fn options(self) -> &'static str {
         match self {
             Format::Json => "'format' = 'json'",
-            Format::Csv => "'format' = 'csv', 'csv.null-literal' = 'N'",
+            Format::Csv => "'format' = 'csv', 'csv.null-literal' = '<null>'",
         }
     }
 }
@@ -174,6 +173,8 @@ pub(crate) enum Function {
     First,
     Last,
     ListAgg,
+    /// COUNT(DISTINCT v, s)
+    CountPairs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +188,17 @@ pub(crate) enum Filter {
     Either,
 }
 
+impl Filter {
+    fn sql(self) -> &'static str {
+        match self {
+            Filter::None => "",
+            Filter::Positive => "v > 0",
+            Filter::Known => "s IS NOT NULL",
+            Filter::Either => "v < 0 OR w > 3",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     pub function: Function,
@@ -197,7 +209,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn is_double(self) -> bool {
-        self.field == Field::D && !matches!(self.function, Function::CountRows | Function::Count)
+        self.field == Field::D && !matches!(self.function, Function::CountRows | Function::Count | Function::CountPairs)
     }
 
     fn sql(self) -> String {
@@ -212,13 +224,12 @@ impl Call {
             Function::Max => format!("MAX({name})"),
             Function::First => format!("FIRST_VALUE({name})"),
             Function::Last => format!("LAST_VALUE({name})"),
+            Function::CountPairs => "COUNT(DISTINCT v, s)".into(),
             Function::ListAgg => format!("LISTAGG({name}, '|')"),
         };
-        call + match self.filter {
-            Filter::None => "",
-            Filter::Positive => " FILTER (WHERE v > 0)",
-            Filter::Known => " FILTER (WHERE s IS NOT NULL)",
-            Filter::Either => " FILTER (WHERE v < 0 OR w > 3)",
+        match self.filter.sql() {
+            "" => call,
+            condition => format!("{call} FILTER (WHERE {condition})"),
         }
     }
 }
@@ -255,19 +266,28 @@ pub(crate) struct Query {
     pub emit: Emit,
     /// The watermark's delay.
     pub delay: i64,
+    /// WHERE, before any window.
+    pub condition: Filter,
+    /// The query reads the results of this window, by k, in the place of the table.
+    pub inner: Option<Window>,
 }
 
 /// `INTERVAL` of so many milliseconds.
 pub(crate) fn interval(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let (seconds, part) = (ms.abs() / 1000, ms.abs() % 1000);
-    let digits =
-        if seconds > 99 { format!("({})", seconds.to_string().len()) } else { String::new() };
+    let digits = if seconds > 99 { format!("({})", seconds.to_string().len()) } else { String::new() };
     format!("INTERVAL '{sign}{seconds}.{part:03}' SECOND{digits}")
 }
 
 pub(crate) fn time_text(ms: i64) -> String {
     DateTime::from_timestamp_millis(ms).unwrap().format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// The inverse of [`time_text`].
+pub(crate) fn time_of(text: &str) -> i64 {
+    let time = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.3f").unwrap();
+    time.and_utc().timestamp_millis()
 }
 
 impl Query {
@@ -289,16 +309,28 @@ impl Query {
             )
             .unwrap();
         }
-        let tables: Vec<String> =
-            (0..paths.len()).map(|index| format!("SELECT * FROM t{index}")).collect();
-        writeln!(text, "CREATE VIEW src AS {};", tables.join(" UNION ALL ")).unwrap();
+        let tables: Vec<String> = (0..paths.len()).map(|index| format!("SELECT * FROM t{index}")).collect();
+        let condition = match self.condition.sql() {
+            "" => String::new(),
+            condition => format!(" WHERE {condition}"),
+        };
+        let union = format!("SELECT * FROM ({}){condition}", tables.join(" UNION ALL "));
+        match self.inner {
+            None => writeln!(text, "CREATE VIEW src AS {union};").unwrap(),
+            Some(inner) => writeln!(
+                text,
+                "CREATE VIEW base AS {union};\nCREATE VIEW src AS SELECT window_time AS ts, k, SUM(v) AS v, COUNT(*) AS w, \
+                 SUM(d) AS d, MAX(s) AS s, MIN(m) AS m\nFROM TABLE({}) GROUP BY window_start, window_end, window_time, k;",
+                table_function(inner, "base", &["k"])
+            )
+            .unwrap(),
+        }
         text + &self.select() + ";\n"
     }
 
     fn settings(&self) -> String {
         let mut text = String::from("SET 'pipeline.auto-watermark-interval' = '0';\n");
-        let mut set =
-            |key: &str, value: String| writeln!(text, "SET '{key}' = '{value}';").unwrap();
+        let mut set = |key: &str, value: String| writeln!(text, "SET '{key}' = '{value}';").unwrap();
         if let Some(early) = self.emit.early {
             set("table.exec.emit.early-fire.enabled", "true".into());
             set("table.exec.emit.early-fire.delay", format!("{early} ms"));
@@ -319,27 +351,18 @@ impl Query {
 
     fn select(&self) -> String {
         let mut columns: Vec<String> = match self.form {
-            Form::TableFunction => ["window_start AS ws", "window_end AS we", "window_time AS wt"]
-                .map(String::from)
-                .into(),
+            Form::TableFunction => ["window_start AS ws", "window_end AS we", "window_time AS wt"].map(String::from).into(),
             Form::GroupWindow => {
                 let of = |what: &str, name: &str| self.group_window(what) + " AS " + name;
                 vec![of("_START", "ws"), of("_END", "we"), of("_ROWTIME", "wt")]
             }
         };
-        columns.extend(
-            self.keys.iter().enumerate().map(|(index, key)| format!("{} AS g{index}", key.name())),
-        );
-        columns.extend(
-            self.calls
-                .iter()
-                .enumerate()
-                .map(|(index, call)| format!("{} AS a{index}", call.sql())),
-        );
+        columns.extend(self.keys.iter().enumerate().map(|(index, key)| format!("{} AS g{index}", key.name())));
+        columns.extend(self.calls.iter().enumerate().map(|(index, call)| format!("{} AS a{index}", call.sql())));
         let keys: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();
         let (from, mut group) = match self.form {
             Form::TableFunction => (
-                format!("TABLE({})", self.table_function(&keys)),
+                format!("TABLE({})", table_function(self.window, "src", &keys)),
                 ["window_start", "window_end", "window_time"].map(String::from).to_vec(),
             ),
             Form::GroupWindow => ("src".into(), vec![self.group_window("")]),
@@ -351,46 +374,28 @@ impl Query {
     fn group_window(&self, what: &str) -> String {
         match self.window {
             Window::Tumble { size, .. } => format!("TUMBLE{what}(ts, {})", interval(size)),
-            Window::Hop { slide, size, .. } => {
-                format!("HOP{what}(ts, {}, {})", interval(slide), interval(size))
-            }
+            Window::Hop { slide, size, .. } => format!("HOP{what}(ts, {}, {})", interval(slide), interval(size)),
             Window::Session { gap } => format!("SESSION{what}(ts, {})", interval(gap)),
             Window::Cumulate { .. } => unreachable!("not drawn"),
         }
     }
+}
 
-    fn table_function(&self, keys: &[&str]) -> String {
-        let offset = |offset: i64| {
-            if offset == 0 { String::new() } else { format!(", {}", interval(offset)) }
-        };
-        match self.window {
-            Window::Tumble { size, offset: by } => {
-                format!("TUMBLE(TABLE src, DESCRIPTOR(ts), {}{})", interval(size), offset(by))
-            }
-            Window::Hop { slide, size, offset: by } => {
-                format!(
-                    "HOP(TABLE src, DESCRIPTOR(ts), {}, {}{})",
-                    interval(slide),
-                    interval(size),
-                    offset(by)
-                )
-            }
-            Window::Cumulate { step, size, offset: by } => {
-                format!(
-                    "CUMULATE(TABLE src, DESCRIPTOR(ts), {}, {}{})",
-                    interval(step),
-                    interval(size),
-                    offset(by)
-                )
-            }
-            Window::Session { gap } => {
-                let partition = if keys.is_empty() {
-                    String::new()
-                } else {
-                    format!(" PARTITION BY ({})", keys.join(", "))
-                };
-                format!("SESSION(TABLE src{partition}, DESCRIPTOR(ts), {})", interval(gap))
-            }
+fn table_function(window: Window, table: &str, keys: &[&str]) -> String {
+    let offset = |offset: i64| if offset == 0 { String::new() } else { format!(", {}", interval(offset)) };
+    match window {
+        Window::Tumble { size, offset: by } => {
+            format!("TUMBLE(TABLE {table}, DESCRIPTOR(ts), {}{})", interval(size), offset(by))
+        }
+        Window::Hop { slide, size, offset: by } => {
+            format!("HOP(TABLE {table}, DESCRIPTOR(ts), {}, {}{})", interval(slide), interval(size), offset(by))
+        }
+        Window::Cumulate { step, size, offset: by } => {
+            format!("CUMULATE(TABLE {table}, DESCRIPTOR(ts), {}, {}{})", interval(step), interval(size), offset(by))
+        }
+        Window::Session { gap } => {
+            let partition = if keys.is_empty() { String::new() } else { format!(" PARTITION BY ({})", keys.join(", ")) };
+            format!("SESSION(TABLE {table}{partition}, DESCRIPTOR(ts), {})", interval(gap))
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Call, Cell, Field, Filter, Function, Mode, Query, Row, Window, time_text};
+use super::model::{Call, Cell, Field, Filter, Form, Function, Mode, Query, Row, Window, time_of, time_text};
 
 /// A row, and the watermark when it arrives.
 #[derive(Clone, Debug)]
@@ -22,28 +22,22 @@ pub(crate) struct Expected {
     pub late_count: u64,
 }
 
-/// One split's file: its rows as chunks, in the order in which they are read.
-pub(crate) type Chunks = Vec<Vec<Row>>;
+/// One split's file: its rows, by the turns in which they are read.
+pub(crate) type Turns = Vec<Vec<Row>>;
 
-/// The order in which splits are read: a chunk of the one with the lowest (watermark, ordinal) at a time. A row's
+/// The order in which splits are read: a turn of the one with the lowest (watermark, ordinal) at a time. A row's
 /// watermark is the lowest of the splits that have not ended, at its arrival, and never goes back.
-pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
+pub(crate) fn arrivals(mut splits: Vec<Turns>, delay: i64) -> Vec<Arrival> {
     let mut watermarks: Vec<i64> = vec![i64::MIN; splits.len()];
-    splits.iter_mut().for_each(|chunks| chunks.reverse());
+    splits.iter_mut().for_each(|turns| turns.reverse());
     let mut arrivals = Vec::new();
     let mut reached = i64::MIN;
     loop {
         let open = (0..splits.len()).filter(|&split| !splits[split].is_empty());
-        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else {
-            return arrivals;
-        };
-        let chunk = splits[split].last().unwrap().clone();
-        for row in chunk {
-            let lowest = (0..splits.len())
-                .filter(|&at| !splits[at].is_empty())
-                .map(|at| watermarks[at])
-                .min()
-                .unwrap();
+        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else { return arrivals };
+        let turn = splits[split].last().unwrap().clone();
+        for row in turn {
+            let lowest = (0..splits.len()).filter(|&at| !splits[at].is_empty()).map(|at| watermarks[at]).min().unwrap();
             reached = reached.max(lowest);
             watermarks[split] = watermarks[split].max(row.ts - delay);
             arrivals.push(Arrival { row, watermark: reached });
@@ -56,9 +50,7 @@ pub(crate) fn arrivals(mut splits: Vec<Chunks>, delay: i64) -> Vec<Arrival> {
 pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
     let aligned = |step: i64, offset: i64| ts - (ts - offset).rem_euclid(step);
     match window {
-        Window::Tumble { size, offset } => {
-            vec![(aligned(size, offset), aligned(size, offset) + size)]
-        }
+        Window::Tumble { size, offset } => vec![(aligned(size, offset), aligned(size, offset) + size)],
         Window::Hop { slide, size, offset } => (0..)
             .map(|back| aligned(slide, offset) - back * slide)
             .take_while(|start| start + size > ts)
@@ -66,26 +58,80 @@ pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
             .collect(),
         Window::Cumulate { step, size, offset } => {
             let start = aligned(size, offset);
-            (1..=size / step)
-                .map(|k| (start, start + k * step))
-                .filter(|&(_, end)| end > ts)
-                .collect()
+            (1..=size / step).map(|k| (start, start + k * step)).filter(|&(_, end)| end > ts).collect()
         }
         Window::Session { .. } => unreachable!("sessions depend on other rows"),
     }
 }
 
 pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
+    let Some(inner) = query.inner else { return one_window(query, arrivals) };
+    let of = |function, field| Call { function, field, distinct: false, filter: Filter::None };
+    let calls = [(Function::Sum, Field::V), (Function::CountRows, Field::V), (Function::Sum, Field::D)];
+    let calls = calls.into_iter().chain([(Function::Max, Field::S), (Function::Min, Field::M)]);
+    let calls = calls.map(|(function, field)| of(function, field)).collect();
+    let form = Form::TableFunction;
+    let first = Query { window: inner, form, keys: vec![Field::K], calls, inner: None, ..query.clone() };
+    let mut results = one_window(&first, arrivals);
+    // A result comes before the watermark that fired it, so none is late.
+    let rows = results.rows.drain(..).map(|(_, cells)| Arrival { row: row_of(&cells), watermark: i64::MIN });
+    let second = Query { condition: Filter::None, ..query.clone() };
+    let rows: Vec<Arrival> = rows.collect();
+    Expected { late_count: results.late_count, ..one_window(&second, &rows) }
+}
+
+/// A result of the inner window as a row of the outer one's input.
+fn row_of(cells: &[Cell]) -> Row {
+    let text = |cell: &Cell| match cell {
+        Cell::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    let int = |cell: &Cell| match cell {
+        Cell::Int(value) => Some(*value),
+        Cell::Decimal(value, _) => Some(*value as i64),
+        _ => None,
+    };
+    let d = match cells[6] {
+        Cell::Double(bits) => Some(f64::from_bits(bits)),
+        _ => None,
+    };
+    Row {
+        ts: time_of(&text(&cells[2]).unwrap()),
+        k: text(&cells[3]),
+        v: int(&cells[4]).map(|v| v as i32),
+        w: int(&cells[5]),
+        d,
+        s: text(&cells[7]),
+        m: int(&cells[8]),
+    }
+}
+
+fn one_window(query: &Query, arrivals: &[Arrival]) -> Expected {
     match query.window {
         Window::Session { gap } => sessions(query, gap, arrivals),
-        _ => Windows {
-            query,
-            groups: BTreeMap::new(),
-            watermark: i64::MIN,
-            expected: Expected::default(),
-        }
-        .run(arrivals),
+        _ => Windows { query, groups: BTreeMap::new(), watermark: i64::MIN, expected: Expected::default() }.run(arrivals),
     }
+}
+
+/// LISTAGG follows arrival, but where windows share slices and fire once, slice after slice as Flink merges them:
+/// the newest first in the table function HOP, else the oldest first.
+fn in_order(query: &Query, rows: &[Row]) -> Vec<Row> {
+    let picks = query.calls.iter().any(|call| matches!(call.function, Function::First | Function::Last));
+    let (width, offset, sign) = match (query.window, query.form) {
+        (Window::Hop { slide, size, offset }, Form::TableFunction) => (gcd(size, slide), offset, -1),
+        (Window::Hop { slide, size, offset }, Form::GroupWindow) => (gcd(size, slide), offset, 1),
+        (Window::Cumulate { step, offset, .. }, _) => (step, offset, 1),
+        _ => return rows.to_vec(),
+    };
+    let mut rows = rows.to_vec();
+    if query.emit.is_once() && !picks {
+        rows.sort_by_key(|row| sign * (row.ts - offset).div_euclid(width));
+    }
+    rows
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn key_of(query: &Query, row: &Row) -> Vec<Cell> {
@@ -94,16 +140,15 @@ fn key_of(query: &Query, row: &Row) -> Vec<Cell> {
 
 /// The result's columns before the aggregates.
 fn labels(start: i64, end: i64, key: &[Cell]) -> Vec<Cell> {
-    [start, end, end - 1]
-        .map(|time| Cell::Text(time_text(time)))
-        .into_iter()
-        .chain(key.iter().cloned())
-        .collect()
+    [start, end, end - 1].map(|time| Cell::Text(time_text(time))).into_iter().chain(key.iter().cloned()).collect()
 }
 
 #[derive(Debug, Default)]
 struct Group {
     rows: Vec<Row>,
+    /// Discarding: the rows that earlier firings showed. What they held is not distinct again, so that the
+    /// increments of a distinct count add up to it.
+    earlier: Vec<Row>,
     changed: bool,
     shown: Option<Vec<Cell>>,
     ended: bool,
@@ -128,10 +173,12 @@ impl Windows<'_> {
     }
 
     fn take(&mut self, row: &Row) {
+        if !passes(self.query.condition, row) {
+            return;
+        }
         let lateness = self.query.emit.lateness.unwrap_or(0);
         let all = windows_of(self.query.window, row.ts);
-        let open: Vec<_> =
-            all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
+        let open: Vec<_> = all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
         if open.is_empty() && !all.is_empty() {
             self.expected.late_count += 1;
         }
@@ -150,8 +197,7 @@ impl Windows<'_> {
     fn advance(&mut self, watermark: i64) {
         let before = std::mem::replace(&mut self.watermark, watermark);
         let early = self.query.emit.early.filter(|&early| early > 0);
-        let ticks =
-            early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
+        let ticks = early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
         let lateness = self.query.emit.lateness.unwrap_or(0);
         for key in self.groups.keys().cloned().collect::<Vec<_>>() {
             let group = self.groups.get_mut(&key).unwrap();
@@ -172,19 +218,17 @@ impl Windows<'_> {
         if !std::mem::take(&mut group.changed) {
             return;
         }
-        let new = results(&self.query.calls, &group.rows);
+        let new = results(&self.query.calls, &group.earlier, &in_order(self.query, &group.rows));
         let row = |values: &[Cell]| [labels(key.1, key.0, &key.2), values.to_vec()].concat();
         match (self.query.emit.mode, &group.shown) {
             (Mode::Discarding, _) => {
                 self.expected.rows.push(("+I", row(&new)));
-                group.rows.clear();
+                group.earlier.append(&mut group.rows);
                 return;
             }
             (_, None) => self.expected.rows.push(("+I", row(&new))),
             (_, Some(old)) if *old == new => {}
-            (Mode::Retracting, Some(old)) => {
-                self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))])
-            }
+            (Mode::Retracting, Some(old)) => self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))]),
             (Mode::Accumulating, Some(_)) => self.expected.rows.push(("+U", row(&new))),
         }
         group.shown = Some(new);
@@ -198,6 +242,9 @@ fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
     let mut expected = Expected::default();
     for arrival in arrivals {
         fire_sessions(query, &mut open, arrival.watermark, &mut expected);
+        if !passes(query.condition, &arrival.row) {
+            continue;
+        }
         let (key, row) = (key_of(query, &arrival.row), &arrival.row);
         let touches = |session: &(Vec<Cell>, i64, i64, Vec<Row>)| {
             session.0 == key && session.1 <= row.ts + gap && session.2 >= row.ts
@@ -229,16 +276,14 @@ fn fire_sessions(
     open.retain(|(key, start, end, rows)| {
         let fires = end - 1 <= watermark;
         if fires {
-            expected
-                .rows
-                .push(("+I", [labels(*start, *end, key), results(&query.calls, rows)].concat()));
+            expected.rows.push(("+I", [labels(*start, *end, key), results(&query.calls, &[], rows)].concat()));
         }
         !fires
     });
 }
 
-fn results(calls: &[Call], rows: &[Row]) -> Vec<Cell> {
-    calls.iter().map(|&call| result(call, rows)).collect()
+fn results(calls: &[Call], earlier: &[Row], rows: &[Row]) -> Vec<Cell> {
+    calls.iter().map(|&call| result(call, earlier, rows)).collect()
 }
 
 fn passes(filter: Filter, row: &Row) -> bool {
@@ -250,30 +295,37 @@ fn passes(filter: Filter, row: &Row) -> bool {
     }
 }
 
-/// One aggregate over a group's rows, in the order of their arrival.
-fn result(call: Call, rows: &[Row]) -> Cell {
-    let rows: Vec<&Row> = rows.iter().filter(|row| passes(call.filter, row)).collect();
-    if call.function == Function::CountRows {
-        return Cell::Int(rows.len() as i64);
+/// What a call takes of a row; for pairs a text that is the pair's own.
+fn argument(call: Call, row: &Row) -> Cell {
+    match call.function {
+        Function::CountPairs if row.v.is_none() || row.s.is_none() => Cell::Null,
+        Function::CountPairs => Cell::Text(format!("{:?}", (row.v, &row.s))),
+        _ => row.cell(call.field),
     }
-    let mut values: Vec<Cell> =
-        rows.iter().map(|row| row.cell(call.field)).filter(|cell| *cell != Cell::Null).collect();
+}
+
+/// One aggregate over a group's rows, in the order of their arrival.
+fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
+    if call.function == Function::CountRows {
+        return Cell::Int(rows.iter().filter(|row| passes(call.filter, row)).count() as i64);
+    }
+    let values_of = |rows: &[Row]| {
+        let rows = rows.iter().filter(|row| passes(call.filter, row));
+        rows.map(|row| argument(call, row)).filter(|cell| *cell != Cell::Null).collect::<Vec<Cell>>()
+    };
+    let mut values = values_of(rows);
     if call.distinct {
-        let mut seen = BTreeSet::new();
+        let mut seen: BTreeSet<Cell> = values_of(earlier).into_iter().collect();
         values.retain(|value| seen.insert(value.clone()));
     }
     match call.function {
-        Function::Count => Cell::Int(values.len() as i64),
+        Function::Count | Function::CountPairs => Cell::Int(values.len() as i64),
         _ if values.is_empty() => Cell::Null,
         Function::CountRows => unreachable!("returned above"),
         Function::Sum => sum(call.field, &values),
         Function::Avg => average(call.field, &values),
-        Function::Min => {
-            values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap()
-        }
-        Function::Max => {
-            values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap()
-        }
+        Function::Min => values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap(),
+        Function::Max => values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap(),
         Function::First => values[0].clone(),
         Function::Last => values[values.len() - 1].clone(),
         Function::ListAgg => {
@@ -297,9 +349,7 @@ fn less(a: &Cell, b: &Cell) -> bool {
 fn sum(field: Field, values: &[Cell]) -> Cell {
     let ints = || values.iter().map(int);
     match field {
-        Field::V => {
-            Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into())
-        }
+        Field::V => Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into()),
         Field::W => Cell::Int(ints().fold(0i64, i64::wrapping_add)),
         Field::D => Cell::Double(exact(values).to_bits()),
         Field::M => Cell::Decimal(values.iter().map(unscaled).sum(), 2),
@@ -311,9 +361,7 @@ fn sum(field: Field, values: &[Cell]) -> Cell {
 fn average(field: Field, values: &[Cell]) -> Cell {
     let count = values.len() as i64;
     match field {
-        Field::V | Field::W => {
-            Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count)
-        }
+        Field::V | Field::W => Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count),
         Field::D => Cell::Double((exact(values) / count as f64).to_bits()),
         Field::M => {
             let scaled = values.iter().map(unscaled).sum::<i128>() * 10_000;
