@@ -66,13 +66,14 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
     let control = job.control();
     let (ended, wait) = mpsc::channel::<()>();
     let limit = Duration::from_secs_f64(seconds.unwrap_or(HANG_SECONDS));
-    let timer = std::thread::spawn(move || {
+    let timer = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
         let stopped = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
         if stopped {
             control.stop();
         }
         stopped
     });
+    let timer = timer.unwrap();
     let report = job.run();
     drop(ended);
     let hung = timer.join().unwrap() && seconds.is_none();
