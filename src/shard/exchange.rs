@@ -3,9 +3,11 @@
 //! # Invariants
 //!
 //! 1. The owner takes chunk after chunk: from the ring of the shard that read it, or, behind another exchange,
-//!    from every ring in turn up to the same boundary.
+//!    from all rings, each up to the same boundary, in whatever order they have something. To insist on one ring
+//!    would deadlock: the shard behind it may wait for a shard that waits for room in another ring of ours.
 //! 2. Nothing is taken while a firing has not been read out.
 //! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty.
+//! 4. A full ring holds up what goes to its shard, and nothing else.
 
 use std::collections::VecDeque;
 
@@ -49,10 +51,13 @@ pub(crate) struct ExchangeEnds {
     pub(crate) sender: AggregateSender,
     pub(crate) owner: Box<dyn Receiver>,
     ends: Ends<Message>,
-    outbox: VecDeque<(usize, Message)>,
+    /// By destination.
+    outbox: Vec<VecDeque<Message>>,
     from_scans: bool,
-    /// The ring that is drained now.
+    /// The ring that is drained now, or was last.
     ring: usize,
+    /// Behind another exchange: which rings have come to the next boundary.
+    arrived: Vec<bool>,
     /// Reached, but the firing before it is still being read out.
     reached: Option<Boundary>,
     /// Event time that was passed on.
@@ -84,9 +89,10 @@ impl ExchangeEnds {
             ),
             owner: exchange.receiver(),
             ends,
-            outbox: VecDeque::new(),
+            outbox: (0..shard_count).map(|_| VecDeque::new()).collect(),
             from_scans,
             ring: if from_scans { first_shard } else { 0 },
+            arrived: vec![false; shard_count],
             reached: None,
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
@@ -101,7 +107,7 @@ impl ExchangeEnds {
         while let Some(shipment) = self.sender.pop() {
             match shipment {
                 Shipment::Payload(shard, payload) => {
-                    self.outbox.push_back((shard, Message::Batch(payload)))
+                    self.outbox[shard].push_back(Message::Batch(payload))
                 }
                 Shipment::Mark(watermark_ms) => self.broadcast(Message::Watermark(watermark_ms)),
             }
@@ -110,24 +116,20 @@ impl ExchangeEnds {
 
     /// To every shard.
     pub(crate) fn broadcast(&mut self, message: Message) {
-        for shard in 0..self.ends.to.len() {
-            self.outbox.push_back((shard, message.clone()));
-        }
+        self.outbox.iter_mut().for_each(|outbox| outbox.push_back(message.clone()));
     }
 
     /// Pushes the outbox into the rings as far as there is room; true if anything moved.
     pub(crate) fn push(&mut self, control: &Control) -> bool {
         let mut moved = false;
-        while let Some((shard, message)) = self.outbox.pop_front() {
-            match self.ends.to[shard].try_push(message) {
-                Ok(()) => {
-                    moved = true;
-                    control.doorbells[shard].ring();
-                }
-                Err(message) => {
-                    self.outbox.push_front((shard, message));
+        for (shard, outbox) in self.outbox.iter_mut().enumerate() {
+            while let Some(message) = outbox.pop_front() {
+                if let Err(message) = self.ends.to[shard].try_push(message) {
+                    outbox.push_front(message);
                     break;
                 }
+                moved = true;
+                control.doorbells[shard].ring();
             }
         }
         moved
@@ -135,7 +137,7 @@ impl ExchangeEnds {
 
     /// Whether nothing waits to be sent.
     pub(crate) fn is_clear(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.iter().all(VecDeque::is_empty)
     }
 
     /// One step of the owner's side. A sender may sleep until its full ring has room, so it is told when it has.
@@ -149,11 +151,7 @@ impl ExchangeEnds {
             }
             return Taken::Boundary(boundary);
         }
-        let popped = self.ends.from[self.ring].try_pop();
-        if popped.is_some() {
-            control.doorbells[self.ring].ring();
-        }
-        match popped {
+        match self.pop(control) {
             None => Taken::Nothing,
             Some(Message::Batch(payload)) => {
                 self.owner.receive(payload);
@@ -170,14 +168,32 @@ impl ExchangeEnds {
         }
     }
 
+    /// The next message; `ring` says from where.
+    fn pop(&mut self, control: &Control) -> Option<Message> {
+        let shard_count = self.ends.from.len();
+        let rings = if self.from_scans { 1 } else { shard_count };
+        let first = self.ring;
+        for ring in (0..rings).map(|offset| (first + offset) % shard_count) {
+            if self.arrived[ring] {
+                continue;
+            }
+            if let Some(message) = self.ends.from[ring].try_pop() {
+                self.ring = ring;
+                control.doorbells[ring].ring();
+                return Some(message);
+            }
+        }
+        None
+    }
+
     /// A ring has come to a boundary: the next ring's turn, or time moves on.
     fn arrive(&mut self, boundary: Boundary) {
         if !self.from_scans {
-            self.ring += 1;
-            if self.ring < self.ends.from.len() {
+            self.arrived[self.ring] = true;
+            if !self.arrived.iter().all(|&arrived| arrived) {
                 return;
             }
-            self.ring = 0;
+            self.arrived.fill(false);
         }
         match boundary {
             Boundary::Mark(watermark_ms) => self.owner.advance(watermark_ms, self.now_ms),

@@ -73,10 +73,13 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
         }
         stopped
     });
-    let report = job.run();
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run()));
     drop(ended);
     let hung = timer.join().unwrap() && seconds.is_none();
     let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
+    let Ok(report) = caught else {
+        return Run { failure: Some("it panicked".into()), ..Run::default() };
+    };
     let bytes = printed.0.lock().unwrap().clone();
     Run {
         rows: String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
