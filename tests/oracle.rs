@@ -119,7 +119,7 @@ fn check(case: &Case, setting: Setting) -> Result<(), TestCaseError> {
     let inputs: Vec<String> =
         case.streams.iter().map(|rows| case.format.records(rows, 0).concat()).collect();
     Err(TestCaseError::fail(format!(
-        "{setting:?}, padding {} bytes, failure {:?}\n{script}\n{}\nlate rows: engine {}, oracle {}\nonly the engine:\n{}only the oracle:\n{}",
+        "\n{setting:?}, padding {} bytes, failure {:?}\n{script}\n{}\nlate rows: engine {}, oracle {}\nonly the engine:\n{}only the oracle:\n{}",
         case.padding,
         run.failure,
         inputs.join("--\n"),
