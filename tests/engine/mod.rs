@@ -76,7 +76,7 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
     });
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run()));
     drop(ended);
-    let hung = timer.join().unwrap() && seconds.is_none();
+    let hung = timer.unwrap().join().unwrap() && seconds.is_none();
     let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
     let Ok(report) = caught else {
         return Run { failure: Some("it panicked".into()), ..Run::default() };
