@@ -3,71 +3,17 @@
 //!
 //! Cases that we refuse or answer differently on purpose are listed in `tests/golden/differences.md`, each with its reason.
 
+mod engine;
+
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use tidemill::connector::{Output, Style};
-use tidemill::job::{Job, RuntimeKind, bind};
+use engine::{Run, Setting, run_script};
+use tidemill::job::RuntimeKind;
 
-/// A buffer that a job prints to.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// How a case is run.
-#[derive(Clone, Copy, Debug)]
-struct Setting {
-    shards: usize,
-    runtime: RuntimeKind,
-    chunk_bytes: u64,
-}
-
-/// The rows printed, and why the script was refused or the job failed.
-type Run = (Vec<serde_json::Value>, Option<String>);
-
-/// The only place that touches the engine's API.
-fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
-    let printed = Printed::default();
-    let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
-    let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
-    let script = match bind(text, &output, &overrides) {
-        Ok(script) => script,
-        Err(errors) => return (Vec::new(), Some(errors[0].to_string())),
-    };
-    let failure = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
-        Err(error) => Some(error.to_string()),
-        Ok(job) => {
-            let control = job.control();
-            let timer = seconds.map(|seconds| {
-                std::thread::spawn(move || {
-                    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
-                    control.stop();
-                })
-            });
-            let report = job.run();
-            timer.map(|timer| timer.join().unwrap());
-            report.failure.map(|failure| failure.to_string())
-        }
-    };
-    let bytes = printed.0.lock().unwrap().clone();
-    let rows = String::from_utf8(bytes)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    (rows, failure)
+/// The usual chunk, on as many shards as asked for.
+fn setting(shards: usize, runtime: RuntimeKind) -> Setting {
+    Setting { shards, runtime, chunk_bytes: 1 << 20, ring_slots: None }
 }
 
 fn cases() -> Vec<PathBuf> {
@@ -141,7 +87,7 @@ fn check(case: &Path, setting: Setting) -> Result<(), String> {
     } else {
         4.0
     });
-    let (rows, failure) = run_script(&text, setting, seconds);
+    let Run { rows, failure, .. } = run_script(&text, setting, seconds);
     let refused = case.join("error.txt").exists();
     if refused != failure.is_some() {
         return Err(format!(
@@ -185,13 +131,13 @@ fn check_these(cases: &[PathBuf], setting: Setting, live: bool) {
 
 #[test]
 fn one_shard() {
-    check_all(Setting { shards: 1, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, false);
+    check_all(setting(1, RuntimeKind::Poll), false);
 }
 
 #[test]
 fn two_and_three_shards() {
     for shards in [2, 3] {
-        check_all(Setting { shards, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, false);
+        check_all(setting(shards, RuntimeKind::Poll), false);
     }
 }
 
@@ -202,7 +148,7 @@ fn io_uring() {
     }
     // Starting executors takes its time: each case once.
     for (turn, case) in cases().iter().enumerate() {
-        let setting = Setting { shards: 1 + turn % 3, runtime: RuntimeKind::Uring, chunk_bytes: 1 << 20 };
+        let setting = setting(1 + turn % 3, RuntimeKind::Uring);
         check_these(std::slice::from_ref(case), setting, false);
     }
 }
@@ -212,13 +158,16 @@ fn io_uring() {
 fn chunks_of_one_record_under_shuffled_schedules() {
     for seed in 0..4 {
         let shards = 2 + seed as usize % 3;
-        check_all(Setting { shards, runtime: RuntimeKind::Sim(seed), chunk_bytes: 1 }, false);
+        check_all(
+            Setting { shards, runtime: RuntimeKind::Sim(seed), chunk_bytes: 1, ring_slots: None },
+            false,
+        );
     }
 }
 
 #[test]
 fn live_sources() {
-    check_all(Setting { shards: 2, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, true);
+    check_all(setting(2, RuntimeKind::Poll), true);
 }
 
 #[test]

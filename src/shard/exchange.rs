@@ -3,9 +3,11 @@
 //! # Invariants
 //!
 //! 1. The owner takes chunk after chunk: from the ring of the shard that read it, or, behind another exchange,
-//!    from every ring in turn up to the same boundary.
+//!    from every ring in turn up to the same boundary, so that merging is deterministic.
 //! 2. Nothing is taken while a firing has not been read out.
 //! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty.
+//! 4. A full ring holds up what goes to its shard, and nothing else: what other shards need to reach the boundary that
+//!    a waiting owner is held up at has left already, so rings in turn do not deadlock.
 
 use std::collections::VecDeque;
 
@@ -49,7 +51,8 @@ pub(crate) struct ExchangeEnds {
     pub(crate) sender: AggregateSender,
     pub(crate) owner: Box<dyn Receiver>,
     ends: Ends<Message>,
-    outbox: VecDeque<(usize, Message)>,
+    /// By destination.
+    outbox: Vec<VecDeque<Message>>,
     from_scans: bool,
     /// The ring that is drained now.
     ring: usize,
@@ -84,7 +87,7 @@ impl ExchangeEnds {
             ),
             owner: exchange.receiver(),
             ends,
-            outbox: VecDeque::new(),
+            outbox: (0..shard_count).map(|_| VecDeque::new()).collect(),
             from_scans,
             ring: if from_scans { first_shard } else { 0 },
             reached: None,
@@ -101,7 +104,7 @@ impl ExchangeEnds {
         while let Some(shipment) = self.sender.pop() {
             match shipment {
                 Shipment::Payload(shard, payload) => {
-                    self.outbox.push_back((shard, Message::Batch(payload)))
+                    self.outbox[shard].push_back(Message::Batch(payload))
                 }
                 Shipment::Mark(watermark_ms) => self.broadcast(Message::Watermark(watermark_ms)),
             }
@@ -110,32 +113,33 @@ impl ExchangeEnds {
 
     /// To every shard.
     pub(crate) fn broadcast(&mut self, message: Message) {
-        for shard in 0..self.ends.to.len() {
-            self.outbox.push_back((shard, message.clone()));
-        }
+        self.outbox.iter_mut().for_each(|outbox| outbox.push_back(message.clone()));
     }
 
     /// Pushes the outbox into the rings as far as there is room; true if anything moved.
     pub(crate) fn push(&mut self, control: &Control) -> bool {
         let mut moved = false;
-        while let Some((shard, message)) = self.outbox.pop_front() {
-            match self.ends.to[shard].try_push(message) {
-                Ok(()) => {
-                    moved = true;
-                    control.doorbells[shard].ring();
-                }
-                Err(message) => {
-                    self.outbox.push_front((shard, message));
+        for (shard, outbox) in self.outbox.iter_mut().enumerate() {
+            while let Some(message) = outbox.pop_front() {
+                if let Err(message) = self.ends.to[shard].try_push(message) {
+                    outbox.push_front(message);
                     break;
                 }
+                moved = true;
+                control.doorbells[shard].ring();
             }
         }
         moved
     }
 
+    /// Whether chunks feed it, not other exchanges.
+    pub(crate) fn is_fed_by_scans(&self) -> bool {
+        self.from_scans
+    }
+
     /// Whether nothing waits to be sent.
     pub(crate) fn is_clear(&self) -> bool {
-        self.outbox.is_empty()
+        self.outbox.iter().all(VecDeque::is_empty)
     }
 
     /// One step of the owner's side. A sender may sleep until its full ring has room, so it is told when it has.
@@ -149,11 +153,7 @@ impl ExchangeEnds {
             }
             return Taken::Boundary(boundary);
         }
-        let popped = self.ends.from[self.ring].try_pop();
-        if popped.is_some() {
-            control.doorbells[self.ring].ring();
-        }
-        match popped {
+        match self.pop(control) {
             None => Taken::Nothing,
             Some(Message::Batch(payload)) => {
                 self.owner.receive(payload);
@@ -168,6 +168,13 @@ impl ExchangeEnds {
                 Taken::Message
             }
         }
+    }
+
+    /// The next message of the ring whose turn it is.
+    fn pop(&mut self, control: &Control) -> Option<Message> {
+        let message = self.ends.from[self.ring].try_pop()?;
+        control.doorbells[self.ring].ring();
+        Some(message)
     }
 
     /// A ring has come to a boundary: the next ring's turn, or time moves on.

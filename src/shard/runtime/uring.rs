@@ -117,12 +117,15 @@ impl Files {
     }
 }
 
+/// A read that ended, with what it read.
+type Done = (ReadRequest, Option<Vec<u8>>);
+
 /// Reads that are under way, and those that are done.
 #[derive(Default)]
 struct Reads {
     files: Files,
     under_way: usize,
-    done: Rc<RefCell<Vec<(ReadRequest, Option<Vec<u8>>)>>>,
+    done: Rc<RefCell<Vec<Done>>>,
 }
 
 impl Reads {
