@@ -28,6 +28,7 @@ CREATE TABLE clicks (
 CREATE TABLE visitors (
   window_start TIMESTAMP(3),
   page         STRING,
+  last_click   TIMESTAMP(3),
   clicks       BIGINT,
   uv           BIGINT
 ) WITH ('connector' = 'print');
@@ -40,7 +41,7 @@ SET 'tidemill.emit.early-fire.clock' = 'event-time';
 
 -- COUNT(DISTINCT …) is exact, not estimated. Leave out the WHERE to see all 1,000 pages.
 INSERT INTO visitors
-SELECT TUMBLE_START(ts, INTERVAL '1' DAY), page, COUNT(*), COUNT(DISTINCT device)
+SELECT TUMBLE_START(ts, INTERVAL '1' DAY), page, MAX(ts), COUNT(*), COUNT(DISTINCT device)
 FROM clicks
 WHERE page IN ('page-0000', 'page-0100')
 GROUP BY TUMBLE(ts, INTERVAL '1' DAY), page;
