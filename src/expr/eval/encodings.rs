@@ -16,6 +16,7 @@ use super::datum::{Datum, some_bytes, some_texts, try_booleans, try_bytes, try_t
 use super::{EvalContext, Kernel};
 
 /// The loop for `name`, and whether it can fail.
+// tidy: table
 pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool)> {
     let kernel: Kernel = match name {
         "MD5" | "SHA1" | "SHA224" | "SHA256" | "SHA384" | "SHA512" => digest(name),

@@ -204,6 +204,7 @@ proptest! {
 
 /// Calls every function of times and roundings on the ends of the types: an answer or NULL, never a panic.
 #[test]
+// tidy: table
 fn the_ends_of_the_types_do_not_panic() {
     let ends: ArrayRef = Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX, i64::MIN + 1, 0, -1]));
     let days: ArrayRef = Arc::new(Int32Array::from(vec![i32::MIN, i32::MAX, i32::MIN + 1, 0, -1]));

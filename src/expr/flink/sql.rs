@@ -26,6 +26,7 @@ fn text(value: &str) -> Expr {
     Expr::literal(Value::String(value.into()), DataType::Char(value.chars().count() as u32))
 }
 
+// tidy: table
 fn expression(parsed: &ast::Expr, columns: Columns<'_>) -> Result<Expr, String> {
     use ast::Expr as Ast;
     let bind = |parsed: &ast::Expr| expression(parsed, columns);
