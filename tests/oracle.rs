@@ -6,6 +6,8 @@
 mod engine;
 #[path = "oracle/draw.rs"]
 mod draw;
+#[path = "oracle/found.rs"]
+mod found;
 #[path = "oracle/model.rs"]
 mod model;
 #[path = "oracle/reference.rs"]
