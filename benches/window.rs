@@ -98,5 +98,10 @@ fn tumble(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, tumble);
+criterion_group! {
+    /// The benchmarks of this file.
+    name = benches;
+    config = Criterion::default();
+    targets = tumble
+}
 criterion_main!(benches);

@@ -23,4 +23,4 @@ CREATE TABLE clicks (
 SELECT window_start, window_end, device, COUNT(*) AS clicks, SUM(amount) AS total
 FROM TABLE(SESSION(TABLE clicks PARTITION BY device, DESCRIPTOR(ts), INTERVAL '5' SECOND))
 GROUP BY window_start, window_end, device
-HAVING COUNT(*) >= 17;
+HAVING COUNT(*) >= 21;

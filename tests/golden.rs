@@ -1,84 +1,31 @@
-//! Runs every case under `tests/golden/flink/` at several shard counts, runtimes and chunk sizes, and compares the rows
+//! Runs every case under `tests/golden/flink/` (given) and `tests/golden/asked/` (asked of a Flink since) at several shard counts, runtimes and chunk sizes, and compares the rows
 //! with those that Apache Flink 2.3 emitted: as a set where results are final, per key in order where they change.
 //!
 //! Cases that we refuse or answer differently on purpose are listed in `tests/golden/differences.md`, each with its reason.
 
+mod engine;
+
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
-use tidemill::connector::{Output, Style};
-use tidemill::job::{Job, RuntimeKind, bind};
+use engine::{Run, Setting, run_script};
+use tidemill::job::RuntimeKind;
 
-/// A buffer that a job prints to.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// How a case is run.
-#[derive(Clone, Copy, Debug)]
-struct Setting {
-    shards: usize,
-    runtime: RuntimeKind,
-    chunk_bytes: u64,
-}
-
-/// The rows printed, and why the script was refused or the job failed.
-type Run = (Vec<serde_json::Value>, Option<String>);
-
-/// The only place that touches the engine's API.
-fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
-    let printed = Printed::default();
-    let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
-    let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
-    let script = match bind(text, &output, &overrides) {
-        Ok(script) => script,
-        Err(errors) => return (Vec::new(), Some(errors[0].to_string())),
-    };
-    let failure = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
-        Err(error) => Some(error.to_string()),
-        Ok(job) => {
-            let control = job.control();
-            let timer = seconds.map(|seconds| {
-                std::thread::spawn(move || {
-                    std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
-                    control.stop();
-                })
-            });
-            let report = job.run();
-            timer.map(|timer| timer.join().unwrap());
-            report.failure.map(|failure| failure.to_string())
-        }
-    };
-    let bytes = printed.0.lock().unwrap().clone();
-    let rows = String::from_utf8(bytes)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    (rows, failure)
+/// The usual chunk, on as many shards as asked for.
+fn setting(shards: usize, runtime: RuntimeKind) -> Setting {
+    Setting { shards, runtime, chunk_bytes: 1 << 20, ring_slots: None }
 }
 
 fn cases() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/flink");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<PathBuf> = ["flink", "asked"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(golden.join(folder)).unwrap())
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
+        .filter(|path| path.join("job.sql").exists())
         .collect();
     cases.sort();
-    assert!(!cases.is_empty(), "no golden cases found");
+    assert!(cases.len() > 200, "only {} golden cases found", cases.len());
     cases
 }
 
@@ -140,7 +87,7 @@ fn check(case: &Path, setting: Setting) -> Result<(), String> {
     } else {
         4.0
     });
-    let (rows, failure) = run_script(&text, setting, seconds);
+    let Run { rows, failure, .. } = run_script(&text, setting, seconds);
     let refused = case.join("error.txt").exists();
     if refused != failure.is_some() {
         return Err(format!(
@@ -160,9 +107,13 @@ fn check(case: &Path, setting: Setting) -> Result<(), String> {
 }
 
 fn check_all(setting: Setting, live: bool) {
+    check_these(&cases(), setting, live);
+}
+
+fn check_these(cases: &[PathBuf], setting: Setting, live: bool) {
     let differences = differences();
     let mut wrong = Vec::new();
-    for case in cases() {
+    for case in cases {
         let name = case.file_name().unwrap().to_str().unwrap().to_owned();
         let is_live =
             std::fs::read_to_string(case.join("job.sql")).unwrap().contains("-- RUN_SECONDS");
@@ -170,7 +121,7 @@ fn check_all(setting: Setting, live: bool) {
             continue;
         }
         // A panic in one case must not hide the others.
-        let checked = std::panic::catch_unwind(|| check(&case, setting));
+        let checked = std::panic::catch_unwind(|| check(case, setting));
         wrong.extend(
             checked.unwrap_or_else(|_| Err(format!("{name} at {setting:?} panicked"))).err(),
         );
@@ -180,13 +131,13 @@ fn check_all(setting: Setting, live: bool) {
 
 #[test]
 fn one_shard() {
-    check_all(Setting { shards: 1, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, false);
+    check_all(setting(1, RuntimeKind::Poll), false);
 }
 
 #[test]
 fn two_and_three_shards() {
     for shards in [2, 3] {
-        check_all(Setting { shards, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, false);
+        check_all(setting(shards, RuntimeKind::Poll), false);
     }
 }
 
@@ -195,8 +146,10 @@ fn io_uring() {
     if !tidemill::shard::runtime::is_uring_allowed() {
         return;
     }
-    for shards in [1, 2, 3] {
-        check_all(Setting { shards, runtime: RuntimeKind::Uring, chunk_bytes: 1 << 20 }, false);
+    // Starting executors takes its time: each case once.
+    for (turn, case) in cases().iter().enumerate() {
+        let setting = setting(1 + turn % 3, RuntimeKind::Uring);
+        check_these(std::slice::from_ref(case), setting, false);
     }
 }
 
@@ -205,13 +158,16 @@ fn io_uring() {
 fn chunks_of_one_record_under_shuffled_schedules() {
     for seed in 0..4 {
         let shards = 2 + seed as usize % 3;
-        check_all(Setting { shards, runtime: RuntimeKind::Sim(seed), chunk_bytes: 1 }, false);
+        check_all(
+            Setting { shards, runtime: RuntimeKind::Sim(seed), chunk_bytes: 1, ring_slots: None },
+            false,
+        );
     }
 }
 
 #[test]
 fn live_sources() {
-    check_all(Setting { shards: 2, runtime: RuntimeKind::Poll, chunk_bytes: 1 << 20 }, true);
+    check_all(setting(2, RuntimeKind::Poll), true);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //!
 //! `PROPTEST_CASES=1000 cargo test --test oracle` looks harder. A failure prints the script, the input and how it was run.
 
-mod engine;
 #[path = "oracle/draw.rs"]
 mod draw;
+mod engine;
 #[path = "oracle/found.rs"]
 mod found;
 #[path = "oracle/model.rs"]
@@ -40,7 +40,8 @@ type Line = (String, Vec<String>);
 fn lines_of_engine(query: &Query, run: &Run) -> Vec<Line> {
     let names = ["ws", "we", "wt"].map(String::from).into_iter();
     let names = names.chain((0..query.keys.len()).map(|index| format!("g{index}")));
-    let names: Vec<String> = names.chain((0..query.calls.len()).map(|index| format!("a{index}"))).collect();
+    let names: Vec<String> =
+        names.chain((0..query.calls.len()).map(|index| format!("a{index}"))).collect();
     let first_call = query.key_columns();
     let line = |row: &serde_json::Value| {
         let cell = |(index, name): (usize, &String)| {
@@ -57,7 +58,10 @@ fn canonical(query: &Query, lines: Vec<Line>) -> Vec<String> {
     let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
     for (kind, cells) in lines {
         let key = cells[..query.key_columns()].to_vec();
-        groups.entry(key).or_default().push(format!("{kind} {}", cells[query.key_columns()..].join(" ")));
+        groups
+            .entry(key)
+            .or_default()
+            .push(format!("{kind} {}", cells[query.key_columns()..].join(" ")));
     }
     let text = |(key, mut changes): (Vec<String>, Vec<String>)| {
         if query.emit.is_once() {
@@ -100,16 +104,22 @@ fn check(case: &Case, setting: Setting) -> Result<(), TestCaseError> {
     let script = query.script(&paths, case.format);
     let run = run_script(&script, setting, None);
     let oracle = expected(query, &arrivals(splits, query.delay));
-    let oracle_lines = oracle.rows.iter().map(|(kind, cells)| (kind.to_string(), cells.iter().map(Cell::text).collect()));
-    let (ours, theirs) = (canonical(query, lines_of_engine(query, &run)), canonical(query, oracle_lines.collect()));
+    let oracle_lines = oracle
+        .rows
+        .iter()
+        .map(|(kind, cells)| (kind.to_string(), cells.iter().map(Cell::text).collect()));
+    let (ours, theirs) =
+        (canonical(query, lines_of_engine(query, &run)), canonical(query, oracle_lines.collect()));
     if run.failure.is_none() && ours == theirs && run.late_count == oracle.late_count {
         return Ok(());
     }
     let only = |these: &[String], those: &[String]| {
-        let lines = these.iter().filter(|line| !those.contains(line)).map(|line| format!("    {line}\n"));
+        let lines =
+            these.iter().filter(|line| !those.contains(line)).map(|line| format!("    {line}\n"));
         lines.collect::<String>()
     };
-    let inputs: Vec<String> = case.streams.iter().map(|rows| case.format.records(rows, 0).concat()).collect();
+    let inputs: Vec<String> =
+        case.streams.iter().map(|rows| case.format.records(rows, 0).concat()).collect();
     Err(TestCaseError::fail(format!(
         "\n{setting:?}, padding {} bytes, failure {:?}\n{script}\n{}\nlate rows: engine {}, oracle {}\nonly the engine:\n{}only the oracle:\n{}",
         case.padding,

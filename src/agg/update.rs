@@ -99,11 +99,7 @@ pub fn update<S: Slots>(
     nulls: Option<&NullBuffer>,
     filter: Option<&BooleanBuffer>,
 ) {
-    let combined = match (nulls.map(NullBuffer::inner), filter) {
-        (Some(valid), Some(kept)) => Some(valid & kept),
-        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
-        (None, None) => None,
-    };
+    let combined = counted(nulls, filter);
     let rows = combined.as_ref();
     match (accumulator, argument) {
         (Accumulator::Count, _) => {
@@ -160,6 +156,15 @@ pub fn update<S: Slots>(
             fold_bytes(accumulator, offset, separator, table, slot, bytes_at(*column, row));
         }),
         _ => panic!("{accumulator:?} over a column of another shape"),
+    }
+}
+
+/// The rows that are neither NULL nor filtered out; `None`: all.
+fn counted(nulls: Option<&NullBuffer>, filter: Option<&BooleanBuffer>) -> Option<BooleanBuffer> {
+    match (nulls.map(NullBuffer::inner), filter) {
+        (Some(valid), Some(kept)) => Some(valid & kept),
+        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+        (None, None) => None,
     }
 }
 

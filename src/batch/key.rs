@@ -197,8 +197,8 @@ fn take<'a>(rest: &mut &'a [u8], width: impl Fn(&mut &'a [u8]) -> usize) -> Opti
     Some(value)
 }
 
-fn decode_fixed<'a, T: ArrowPrimitiveType, const N: usize>(
-    rest: &mut [&'a [u8]],
+fn decode_fixed<T: ArrowPrimitiveType, const N: usize>(
+    rest: &mut [&[u8]],
     from_bytes: impl Fn([u8; N]) -> T::Native,
 ) -> PrimitiveArray<T> {
     rest.iter_mut()

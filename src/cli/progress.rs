@@ -110,7 +110,8 @@ fn text(totals: &Totals, pace: &Pace, input_bytes: Option<u64>) -> String {
         let done = totals.bytes.min(all);
         let mut part = format!("{}% of {}B", done * 100 / all, rounded(all as f64));
         if let Some(rate) = pace.bytes_per_second.filter(|&rate| rate >= 1.0) {
-            part += &format!(", {} left", span_ms(((all - done) as f64 / rate) as u64 * 1000 + 1000));
+            part +=
+                &format!(", {} left", span_ms(((all - done) as f64 / rate) as u64 * 1000 + 1000));
         }
         parts.push(part);
     }

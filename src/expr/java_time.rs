@@ -92,7 +92,7 @@ impl Pattern {
                         count += 1;
                     }
                     let known = match flavor {
-                        Flavor::Modern => "GyuMLdDEeaHhKkmsSAnNQqw",
+                        Flavor::Modern => "GyYuMLdDEeaHhKkmsSAnNQqw",
                         Flavor::Simple => "GyMLdDEuaHhKkmsS",
                     };
                     if !known.contains(letter) {
@@ -136,6 +136,9 @@ impl Pattern {
             'G' => return out.push_str(if fields.year > 0 { "AD" } else { "BC" }),
             'y' if count == 2 => return out.push_str(&format!("{:02}", of_era % 100)),
             'y' => of_era.into(),
+            'Y' => {
+                i64::from(fields.year) + i64::from(fields.month == 12 && week_of_year(fields) == 1)
+            }
             'u' if self.flavor == Flavor::Simple => day_of_week + 1,
             'u' if count == 2 => {
                 return out.push_str(&format!("{:02}", fields.year.rem_euclid(100)));
@@ -253,7 +256,7 @@ impl Pattern {
         let reserved: usize = next.iter().sum();
         if self.flavor == Flavor::Simple {
             let abutting = !next.is_empty();
-            return (1, if abutting { count } else { 18 });
+            return (1, if abutting { count.min(9) } else { 9 });
         }
         match (letter, count) {
             ('S', count) => (count, count),
@@ -380,7 +383,7 @@ impl Found {
         let days = match (self.day_of_year, self.month) {
             (Some(of_year), None) => {
                 let first = days_from_civil(year as i32, 1, 1)?;
-                i32::try_from(of_year - 1).ok().map(|offset| first + offset)?
+                first.checked_add(i32::try_from(of_year - 1).ok()?)?
             }
             _ => days_from_civil(year as i32, month as u32, (day as u32).min(last))?,
         };

@@ -35,6 +35,8 @@ fn common_pair(a: DataType, b: DataType) -> Option<DataType> {
 fn common_numeric(a: DataType, b: DataType) -> DataType {
     use DataType::*;
     match (a, b) {
+        // Flink takes the first where both are approximate.
+        (Float, Double) => Float,
         (Double, _) | (_, Double) | (Float, Decimal(..)) | (Decimal(..), Float) => Double,
         (Float, _) | (_, Float) => Float,
         (Decimal(..), _) | (_, Decimal(..)) => {

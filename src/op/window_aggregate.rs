@@ -258,7 +258,8 @@ impl WindowAggregate {
             Stage::Final => self.result_rows(&mut firing.pane, firing.end_ms, &slots),
             Stage::First(_) => {
                 let all = !self.yields_increments();
-                let new = slots.into_iter().filter(|&slot| all || self.is_touched(&firing.pane, slot));
+                let new =
+                    slots.into_iter().filter(|&slot| all || self.is_touched(&firing.pane, slot));
                 let new: Vec<u32> = new.collect();
                 self.partial_results(&mut firing.pane, firing.end_ms, &new)
             }

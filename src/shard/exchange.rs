@@ -3,11 +3,11 @@
 //! # Invariants
 //!
 //! 1. The owner takes chunk after chunk: from the ring of the shard that read it, or, behind another exchange,
-//!    from all rings, each up to the same boundary, in whatever order they have something. To insist on one ring
-//!    would deadlock: the shard behind it may wait for a shard that waits for room in another ring of ours.
+//!    from every ring in turn up to the same boundary, so that merging is deterministic.
 //! 2. Nothing is taken while a firing has not been read out.
 //! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty.
-//! 4. A full ring holds up what goes to its shard, and nothing else.
+//! 4. A full ring holds up what goes to its shard, and nothing else: what other shards need to reach the boundary that
+//!    a waiting owner is held up at has left already, so rings in turn do not deadlock.
 
 use std::collections::VecDeque;
 
@@ -54,10 +54,8 @@ pub(crate) struct ExchangeEnds {
     /// By destination.
     outbox: Vec<VecDeque<Message>>,
     from_scans: bool,
-    /// The ring that is drained now, or was last.
+    /// The ring that is drained now.
     ring: usize,
-    /// Behind another exchange: which rings have come to the next boundary.
-    arrived: Vec<bool>,
     /// Reached, but the firing before it is still being read out.
     reached: Option<Boundary>,
     /// Event time that was passed on.
@@ -92,7 +90,6 @@ impl ExchangeEnds {
             outbox: (0..shard_count).map(|_| VecDeque::new()).collect(),
             from_scans,
             ring: if from_scans { first_shard } else { 0 },
-            arrived: vec![false; shard_count],
             reached: None,
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
@@ -135,6 +132,11 @@ impl ExchangeEnds {
         moved
     }
 
+    /// Whether chunks feed it, not other exchanges.
+    pub(crate) fn is_fed_by_scans(&self) -> bool {
+        self.from_scans
+    }
+
     /// Whether nothing waits to be sent.
     pub(crate) fn is_clear(&self) -> bool {
         self.outbox.iter().all(VecDeque::is_empty)
@@ -168,32 +170,21 @@ impl ExchangeEnds {
         }
     }
 
-    /// The next message; `ring` says from where.
+    /// The next message of the ring whose turn it is.
     fn pop(&mut self, control: &Control) -> Option<Message> {
-        let shard_count = self.ends.from.len();
-        let rings = if self.from_scans { 1 } else { shard_count };
-        let first = self.ring;
-        for ring in (0..rings).map(|offset| (first + offset) % shard_count) {
-            if self.arrived[ring] {
-                continue;
-            }
-            if let Some(message) = self.ends.from[ring].try_pop() {
-                self.ring = ring;
-                control.doorbells[ring].ring();
-                return Some(message);
-            }
-        }
-        None
+        let message = self.ends.from[self.ring].try_pop()?;
+        control.doorbells[self.ring].ring();
+        Some(message)
     }
 
     /// A ring has come to a boundary: the next ring's turn, or time moves on.
     fn arrive(&mut self, boundary: Boundary) {
         if !self.from_scans {
-            self.arrived[self.ring] = true;
-            if !self.arrived.iter().all(|&arrived| arrived) {
+            self.ring += 1;
+            if self.ring < self.ends.from.len() {
                 return;
             }
-            self.arrived.fill(false);
+            self.ring = 0;
         }
         match boundary {
             Boundary::Mark(watermark_ms) => self.owner.advance(watermark_ms, self.now_ms),

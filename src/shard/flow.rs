@@ -47,7 +47,11 @@ impl Shard {
     pub(super) fn run_chunk(&mut self) -> Result<bool, JobError> {
         let mut busy = false;
         for _ in 0..STEP_ITEMS {
-            if self.running.is_none() || !self.exchanges.iter().all(ExchangeEnds::is_clear) {
+            // Of an exchange behind another one no chunk waits: its outbox may wait for this very chunk.
+            let fed = |ends: &&ExchangeEnds| ends.is_fed_by_scans();
+            if self.running.is_none()
+                || !self.exchanges.iter().filter(fed).all(ExchangeEnds::is_clear)
+            {
                 break;
             }
             busy = true;

@@ -92,6 +92,8 @@ pub(crate) struct Input {
     view: Vec<SplitState>,
     shard_count: usize,
     paced_rows: HashMap<usize, (i64, u64)>,
+    /// Records that each stream has dropped by itself so far.
+    dropped: HashMap<usize, u64>,
 }
 
 impl Input {
@@ -119,6 +121,7 @@ impl Input {
             view,
             shard_count,
             paced_rows: HashMap::new(),
+            dropped: HashMap::new(),
         }
     }
 
@@ -390,7 +393,10 @@ impl Input {
         }
         let live = matches!(spec.reach, Reach::Sequential { live: true, .. });
         let stream = self.streams.get_mut(&split).expect("opened above");
-        Ok(match stream.read(flush && live)? {
+        let read = stream.read(flush && live)?;
+        let dropped = stream.dropped_count();
+        let before = self.dropped.insert(split, dropped).unwrap_or(0);
+        let mut chunk = match read {
             Read::Records(records) => {
                 Some(self.decode_records(spec.scan, &records, index == 0, now_ms))
             }
@@ -404,7 +410,12 @@ impl Input {
                 self.streams.remove(&split);
                 Some(DecodedChunk { is_last: true, ..DecodedChunk::default() })
             }
-        })
+        };
+        if dropped > before {
+            // What clients cost the stream counts as dropped records, with or without rows beside them.
+            chunk.get_or_insert_default().skipped_count += dropped - before;
+        }
+        Ok(chunk)
     }
 
     /// Rows that a paced generator owes by now.

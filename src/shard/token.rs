@@ -120,7 +120,7 @@ impl Token {
         let open = |split: &SplitState| !split.ended && !split.is_live();
         let kept = self.turn.filter(|&split| {
             let state = &self.splits[split];
-            open(state) && state.next_chunk % self.turn_chunks != 0
+            open(state) && !state.next_chunk.is_multiple_of(self.turn_chunks)
         });
         let lowest = || {
             let splits = self.splits.iter().enumerate().filter(|(_, split)| open(split));

@@ -46,10 +46,7 @@ impl Watcher {
     }
 
     /// The splits that appeared, where it is time to look; streams among them are read by shard 0.
-    pub(crate) fn look(
-        &mut self,
-        now_ms: i64,
-    ) -> Result<Vec<(SplitState, Option<Box<dyn SequentialSplit>>)>, JobError> {
+    pub(crate) fn look(&mut self, now_ms: i64) -> Result<Vec<Found>, JobError> {
         let mut found = Vec::new();
         for watched in &mut self.sources {
             let looked_at_ms = *watched.looked_at_ms.get_or_insert(now_ms);
@@ -65,6 +62,9 @@ impl Watcher {
         Ok(found)
     }
 }
+
+/// A split that appeared, and its stream if it is one.
+pub(crate) type Found = (SplitState, Option<Box<dyn SequentialSplit>>);
 
 /// Streams by split, for the shard that reads them.
 pub(crate) type Streams = HashMap<usize, Box<dyn SequentialSplit>>;

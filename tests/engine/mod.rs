@@ -32,8 +32,9 @@ pub(crate) struct Setting {
     pub ring_slots: Option<usize>,
 }
 
-/// What came of it.
+/// What came of it; not every suite looks at all of it.
 #[derive(Debug, Default)]
+#[allow(dead_code)]
 pub(crate) struct Run {
     /// The rows printed, in order.
     pub rows: Vec<serde_json::Value>,
@@ -66,7 +67,7 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
     let control = job.control();
     let (ended, wait) = mpsc::channel::<()>();
     let limit = Duration::from_secs_f64(seconds.unwrap_or(HANG_SECONDS));
-    let timer = std::thread::spawn(move || {
+    let timer = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
         let stopped = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
         if stopped {
             control.stop();
@@ -75,14 +76,18 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
     });
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run()));
     drop(ended);
-    let hung = timer.join().unwrap() && seconds.is_none();
+    let hung = timer.unwrap().join().unwrap() && seconds.is_none();
     let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
     let Ok(report) = caught else {
         return Run { failure: Some("it panicked".into()), ..Run::default() };
     };
     let bytes = printed.0.lock().unwrap().clone();
     Run {
-        rows: String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        rows: String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
         late_count: report.late.iter().map(|(_, late)| late.count).sum(),
         failure: report.failure.map(|failure| failure.to_string()).or(hung),
     }

@@ -49,7 +49,8 @@ fn scales() -> impl Strategy<Value = Scale> {
 }
 
 /// A row before its time is known: how far time moves on, and how far back the row lies.
-type Draft = ((i64, i64), Option<u8>, Option<i32>, Option<i64>, Option<f64>, Option<String>, Option<i64>);
+type Draft =
+    ((i64, i64), Option<u8>, Option<i32>, Option<i64>, Option<f64>, Option<String>, Option<i64>);
 
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -116,8 +117,14 @@ fn functions(session: bool) -> impl Strategy<Value = Call> {
         Just((Function::ListAgg, S, false)),
     ];
     // Flink cannot merge what depends on the order, as sessions would have to.
-    let call = if session { unordered.boxed() } else { prop_oneof![4 => unordered, 1 => ordered].boxed() };
-    (call, filters()).prop_map(|((function, field, distinct), filter)| Call { function, field, distinct, filter })
+    let call =
+        if session { unordered.boxed() } else { prop_oneof![4 => unordered, 1 => ordered].boxed() };
+    (call, filters()).prop_map(|((function, field, distinct), filter)| Call {
+        function,
+        field,
+        distinct,
+        filter,
+    })
 }
 
 fn filters() -> impl Strategy<Value = Filter> {
@@ -133,8 +140,13 @@ fn filters() -> impl Strategy<Value = Filter> {
 fn windows() -> impl Strategy<Value = Window> {
     let offsets = || prop_oneof![3 => Just(0i64), 2 => -30..30i64];
     prop_oneof![
-        (1..30i64, offsets()).prop_map(|(size, offset)| Window::Tumble { size, offset: offset % size }),
-        (1..12i64, 1..30i64, offsets()).prop_map(|(slide, size, offset)| Window::Hop { slide, size, offset: offset % slide }),
+        (1..30i64, offsets())
+            .prop_map(|(size, offset)| Window::Tumble { size, offset: offset % size }),
+        (1..12i64, 1..30i64, offsets()).prop_map(|(slide, size, offset)| Window::Hop {
+            slide,
+            size,
+            offset: offset % slide
+        }),
         (1..8i64, 1..6i64, offsets()).prop_map(|(step, count, offset)| {
             let size = step * count;
             Window::Cumulate { step, size, offset: offset % size }
@@ -146,7 +158,9 @@ fn windows() -> impl Strategy<Value = Window> {
 fn scaled(window: Window, by: i64) -> Window {
     match window {
         Window::Tumble { size, offset } => Window::Tumble { size: size * by, offset: offset * by },
-        Window::Hop { slide, size, offset } => Window::Hop { slide: slide * by, size: size * by, offset: offset * by },
+        Window::Hop { slide, size, offset } => {
+            Window::Hop { slide: slide * by, size: size * by, offset: offset * by }
+        }
         Window::Cumulate { step, size, offset } => {
             Window::Cumulate { step: step * by, size: size * by, offset: offset * by }
         }
@@ -191,7 +205,9 @@ fn emits(triggers: bool) -> BoxedStrategy<Emit> {
     let early = prop_oneof![2 => Just(None), 3 => Just(Some(0i64)), 3 => (1..12i64).prop_map(Some)];
     let lateness = prop_oneof![2 => Just(None), 3 => (1..40i64).prop_map(Some)];
     let mode = prop_oneof![3 => Just(Mode::Retracting), 2 => Just(Mode::Accumulating), 2 => Just(Mode::Discarding)];
-    (early, lateness, mode).prop_map(|(early, lateness, mode)| Emit { early, lateness, mode }).boxed()
+    (early, lateness, mode)
+        .prop_map(|(early, lateness, mode)| Emit { early, lateness, mode })
+        .boxed()
 }
 
 fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
@@ -206,7 +222,8 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
         })
         .prop_map(move |(window, group_window, keys, calls, emit, delay, condition)| {
             let group_window = group_window && !matches!(window, Window::Cumulate { .. });
-            let window = if group_window { without_offset(window) } else { with_whole_slides(window) };
+            let window =
+                if group_window { without_offset(window) } else { with_whole_slides(window) };
             Query {
                 window: scaled(window, scale.step),
                 form: if group_window { Form::GroupWindow } else { Form::TableFunction },
@@ -225,19 +242,25 @@ fn queries(scale: Scale, triggers: bool) -> impl Strategy<Value = Query> {
 }
 
 /// Cases of `splits` streams of so many rows.
-pub(crate) fn cases(triggers: bool, splits: std::ops::Range<usize>, row_count: std::ops::Range<usize>) -> impl Strategy<Value = Case> {
+pub(crate) fn cases(
+    triggers: bool,
+    splits: std::ops::Range<usize>,
+    row_count: std::ops::Range<usize>,
+) -> impl Strategy<Value = Case> {
     let key_counts = prop_oneof![3 => Just(2u8), 2 => Just(5), 1 => Just(200)];
     let formats = prop_oneof![2 => Just(Format::Json), 1 => Just(Format::Csv)];
-    (scales(), key_counts, formats, any::<bool>()).prop_flat_map(move |(scale, key_count, format, directory)| {
-        let streams = vec(drafts(row_count.clone()), splits.clone());
-        (queries(scale, triggers), streams).prop_map(move |(query, drafts)| Case {
-            query,
-            streams: drafts.into_iter().map(|drafts| rows(drafts, scale, key_count)).collect(),
-            directory,
-            format,
-            padding: 0,
-        })
-    })
+    (scales(), key_counts, formats, any::<bool>()).prop_flat_map(
+        move |(scale, key_count, format, directory)| {
+            let streams = vec(drafts(row_count.clone()), splits.clone());
+            (queries(scale, triggers), streams).prop_map(move |(query, drafts)| Case {
+                query,
+                streams: drafts.into_iter().map(|drafts| rows(drafts, scale, key_count)).collect(),
+                directory,
+                format,
+                padding: 0,
+            })
+        },
+    )
 }
 
 /// Cases of a window over another window's results. Those come in no order, so nothing may depend on it.
@@ -256,11 +279,17 @@ pub(crate) fn nested_cases() -> impl Strategy<Value = Case> {
 /// Cases of files that are read in several turns each.
 pub(crate) fn padded_cases(triggers: bool) -> impl Strategy<Value = Case> {
     let padding = prop_oneof![Just(200_000usize), Just(500_000), Just(1_100_000)];
-    (cases(triggers, 2..4, 0..14), padding).prop_map(|(case, padding)| Case { format: Format::Json, padding, ..case })
+    (cases(triggers, 2..4, 0..14), padding).prop_map(|(case, padding)| Case {
+        format: Format::Json,
+        padding,
+        ..case
+    })
 }
 
 pub(crate) fn settings() -> impl Strategy<Value = Setting> {
-    settings_of(prop_oneof![2 => Just(1u64), 2 => Just(64), 1 => Just(300), 1 => Just(4096), 1 => Just(1 << 20)])
+    settings_of(
+        prop_oneof![2 => Just(1u64), 2 => Just(64), 1 => Just(300), 1 => Just(4096), 1 => Just(1 << 20)],
+    )
 }
 
 /// Settings with chunks that suit large files.
@@ -269,8 +298,10 @@ pub(crate) fn coarse_settings() -> impl Strategy<Value = Setting> {
 }
 
 fn settings_of(chunks: impl Strategy<Value = u64>) -> impl Strategy<Value = Setting> {
-    let runtimes = prop_oneof![1 => Just(RuntimeKind::Poll), 4 => any::<u64>().prop_map(RuntimeKind::Sim)];
+    let runtimes =
+        prop_oneof![1 => Just(RuntimeKind::Poll), 4 => any::<u64>().prop_map(RuntimeKind::Sim)];
     let slots = prop_oneof![Just(Some(1usize)), Just(Some(2)), Just(Some(64))];
-    (1..5usize, runtimes, chunks, slots)
-        .prop_map(|(shards, runtime, chunk_bytes, ring_slots)| Setting { shards, runtime, chunk_bytes, ring_slots })
+    (1..5usize, runtimes, chunks, slots).prop_map(|(shards, runtime, chunk_bytes, ring_slots)| {
+        Setting { shards, runtime, chunk_bytes, ring_slots }
+    })
 }

@@ -39,7 +39,8 @@ fn setting(shards: usize, runtime: RuntimeKind, chunk_bytes: u64, slots: usize) 
 #[test]
 fn a_sender_that_sleeps_before_a_full_ring_is_woken() {
     let rows = (0..120).map(|ts| row(ts, Some(ts as i32), "x")).collect();
-    let calls = vec![call(Function::CountRows, Field::V, false), call(Function::Count, Field::S, true)];
+    let calls =
+        vec![call(Function::CountRows, Field::V, false), call(Function::Count, Field::S, true)];
     let mut case = case(Window::Hop { slide: 1, size: 4, offset: 0 }, calls, ONCE, rows);
     case.query.keys = vec![Field::K];
     for _ in 0..10 {
@@ -52,7 +53,8 @@ fn a_sender_that_sleeps_before_a_full_ring_is_woken() {
 #[test]
 fn a_group_of_nulls_shows_early_and_nothing_new_shows_nothing() {
     let rows = vec![row(0, None, "x"), row(2, None, "x"), row(9, Some(3), "x"), row(25, None, "x")];
-    let calls = vec![call(Function::Count, Field::V, true), call(Function::CountRows, Field::V, false)];
+    let calls =
+        vec![call(Function::Count, Field::V, true), call(Function::CountRows, Field::V, false)];
     for mode in [Mode::Retracting, Mode::Accumulating, Mode::Discarding] {
         let emit = Emit { early: Some(1), lateness: None, mode };
         let case = case(Window::Tumble { size: 20, offset: 0 }, calls.clone(), emit, rows.clone());
@@ -80,8 +82,10 @@ fn windows_over_windows_do_not_deadlock() {
 fn listagg_follows_the_order_in_which_flink_merges_slices() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("input.jsonl");
-    let records = [(5, "r1"), (3, "r2"), (14, "r3"), (1, "r4"), (12, "r5"), (8, "r6"), (17, "r7"), (4, "r8")];
-    let records = records.map(|(second, v)| format!("{{\"ts\":\"2024-01-01 00:00:{second:02}\",\"v\":\"{v}\"}}\n"));
+    let records =
+        [(5, "r1"), (3, "r2"), (14, "r3"), (1, "r4"), (12, "r5"), (8, "r6"), (17, "r7"), (4, "r8")];
+    let records = records
+        .map(|(second, v)| format!("{{\"ts\":\"2024-01-01 00:00:{second:02}\",\"v\":\"{v}\"}}\n"));
     std::fs::write(&path, records.concat()).unwrap();
     let table_function = |name: &str| {
         format!(
@@ -92,9 +96,15 @@ fn listagg_follows_the_order_in_which_flink_merges_slices() {
     let hop = "HOP(ts, INTERVAL '5' SECOND, INTERVAL '10' SECOND)";
     let group_window = format!("SELECT LISTAGG(v, '|') AS la FROM src GROUP BY {hop}");
     let cases = [
-        (table_function("HOP"), ["r1|r6|r2|r4|r8", "r2|r4|r8", "r3|r5|r1|r6", "r7", "r7|r3|r5"].as_slice()),
+        (
+            table_function("HOP"),
+            ["r1|r6|r2|r4|r8", "r2|r4|r8", "r3|r5|r1|r6", "r7", "r7|r3|r5"].as_slice(),
+        ),
         (group_window, ["r1|r6|r3|r5", "r2|r4|r8", "r2|r4|r8|r1|r6", "r3|r5|r7", "r7"].as_slice()),
-        (table_function("CUMULATE"), ["r2|r4|r8", "r2|r4|r8|r1|r6", "r3|r5", "r3|r5|r7"].as_slice()),
+        (
+            table_function("CUMULATE"),
+            ["r2|r4|r8", "r2|r4|r8|r1|r6", "r3|r5", "r3|r5|r7"].as_slice(),
+        ),
     ];
     for (query, expected) in cases {
         let script = format!(

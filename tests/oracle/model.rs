@@ -36,7 +36,9 @@ impl Cell {
     /// What the engine printed in a column whose values look like `like`.
     pub(crate) fn parse(value: &serde_json::Value, double: bool) -> String {
         match value {
-            serde_json::Value::Number(number) if double => format!("{:?}", number.as_f64().unwrap()),
+            serde_json::Value::Number(number) if double => {
+                format!("{:?}", number.as_f64().unwrap())
+            }
             serde_json::Value::String(text) => format!("{text:?}"),
             other => other.to_string(),
         }
@@ -209,7 +211,11 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn is_double(self) -> bool {
-        self.field == Field::D && !matches!(self.function, Function::CountRows | Function::Count | Function::CountPairs)
+        self.field == Field::D
+            && !matches!(
+                self.function,
+                Function::CountRows | Function::Count | Function::CountPairs
+            )
     }
 
     fn sql(self) -> String {
@@ -276,7 +282,8 @@ pub(crate) struct Query {
 pub(crate) fn interval(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let (seconds, part) = (ms.abs() / 1000, ms.abs() % 1000);
-    let digits = if seconds > 99 { format!("({})", seconds.to_string().len()) } else { String::new() };
+    let digits =
+        if seconds > 99 { format!("({})", seconds.to_string().len()) } else { String::new() };
     format!("INTERVAL '{sign}{seconds}.{part:03}' SECOND{digits}")
 }
 
@@ -309,7 +316,8 @@ impl Query {
             )
             .unwrap();
         }
-        let tables: Vec<String> = (0..paths.len()).map(|index| format!("SELECT * FROM t{index}")).collect();
+        let tables: Vec<String> =
+            (0..paths.len()).map(|index| format!("SELECT * FROM t{index}")).collect();
         let condition = match self.condition.sql() {
             "" => String::new(),
             condition => format!(" WHERE {condition}"),
@@ -330,7 +338,8 @@ impl Query {
 
     fn settings(&self) -> String {
         let mut text = String::from("SET 'pipeline.auto-watermark-interval' = '0';\n");
-        let mut set = |key: &str, value: String| writeln!(text, "SET '{key}' = '{value}';").unwrap();
+        let mut set =
+            |key: &str, value: String| writeln!(text, "SET '{key}' = '{value}';").unwrap();
         if let Some(early) = self.emit.early {
             set("table.exec.emit.early-fire.enabled", "true".into());
             set("table.exec.emit.early-fire.delay", format!("{early} ms"));
@@ -351,14 +360,23 @@ impl Query {
 
     fn select(&self) -> String {
         let mut columns: Vec<String> = match self.form {
-            Form::TableFunction => ["window_start AS ws", "window_end AS we", "window_time AS wt"].map(String::from).into(),
+            Form::TableFunction => ["window_start AS ws", "window_end AS we", "window_time AS wt"]
+                .map(String::from)
+                .into(),
             Form::GroupWindow => {
                 let of = |what: &str, name: &str| self.group_window(what) + " AS " + name;
                 vec![of("_START", "ws"), of("_END", "we"), of("_ROWTIME", "wt")]
             }
         };
-        columns.extend(self.keys.iter().enumerate().map(|(index, key)| format!("{} AS g{index}", key.name())));
-        columns.extend(self.calls.iter().enumerate().map(|(index, call)| format!("{} AS a{index}", call.sql())));
+        columns.extend(
+            self.keys.iter().enumerate().map(|(index, key)| format!("{} AS g{index}", key.name())),
+        );
+        columns.extend(
+            self.calls
+                .iter()
+                .enumerate()
+                .map(|(index, call)| format!("{} AS a{index}", call.sql())),
+        );
         let keys: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();
         let (from, mut group) = match self.form {
             Form::TableFunction => (
@@ -374,7 +392,9 @@ impl Query {
     fn group_window(&self, what: &str) -> String {
         match self.window {
             Window::Tumble { size, .. } => format!("TUMBLE{what}(ts, {})", interval(size)),
-            Window::Hop { slide, size, .. } => format!("HOP{what}(ts, {}, {})", interval(slide), interval(size)),
+            Window::Hop { slide, size, .. } => {
+                format!("HOP{what}(ts, {}, {})", interval(slide), interval(size))
+            }
             Window::Session { gap } => format!("SESSION{what}(ts, {})", interval(gap)),
             Window::Cumulate { .. } => unreachable!("not drawn"),
         }
@@ -382,19 +402,34 @@ impl Query {
 }
 
 fn table_function(window: Window, table: &str, keys: &[&str]) -> String {
-    let offset = |offset: i64| if offset == 0 { String::new() } else { format!(", {}", interval(offset)) };
+    let offset =
+        |offset: i64| if offset == 0 { String::new() } else { format!(", {}", interval(offset)) };
     match window {
         Window::Tumble { size, offset: by } => {
             format!("TUMBLE(TABLE {table}, DESCRIPTOR(ts), {}{})", interval(size), offset(by))
         }
         Window::Hop { slide, size, offset: by } => {
-            format!("HOP(TABLE {table}, DESCRIPTOR(ts), {}, {}{})", interval(slide), interval(size), offset(by))
+            format!(
+                "HOP(TABLE {table}, DESCRIPTOR(ts), {}, {}{})",
+                interval(slide),
+                interval(size),
+                offset(by)
+            )
         }
         Window::Cumulate { step, size, offset: by } => {
-            format!("CUMULATE(TABLE {table}, DESCRIPTOR(ts), {}, {}{})", interval(step), interval(size), offset(by))
+            format!(
+                "CUMULATE(TABLE {table}, DESCRIPTOR(ts), {}, {}{})",
+                interval(step),
+                interval(size),
+                offset(by)
+            )
         }
         Window::Session { gap } => {
-            let partition = if keys.is_empty() { String::new() } else { format!(" PARTITION BY ({})", keys.join(", ")) };
+            let partition = if keys.is_empty() {
+                String::new()
+            } else {
+                format!(" PARTITION BY ({})", keys.join(", "))
+            };
             format!("SESSION(TABLE {table}{partition}, DESCRIPTOR(ts), {})", interval(gap))
         }
     }

@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Call, Cell, Field, Filter, Form, Function, Mode, Query, Row, Window, time_of, time_text};
+use super::model::{
+    Call, Cell, Field, Filter, Form, Function, Mode, Query, Row, Window, time_of, time_text,
+};
 
 /// A row, and the watermark when it arrives.
 #[derive(Clone, Debug)]
@@ -43,10 +45,16 @@ pub(crate) fn arrivals(mut splits: Vec<Turns>, delay: i64) -> Vec<Arrival> {
     let mut reached = i64::MIN;
     loop {
         let open = (0..splits.len()).filter(|&split| !splits[split].is_empty());
-        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else { return arrivals };
+        let Some(split) = open.min_by_key(|&split| (watermarks[split], split)) else {
+            return arrivals;
+        };
         let turn = splits[split].last().unwrap().clone();
         for row in turn {
-            let lowest = (0..splits.len()).filter(|&at| !splits[at].is_empty()).map(|at| watermarks[at]).min().unwrap();
+            let lowest = (0..splits.len())
+                .filter(|&at| !splits[at].is_empty())
+                .map(|at| watermarks[at])
+                .min()
+                .unwrap();
             reached = reached.max(lowest);
             watermarks[split] = watermarks[split].max(row.ts - delay);
             arrivals.push(Arrival { row, watermark: reached });
@@ -59,7 +67,9 @@ pub(crate) fn arrivals(mut splits: Vec<Turns>, delay: i64) -> Vec<Arrival> {
 pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
     let aligned = |step: i64, offset: i64| ts - (ts - offset).rem_euclid(step);
     match window {
-        Window::Tumble { size, offset } => vec![(aligned(size, offset), aligned(size, offset) + size)],
+        Window::Tumble { size, offset } => {
+            vec![(aligned(size, offset), aligned(size, offset) + size)]
+        }
         Window::Hop { slide, size, offset } => (0..)
             .map(|back| aligned(slide, offset) - back * slide)
             .take_while(|start| start + size > ts)
@@ -67,7 +77,10 @@ pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
             .collect(),
         Window::Cumulate { step, size, offset } => {
             let start = aligned(size, offset);
-            (1..=size / step).map(|k| (start, start + k * step)).filter(|&(_, end)| end > ts).collect()
+            (1..=size / step)
+                .map(|k| (start, start + k * step))
+                .filter(|&(_, end)| end > ts)
+                .collect()
         }
         Window::Session { .. } => unreachable!("sessions depend on other rows"),
     }
@@ -76,11 +89,13 @@ pub(crate) fn windows_of(window: Window, ts: i64) -> Vec<(i64, i64)> {
 pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
     let Some(inner) = query.inner else { return one_window(query, arrivals) };
     let of = |function, field| Call { function, field, distinct: false, filter: Filter::None };
-    let calls = [(Function::Sum, Field::V), (Function::CountRows, Field::V), (Function::Sum, Field::D)];
+    let calls =
+        [(Function::Sum, Field::V), (Function::CountRows, Field::V), (Function::Sum, Field::D)];
     let calls = calls.into_iter().chain([(Function::Max, Field::S), (Function::Min, Field::M)]);
     let calls = calls.map(|(function, field)| of(function, field)).collect();
     let form = Form::TableFunction;
-    let first = Query { window: inner, form, keys: vec![Field::K], calls, inner: None, ..query.clone() };
+    let first =
+        Query { window: inner, form, keys: vec![Field::K], calls, inner: None, ..query.clone() };
     let mut results = one_window(&first, arrivals);
     // A result comes before the watermark that fired it.
     let rows = results.rows.drain(..).zip(results.fired_at);
@@ -119,7 +134,13 @@ fn row_of(cells: &[Cell]) -> Row {
 fn one_window(query: &Query, arrivals: &[Arrival]) -> Expected {
     match query.window {
         Window::Session { gap } => sessions(query, gap, arrivals),
-        _ => Windows { query, groups: BTreeMap::new(), watermark: i64::MIN, expected: Expected::default() }.run(arrivals),
+        _ => Windows {
+            query,
+            groups: BTreeMap::new(),
+            watermark: i64::MIN,
+            expected: Expected::default(),
+        }
+        .run(arrivals),
     }
 }
 
@@ -127,9 +148,12 @@ fn one_window(query: &Query, arrivals: &[Arrival]) -> Expected {
 /// the newest first in the table function HOP, else the oldest first. In CUMULATE a row whose own slice had fired
 /// follows what had fired by then. `arrived`: the watermark at each row's arrival.
 fn in_order(query: &Query, rows: &[Row], arrived: &[i64]) -> Vec<Row> {
-    let picks = query.calls.iter().any(|call| matches!(call.function, Function::First | Function::Last));
+    let picks =
+        query.calls.iter().any(|call| matches!(call.function, Function::First | Function::Last));
     let (width, offset, sign) = match (query.window, query.form) {
-        (Window::Hop { slide, size, offset }, Form::TableFunction) => (gcd(size, slide), offset, -1),
+        (Window::Hop { slide, size, offset }, Form::TableFunction) => {
+            (gcd(size, slide), offset, -1)
+        }
         (Window::Hop { slide, size, offset }, Form::GroupWindow) => (gcd(size, slide), offset, 1),
         (Window::Cumulate { step, offset, .. }, _) => (step, offset, 1),
         _ => return rows.to_vec(),
@@ -139,7 +163,11 @@ fn in_order(query: &Query, rows: &[Row], arrived: &[i64]) -> Vec<Row> {
     if query.emit.is_once() && !picks {
         rows.sort_by_key(|&(row, watermark)| {
             let end = row.ts - (row.ts - offset).rem_euclid(width) + width;
-            if cumulates && end - 1 <= watermark { (watermark + 1, true) } else { (sign * end, false) }
+            if cumulates && end - 1 <= watermark {
+                (watermark + 1, true)
+            } else {
+                (sign * end, false)
+            }
         });
     }
     rows.into_iter().map(|(row, _)| row.clone()).collect()
@@ -155,7 +183,11 @@ fn key_of(query: &Query, row: &Row) -> Vec<Cell> {
 
 /// The result's columns before the aggregates.
 fn labels(start: i64, end: i64, key: &[Cell]) -> Vec<Cell> {
-    [start, end, end - 1].map(|time| Cell::Text(time_text(time))).into_iter().chain(key.iter().cloned()).collect()
+    [start, end, end - 1]
+        .map(|time| Cell::Text(time_text(time)))
+        .into_iter()
+        .chain(key.iter().cloned())
+        .collect()
 }
 
 #[derive(Debug, Default)]
@@ -195,7 +227,8 @@ impl Windows<'_> {
         }
         let lateness = self.query.emit.lateness.unwrap_or(0);
         let all = windows_of(self.query.window, row.ts);
-        let open: Vec<_> = all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
+        let open: Vec<_> =
+            all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
         if open.is_empty() && !all.is_empty() {
             self.expected.late_count += 1;
         }
@@ -215,7 +248,8 @@ impl Windows<'_> {
     fn advance(&mut self, watermark: i64) {
         let before = std::mem::replace(&mut self.watermark, watermark);
         let early = self.query.emit.early.filter(|&early| early > 0);
-        let ticks = early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
+        let ticks =
+            early.is_some_and(|early| watermark.div_euclid(early) > before.div_euclid(early));
         let lateness = self.query.emit.lateness.unwrap_or(0);
         for key in self.groups.keys().cloned().collect::<Vec<_>>() {
             let group = self.groups.get_mut(&key).unwrap();
@@ -237,7 +271,11 @@ impl Windows<'_> {
         if !std::mem::take(&mut group.changed) {
             return;
         }
-        let new = results(&self.query.calls, &group.earlier, &in_order(self.query, &group.rows, &group.arrived));
+        let new = results(
+            &self.query.calls,
+            &group.earlier,
+            &in_order(self.query, &group.rows, &group.arrived),
+        );
         let row = |values: &[Cell]| [labels(key.1, key.0, &key.2), values.to_vec()].concat();
         match (self.query.emit.mode, &group.shown) {
             (Mode::Discarding, _) => {
@@ -248,7 +286,9 @@ impl Windows<'_> {
             }
             (_, None) => self.expected.rows.push(("+I", row(&new))),
             (_, Some(old)) if *old == new => {}
-            (Mode::Retracting, Some(old)) => self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))]),
+            (Mode::Retracting, Some(old)) => {
+                self.expected.rows.extend([("-U", row(old)), ("+U", row(&new))])
+            }
             (Mode::Accumulating, Some(_)) => self.expected.rows.push(("+U", row(&new))),
         }
         group.shown = Some(new);
@@ -300,7 +340,10 @@ fn fire_sessions(
     open.retain(|(key, start, end, rows)| {
         let fires = end - 1 <= watermark;
         if fires {
-            expected.rows.push(("+I", [labels(*start, *end, key), results(&query.calls, &[], rows)].concat()));
+            expected.rows.push((
+                "+I",
+                [labels(*start, *end, key), results(&query.calls, &[], rows)].concat(),
+            ));
         }
         !fires
     });
@@ -335,7 +378,9 @@ fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
     }
     let values_of = |rows: &[Row]| {
         let rows = rows.iter().filter(|row| passes(call.filter, row));
-        rows.map(|row| argument(call, row)).filter(|cell| *cell != Cell::Null).collect::<Vec<Cell>>()
+        rows.map(|row| argument(call, row))
+            .filter(|cell| *cell != Cell::Null)
+            .collect::<Vec<Cell>>()
     };
     let mut values = values_of(rows);
     if call.distinct {
@@ -348,8 +393,12 @@ fn result(call: Call, earlier: &[Row], rows: &[Row]) -> Cell {
         Function::CountRows => unreachable!("returned above"),
         Function::Sum => sum(call.field, &values),
         Function::Avg => average(call.field, &values),
-        Function::Min => values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap(),
-        Function::Max => values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap(),
+        Function::Min => {
+            values.into_iter().reduce(|a, b| if less(&b, &a) { b } else { a }).unwrap()
+        }
+        Function::Max => {
+            values.into_iter().reduce(|a, b| if less(&a, &b) { b } else { a }).unwrap()
+        }
         Function::First => values[0].clone(),
         Function::Last => values[values.len() - 1].clone(),
         Function::ListAgg => {
@@ -373,7 +422,9 @@ fn less(a: &Cell, b: &Cell) -> bool {
 fn sum(field: Field, values: &[Cell]) -> Cell {
     let ints = || values.iter().map(int);
     match field {
-        Field::V => Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into()),
+        Field::V => {
+            Cell::Int(ints().fold(0i32, |sum, value| sum.wrapping_add(value as i32)).into())
+        }
         Field::W => Cell::Int(ints().fold(0i64, i64::wrapping_add)),
         Field::D => Cell::Double(exact(values).to_bits()),
         Field::M => Cell::Decimal(values.iter().map(unscaled).sum(), 2),
@@ -385,7 +436,9 @@ fn sum(field: Field, values: &[Cell]) -> Cell {
 fn average(field: Field, values: &[Cell]) -> Cell {
     let count = values.len() as i64;
     match field {
-        Field::V | Field::W => Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count),
+        Field::V | Field::W => {
+            Cell::Int(values.iter().map(int).fold(0i64, i64::wrapping_add) / count)
+        }
         Field::D => Cell::Double((exact(values) / count as f64).to_bits()),
         Field::M => {
             let scaled = values.iter().map(unscaled).sum::<i128>() * 10_000;

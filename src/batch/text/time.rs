@@ -149,9 +149,9 @@ fn ticks_per_second(precision: u8) -> i64 {
 /// `ms` since 1970-01-01, `nanos` within the millisecond (< 1,000,000). `None` where it does not fit an `i64`.
 pub fn ticks_from_parts(ms: i64, nanos: u32, precision: u8) -> Option<i64> {
     match precision {
-        0 => Some(ms - ms.rem_euclid(1000)),
-        1 => Some(ms - ms.rem_euclid(100)),
-        2 => Some(ms - ms.rem_euclid(10)),
+        0 => ms.checked_sub(ms.rem_euclid(1000)),
+        1 => ms.checked_sub(ms.rem_euclid(100)),
+        2 => ms.checked_sub(ms.rem_euclid(10)),
         3 => Some(ms),
         4..=6 => {
             let unit = [100, 10, 1][usize::from(precision) - 4];

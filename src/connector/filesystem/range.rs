@@ -160,7 +160,11 @@ impl RangeReader {
     pub fn range_of(&self, chunk_index: u64, bytes: Vec<u8>) -> RawRange {
         let (start, end) = self.bounds(chunk_index);
         let (offset_bytes, read_end) = self.extent(chunk_index);
-        assert_eq!(bytes.len() as u64, read_end - offset_bytes, "not the bytes that were asked for");
+        assert_eq!(
+            bytes.len() as u64,
+            read_end - offset_bytes,
+            "not the bytes that were asked for"
+        );
         let (start, end) = ((start - offset_bytes) as usize, (end - offset_bytes) as usize);
         let (mut quoted, mut entry) = (None, (start, end));
         if let Some(ends) = Ends::of(self.framing).filter(|_| start < end) {

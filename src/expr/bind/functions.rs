@@ -5,7 +5,7 @@ use crate::error::ExprError;
 use crate::expr::eval::unsupported_regex;
 use crate::expr::expression::{Expr, ExprKind, Value};
 
-use super::{arity, coerce, nullable, strict};
+use super::{Bound, arity, call, coerce, literal_text, nullable, strict, try_cast};
 
 /// What a parameter takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -161,6 +161,9 @@ static FUNCTIONS: &[Function] = &[
     function("IS_DIGIT", &[T], DataType::Boolean),
     function("IS_DECIMAL", &[T], DataType::Boolean),
     function("JSON_VALUE", &[T, T], TEXT).may_be_null(),
+    function("JSON_QUOTE", &[T], TEXT),
+    function("JSON_UNQUOTE", &[T], TEXT),
+    function("IS JSON", &[T], DataType::Boolean),
     function("JSON_EXISTS", &[T, T], DataType::Boolean).may_be_null(),
     // Times.
     function("DATE_FORMAT", &[Param::StampOrText, T], TEXT).may_be_null(),
@@ -218,6 +221,10 @@ const OTHERS: &[&str] = &[
 
 pub(super) fn bind(name: &str, args: Vec<Expr>) -> Result<Expr, ExprError> {
     let (name, args) = respell(name, args)?;
+    let args = match settled(name, args)? {
+        Ok(bound) => return Ok(bound),
+        Err(args) => args,
+    };
     let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
         return Err(unknown(name));
     };
@@ -258,6 +265,42 @@ fn respell(name: &str, mut args: Vec<Expr>) -> Result<(&str, Vec<Expr>), ExprErr
         }
         _ => (name, args),
     })
+}
+
+/// Functions whose answer follows from the types, or that are two others in one.
+fn settled(name: &str, mut args: Vec<Expr>) -> Bound {
+    let bound = match (name, args.as_slice()) {
+        ("TYPEOF", [arg]) => {
+            let text = arg.data_type.to_string();
+            Expr::literal(Value::String(text.clone()), DataType::Char(text.len() as u32))
+        }
+        // Flink looks at the type of a number alone, even where it is NULL.
+        ("IS_DECIMAL" | "IS_DIGIT", [arg]) if arg.data_type.is_numeric() => {
+            let holds = name == "IS_DECIMAL" || arg.data_type.is_integer();
+            Expr::literal(Value::Boolean(holds), DataType::Boolean)
+        }
+        ("JSON_VALUE", [_, _, returning]) => {
+            let target = match literal_text(name, "RETURNING", returning)?
+                .to_ascii_uppercase()
+                .as_str()
+            {
+                "BOOLEAN" => DataType::Boolean,
+                "INTEGER" | "INT" => DataType::Int,
+                "DOUBLE" => DataType::Double,
+                "STRING" => DataType::STRING,
+                other => {
+                    return Err(ExprError {
+                        message: format!("JSON_VALUE does not return {other}"),
+                        hint: Some("it returns STRING, BOOLEAN, INTEGER or DOUBLE; CAST its STRING to others".into()),
+                    });
+                }
+            };
+            args.pop();
+            try_cast(call(name, args)?, target)?
+        }
+        _ => return Ok(Err(args)),
+    };
+    Ok(Ok(bound))
 }
 
 fn convert(name: &str, index: usize, param: Param, arg: Expr) -> Result<Expr, ExprError> {

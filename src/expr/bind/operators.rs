@@ -31,6 +31,7 @@ pub(super) fn bind(name: &str, args: Vec<Expr>) -> Bound {
         "AND" => logic("AND", args),
         "OR" => logic("OR", args),
         "NOT" => negation(fixed(name, args)?),
+        "IS NOT JSON" => negation([super::call("IS JSON", args)?]),
         "IS NULL" => test("IS NULL", fixed(name, args)?),
         "IS NOT NULL" => test("IS NOT NULL", fixed(name, args)?),
         "IS TRUE" => boolean_test("IS TRUE", fixed(name, args)?),
@@ -265,8 +266,11 @@ fn null_if([value, other]: [Expr; 2]) -> Result<Expr, ExprError> {
 
 fn extreme(name: &'static str, args: Vec<Expr>) -> Result<Expr, ExprError> {
     arity(name, &args, 1, usize::MAX)?;
-    let data_type =
-        common_or_error(name, &args.iter().map(|arg| arg.data_type).collect::<Vec<_>>())?;
+    let types: Vec<DataType> = args.iter().map(|arg| arg.data_type).collect();
+    let data_type = match common_or_error(name, &types)? {
+        DataType::Float if types.contains(&DataType::Double) => DataType::Double,
+        common => common,
+    };
     let args = args.into_iter().map(|arg| coerce(arg, data_type)).collect();
     Ok(strict(name, args, data_type))
 }

@@ -2,7 +2,8 @@
 
 use arrow_array::types::*;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::digest::DynDigest;
@@ -25,7 +26,7 @@ pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool
             let texts = args[0].texts();
             try_texts(args, rows, |row, out| {
                 let text = texts.get(row);
-                let bytes = STANDARD
+                let bytes = LENIENT
                     .decode(text)
                     .map_err(|_| format!("FROM_BASE64: '{text}' is no base64"))?;
                 out.push_str(&String::from_utf8_lossy(&bytes));
@@ -81,6 +82,23 @@ pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool
                 json_value(documents.get(row), paths.get(row), out)
             }))
         }),
+        "JSON_QUOTE" => texts(|text, out| {
+            out.push_str(&serde_json::Value::String(text.into()).to_string());
+            true
+        }),
+        "JSON_UNQUOTE" => texts(|text, out| {
+            match serde_json::from_str::<String>(text) {
+                Ok(inner) => out.push_str(&inner),
+                Err(_) => out.push_str(text),
+            }
+            true
+        }),
+        "IS JSON" => Box::new(|args, rows, _| {
+            let documents = args[0].texts();
+            let is_json =
+                |row| serde_json::from_str::<serde_json::Value>(documents.get(row)).is_ok();
+            try_booleans(args, rows, |row| Ok(Some(is_json(row))))
+        }),
         "JSON_EXISTS" => Box::new(|args, rows, _| {
             let (documents, paths) = (args[0].texts(), args[1].texts());
             try_booleans(args, rows, |row| {
@@ -98,6 +116,14 @@ fn unknown_set(set: &str) -> String {
         "there is no character set {set}; take UTF-8, UTF-16, UTF-16BE, UTF-16LE, ISO-8859-1 or US-ASCII"
     )
 }
+
+/// As Java's decoder: padding may be missing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 fn of_bytes(each: impl Fn(&[u8], &mut String) + Send + Sync + 'static) -> Kernel {
     Box::new(move |args: &[Datum], rows, _: &EvalContext| {

@@ -147,7 +147,7 @@ fn rounded_days(unit: &str, days: i32, up: bool) -> Option<i32> {
     match unit {
         "WEEK" => {
             let since_sunday = (i64::from(days) + 4).rem_euclid(7) as i32;
-            Some(days - since_sunday + if up && since_sunday > 0 { 7 } else { 0 })
+            days.checked_sub(since_sunday)?.checked_add(if up && since_sunday > 0 { 7 } else { 0 })
         }
         "MONTH" => {
             let first = days_from_civil(year, month, 1)?;
@@ -169,7 +169,10 @@ fn rounded_days(unit: &str, days: i32, up: bool) -> Option<i32> {
 
 fn rounded_ms(unit: &str, ms: i64, up: bool) -> Option<i64> {
     match unit_ms(unit) {
-        Some(size) => Some(if up { ms + (-ms).rem_euclid(size) } else { ms - ms.rem_euclid(size) }),
+        Some(size) => match ms.rem_euclid(size) {
+            past if up && past > 0 => ms.checked_add(size - past),
+            past => ms.checked_sub(past),
+        },
         None => {
             let days = rounded_days(unit, i32::try_from(ms.div_euclid(DAY_MS)).ok()?, up)?;
             Some(i64::from(days) * DAY_MS)
@@ -198,7 +201,9 @@ fn rounded(unit: String, data_type: DataType, up: bool) -> Kernel {
             let column: Int64Array = some_numbers::<Int64Type>(args, rows, |row| {
                 let ms = ticks.get(row).div_euclid(per_ms);
                 let offset = if zoned { calendar::offset_ms(ms, context.time_zone) } else { 0 };
-                (rounded_ms(&unit, ms.checked_add(offset)?, up)? - offset).checked_mul(per_ms)
+                rounded_ms(&unit, ms.checked_add(offset)?, up)?
+                    .checked_sub(offset)?
+                    .checked_mul(per_ms)
             });
             Ok(Arc::new(column))
         }),

@@ -217,7 +217,7 @@ fn rounded(data_type: DataType, result: DataType, rounding: Rounding) -> Kernel 
                 if places >= i32::from(scale) {
                     return rescale(value, scale, precision, to);
                 }
-                let cut = i32::from(scale) - places;
+                let cut = i32::from(scale).saturating_sub(places);
                 if cut > 38 {
                     return Some(0);
                 }
@@ -276,7 +276,8 @@ fn round_float(value: f64, places: i32, rounding: Rounding) -> f64 {
     let kept = &digits[..keep.max(0) as usize];
     let whole =
         kept.iter().fold(0i64, |whole, digit| whole * 10 + i64::from(digit - b'0')) + i64::from(up);
-    let rounded: f64 =
-        format!("{whole}e{}", -places).parse().expect("digits and an exponent are a number");
+    let rounded: f64 = format!("{whole}e{}", -i64::from(places))
+        .parse()
+        .expect("digits and an exponent are a number");
     if value < 0.0 { -rounded } else { rounded }
 }

@@ -201,3 +201,92 @@ proptest! {
         }
     }
 }
+
+/// Calls every function of times and roundings on the ends of the types: an answer or NULL, never a panic.
+#[test]
+fn the_ends_of_the_types_do_not_panic() {
+    let ends: ArrayRef = Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX, i64::MIN + 1, 0, -1]));
+    let days: ArrayRef = Arc::new(Int32Array::from(vec![i32::MIN, i32::MAX, i32::MIN + 1, 0, -1]));
+    let data = batch(vec![ends.clone(), days.clone(), ends, days]);
+    let text = |text: &str| Expr::literal(Value::String(text.into()), DataType::Char(9));
+    let (long, int) =
+        (Expr::column(2, DataType::BigInt, true), Expr::column(3, DataType::Int, true));
+    let mut calls = Vec::new();
+    for precision in [0, 3, 6, 9] {
+        for time in
+            [DataType::Timestamp(precision), DataType::TimestampLtz(precision), DataType::Date]
+        {
+            let time = Expr::column(usize::from(time == DataType::Date), time, true);
+            let pattern = text("y-MM-dd D w e a");
+            for unit in [
+                "MILLENNIUM",
+                "CENTURY",
+                "DECADE",
+                "YEAR",
+                "QUARTER",
+                "MONTH",
+                "WEEK",
+                "DAY",
+                "HOUR",
+                "SECOND",
+            ] {
+                calls.push(call("EXTRACT", vec![text(unit), time.clone()]));
+                calls.push(call("FLOOR TO", vec![time.clone(), text(unit)]));
+                calls.push(call("CEIL TO", vec![time.clone(), text(unit)]));
+            }
+            for unit in ["YEAR", "MONTH", "WEEK", "DAY", "HOUR", "SECOND"] {
+                calls.push(call("TIMESTAMPADD", vec![text(unit), long.clone(), time.clone()]));
+                calls.push(call("TIMESTAMPDIFF", vec![text(unit), time.clone(), time.clone()]));
+            }
+            if time.data_type != DataType::Date {
+                calls.push(call("DATE_FORMAT", vec![time.clone(), pattern]));
+            }
+            for target in [
+                DataType::STRING,
+                DataType::Date,
+                DataType::Time(0),
+                DataType::Timestamp(0),
+                DataType::TimestampLtz(9),
+            ] {
+                if crate::expr::types::castable(time.data_type, target) {
+                    calls.push(cast(time.clone(), target));
+                }
+            }
+        }
+    }
+    for number in [
+        long.clone(),
+        int.clone(),
+        cast(long.clone(), DataType::Decimal(38, 10)).unwrap(),
+        cast(long, DataType::Double).unwrap(),
+    ] {
+        calls.push(call("ROUND", vec![number.clone(), int.clone()]));
+        calls.push(call("TRUNCATE", vec![number.clone(), int.clone()]));
+        calls.push(call("TO_TIMESTAMP_LTZ", vec![number.clone()]));
+        calls.push(call("FROM_UNIXTIME", vec![cast(number.clone(), DataType::BigInt).unwrap()]));
+        calls.push(call(
+            "REPEAT",
+            vec![
+                text("x"),
+                call("LEAST", vec![int.clone(), Expr::literal(Value::Int(9), DataType::Int)])
+                    .unwrap(),
+            ],
+        ));
+        for name in ["ABS", "SIGN", "FLOOR", "CEIL", "NEGATE"] {
+            calls.push(call(name, vec![number.clone()]));
+        }
+    }
+    for zone in [Tz::UTC, Tz::America__New_York] {
+        for bound in &calls {
+            let expr = bound.as_ref().unwrap();
+            let context = EvalContext { time_zone: zone, now_ms: i64::MAX };
+            Evaluator::new(expr, zone).eval(&data, &context).unwrap();
+        }
+    }
+}
+
+#[test]
+fn evaluators_move_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Evaluator>();
+}

@@ -51,8 +51,10 @@ impl Runtime for Uring {
                 true => Placement::Fixed(shard.index),
                 false => Placement::Unbound,
             };
-            let builder =
-                LocalExecutorBuilder::new(placement).name(&format!("shard-{}", shard.index));
+            let builder = LocalExecutorBuilder::new(placement)
+                .name(&format!("shard-{}", shard.index))
+                .io_memory(IO_MEMORY_BYTES)
+                .ring_depth(RING_DEPTH);
             handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
         }
         handles
@@ -75,27 +77,20 @@ fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
     Vec::new()
 }
 
-/// Files that are open, and reads that are done or under way.
+/// Memory that an executor locks for direct I/O, of which there is none here: as little as may be, for starting to be quick.
+const IO_MEMORY_BYTES: usize = 64 << 10;
+/// Reads in flight are few.
+const RING_DEPTH: usize = 32;
+/// Steps between two looks at the ring while reads are under way.
+const STEPS_BETWEEN_LOOKS: u32 = 16;
+
+/// Files that are open.
 #[derive(Clone, Default)]
-struct Reads {
+struct Files {
     files: Rc<RefCell<HashMap<PathBuf, Rc<BufferedFile>>>>,
-    done: Rc<RefCell<Vec<(ReadRequest, Option<Vec<u8>>)>>>,
-    under_way: Rc<RefCell<usize>>,
 }
 
-impl Reads {
-    /// Starts to read.
-    fn start(&self, request: ReadRequest) {
-        *self.under_way.borrow_mut() += 1;
-        let reads = self.clone();
-        glommio::spawn_local(async move {
-            let bytes = reads.read(&request).await;
-            reads.done.borrow_mut().push((request, bytes));
-            *reads.under_way.borrow_mut() -= 1;
-        })
-        .detach();
-    }
-
+impl Files {
     async fn read(&self, request: &ReadRequest) -> Option<Vec<u8>> {
         let open = self.files.borrow().get(&request.path).cloned();
         let file = match open {
@@ -110,10 +105,6 @@ impl Reads {
         Some(read.to_vec())
     }
 
-    fn are_under_way(&self) -> bool {
-        *self.under_way.borrow() > 0
-    }
-
     /// Closes what can be closed in peace; the rest is closed with the executor.
     async fn close(self) {
         let files: Vec<_> = self.files.borrow_mut().drain().map(|(_, file)| file).collect();
@@ -126,28 +117,77 @@ impl Reads {
     }
 }
 
+/// A read that ended, with what it read.
+type Done = (ReadRequest, Option<Vec<u8>>);
+
+/// Reads that are under way, and those that are done.
+#[derive(Default)]
+struct Reads {
+    files: Files,
+    under_way: usize,
+    done: Rc<RefCell<Vec<Done>>>,
+}
+
+impl Reads {
+    /// Hands the shard what is done, and starts what it wants.
+    async fn serve(&mut self, shard: &mut Shard) {
+        for (request, bytes) in self.done.take() {
+            self.under_way -= 1;
+            shard.supply(&request, bytes);
+        }
+        let under_way = self.under_way;
+        while let Some(request) = shard.wanted_read() {
+            let (files, done) = (self.files.clone(), Rc::clone(&self.done));
+            self.under_way += 1;
+            glommio::spawn_local(async move {
+                let bytes = files.read(&request).await;
+                done.borrow_mut().push((request, bytes));
+            })
+            .detach();
+        }
+        if self.under_way > under_way {
+            self.look().await;
+        }
+    }
+
+    /// Lets reads make progress.
+    async fn look(&self) {
+        glommio::executor().yield_task_queue_now().await;
+    }
+
+    fn has_done(&self) -> bool {
+        !self.done.borrow().is_empty()
+    }
+}
+
 /// Runs one shard on this executor.
 async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String, LateRows)> {
     let _guard = FailOnPanic(control);
-    let reads = Reads::default();
-    let mut spins = 0;
+    let mut reads = Reads::default();
+    let (mut spins, mut steps) = (0, 0);
     loop {
-        for (request, bytes) in reads.done.take() {
-            shard.supply(&request, bytes);
-        }
-        while let Some(request) = shard.wanted_read() {
-            reads.start(request);
+        if reads.has_done() || reads.under_way == 0 {
+            reads.serve(&mut shard).await;
         }
         match shard.step(clock.now_ms()) {
             Step::Done => break,
-            Step::Busy => spins = 0,
-            Step::Idle { .. } if spins < SPINS || reads.are_under_way() => spins += 1,
+            Step::Busy => {
+                (spins, steps) = (0, steps + 1);
+                if steps % STEPS_BETWEEN_LOOKS == 0 && reads.under_way > 0 {
+                    reads.look().await;
+                }
+            }
+            Step::Idle { .. } if reads.under_way > 0 => reads.look().await,
+            Step::Idle { .. } if spins < SPINS => {
+                spins += 1;
+                std::thread::yield_now();
+            }
             Step::Idle { .. } => sleep(&mut shard, control, clock),
         }
-        if reads.are_under_way() {
-            glommio::executor().yield_task_queue_now().await;
-        }
     }
-    reads.close().await;
+    while reads.under_way > reads.done.borrow().len() {
+        reads.look().await;
+    }
+    reads.files.close().await;
     shard.late_rows()
 }

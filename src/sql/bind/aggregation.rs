@@ -218,7 +218,8 @@ impl Binder<'_> {
             matches!(call.function, AggregateFunction::FirstValue | AggregateFunction::LastValue)
         });
         if is_session && keeps_order {
-            let message = "session windows cannot merge FIRST_VALUE and LAST_VALUE, in Flink neither";
+            let message =
+                "session windows cannot merge FIRST_VALUE and LAST_VALUE, in Flink neither";
             let hint = "MIN or MAX of the time column show a session's first or last time";
             return Err(ScriptError::new(message).at(span).hint(hint));
         }

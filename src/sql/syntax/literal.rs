@@ -4,6 +4,8 @@ use super::ast::{Expr, ExprKind, TimeLiteral};
 use super::cursor::{Cursor, Parsed};
 use super::interval;
 use super::token::Token;
+use crate::batch::DataType;
+use crate::error::ScriptError;
 
 /// Units of EXTRACT, FLOOR, CEIL, TIMESTAMPADD and TIMESTAMPDIFF.
 const UNITS: &[&str] = &[
@@ -311,13 +313,30 @@ impl Cursor<'_> {
         let input = self.expression()?;
         self.expect_token(&Token::Comma)?;
         let path = self.expression()?;
-        if self.at_any(&["RETURNING", "NULL", "ERROR", "DEFAULT"]) {
+        let target = if self.eat("RETURNING") { Some(self.data_type()?) } else { None };
+        // NULL is what there is without them, too.
+        self.eat_words(&["NULL", "ON", "EMPTY"]);
+        self.eat_words(&["NULL", "ON", "ERROR"]);
+        if self.at_any(&["NULL", "ERROR", "DEFAULT"]) {
             return Err(self.error("this clause of JSON_VALUE is not supported").hint(
-                "JSON_VALUE(json, path) is a STRING, NULL where nothing is found: write COALESCE and CAST around it",
+                "JSON_VALUE is NULL where nothing is found: write COALESCE(JSON_VALUE(…), …)",
             ));
         }
         self.expect_token(&Token::RParen)?;
-        self.operator(start, "JSON_VALUE", vec![input, path])
+        let value = self.operator(start, "JSON_VALUE", vec![input, path])?;
+        match target {
+            None | Some(DataType::VarChar(_)) => Ok(value),
+            Some(target @ (DataType::Boolean | DataType::Int | DataType::Double)) => {
+                self.node(start, ExprKind::Cast { input: Box::new(value), target, try_cast: false })
+            }
+            Some(other) => Err(ScriptError::new(format!(
+                "JSON_VALUE returns no {other}, in Flink neither"
+            ))
+            .at(value.span)
+            .hint(
+                "RETURNING takes STRING, BOOLEAN, INTEGER and DOUBLE; CAST makes others of them",
+            )),
+        }
     }
 
     /// Takes the function's name and `(`.

@@ -378,3 +378,41 @@ Sink o
 ";
     assert_eq!(explain(&bound.plan), expected);
 }
+
+#[test]
+fn functions_with_a_syntax_of_their_own() {
+    let bound = script(
+        "SELECT EXTRACT(DAY FROM ts), FLOOR(ts TO HOUR), CEIL(1.5), POSITION('a' IN k), SUBSTRING(k FROM 2 FOR 3), TRIM(BOTH 'x' FROM k),
+         TRIM(k), OVERLAY(k PLACING 'a' FROM 1 FOR 2), TIMESTAMPDIFF(SECOND, ts, ts), TIMESTAMPADD(DAY, 1, ts), CURRENT_DATE, TRY_CAST(k AS INT),
+         JSON_VALUE(k, '$.a'), JSON_VALUE(k, '$.a' RETURNING INTEGER NULL ON EMPTY NULL ON ERROR), k LIKE 'a!%' ESCAPE '!', LEFT(k, 1), IF(v > 1, 1, 2)
+         FROM src;",
+    );
+    let fields = &bound.plan.nodes.last().expect("a sink").schema.fields;
+    let named: Vec<&str> = fields
+        .iter()
+        .map(|field| field.name.as_str())
+        .filter(|name| !name.starts_with("EXPR$"))
+        .collect();
+    assert_eq!(named, ["CURRENT_DATE"]);
+    assert_eq!((fields[12].data_type, fields[13].data_type), (DataType::STRING, DataType::Int));
+}
+
+#[test]
+fn what_only_we_have_is_listed() {
+    let bound = script(
+        "CREATE TABLE t (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1000' SECOND) WITH ('connector' = 'x', 'ours' = '1');
+         SELECT window_start, COUNT(DISTINCT k, ts) FROM TABLE(SESSION(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY window_start, window_end;",
+    );
+    let listed: Vec<&str> =
+        bound.flink_refusals.iter().map(|refusal| refusal.message.as_str()).collect();
+    for part in ["more digits", "is not Flink's", "counts one column"] {
+        assert_eq!(
+            listed.iter().filter(|message| message.contains(part)).count(),
+            1,
+            "{part}: {listed:?}"
+        );
+    }
+    assert!(
+        bound.flink_refusals.iter().all(|refusal| refusal.span.is_some() && refusal.hint.is_some())
+    );
+}

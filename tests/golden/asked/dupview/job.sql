@@ -1,0 +1,7 @@
+SET 'parallelism.default' = '1';
+SET 'pipeline.auto-watermark-interval' = '0';
+SET 'table.local-time-zone' = 'UTC';
+CREATE TABLE src (ts TIMESTAMP(3), k STRING, a STRING, v INT, d DECIMAL(10,2), nn INT NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector'='filesystem','path'='${DIR}/../input.jsonl','format'='json');
+CREATE VIEW vv AS SELECT k, k, a FROM src;
+CREATE TABLE out1 (zzz BOOLEAN, yyy BOOLEAN) WITH ('connector'='print');
+INSERT INTO out1 SELECT * FROM vv;

@@ -1,0 +1,7 @@
+SET 'parallelism.default' = '1';
+SET 'pipeline.auto-watermark-interval' = '0';
+SET 'table.local-time-zone' = 'UTC';
+CREATE TABLE src (ts TIMESTAMP(3), k STRING, a STRING, v INT, d DECIMAL(10,2), nn INT NOT NULL, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector'='filesystem','path'='${DIR}/../input.jsonl','format'='json');
+CREATE VIEW u AS SELECT ts, k FROM src UNION ALL SELECT CAST(ts AS TIMESTAMP(3)), k FROM src;
+CREATE TABLE print1 (`window_start` TIMESTAMP(3), `c` BIGINT) WITH ('connector' = 'print');
+INSERT INTO print1 SELECT window_start, COUNT(*) AS c FROM TABLE(TUMBLE(TABLE u, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, window_end;
