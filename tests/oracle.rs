@@ -6,6 +6,8 @@
 #[path = "oracle/draw.rs"]
 mod draw;
 mod engine;
+#[path = "oracle/found.rs"]
+mod found;
 #[path = "oracle/model.rs"]
 mod model;
 #[path = "oracle/reference.rs"]

@@ -236,7 +236,7 @@ impl AggregateSender {
             let segment = segments.last_mut().expect("starts with one");
             if !self.plan.per_window {
                 segment.rows.push(row as u32);
-                segment.ends_ms.push(slice);
+                segment.ends_ms.push(self.home(slices, slice, watermark));
                 continue;
             }
             for end in slices.window_ends(slice) {
@@ -247,6 +247,17 @@ impl AggregateSender {
             }
         }
         segments
+    }
+
+    /// The slice that a row is added to: its own, or, where a CUMULATE step has fired with that, the window's first, so that
+    /// such rows follow what has fired in the order of their arrival, as in Flink.
+    fn home(&self, slices: Slices, slice: i64, watermark_ms: i64) -> i64 {
+        match self.plan.window.kind {
+            WindowKind::Cumulate { step_ms, .. } if self.fire_ms(slice) <= watermark_ms => {
+                slices.window_start(slice).expect("cumulative windows have starts") + step_ms
+            }
+            _ => slice,
+        }
     }
 
     /// Whether a window that this row's slice belongs to has fired, though not its last: it must fire without the row.

@@ -298,7 +298,8 @@ pub(crate) fn coarse_settings() -> impl Strategy<Value = Setting> {
 }
 
 fn settings_of(chunks: impl Strategy<Value = u64>) -> impl Strategy<Value = Setting> {
-    let runtimes = prop_oneof![1 => Just(RuntimeKind::Poll), 1 => Just(RuntimeKind::detect()), 4 => any::<u64>().prop_map(RuntimeKind::Sim)];
+    let runtimes =
+        prop_oneof![1 => Just(RuntimeKind::Poll), 4 => any::<u64>().prop_map(RuntimeKind::Sim)];
     let slots = prop_oneof![Just(Some(1usize)), Just(Some(2)), Just(Some(64))];
     (1..5usize, runtimes, chunks, slots).prop_map(|(shards, runtime, chunk_bytes, ring_slots)| {
         Setting { shards, runtime, chunk_bytes, ring_slots }

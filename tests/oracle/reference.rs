@@ -22,6 +22,15 @@ pub(crate) struct Expected {
     /// Kind and columns, in order.
     pub rows: Vec<(&'static str, Vec<Cell>)>,
     pub late_count: u64,
+    /// For each row, the watermark before the one that fired it.
+    pub fired_at: Vec<i64>,
+}
+
+impl Expected {
+    /// Notes the watermark for the rows that were added since.
+    fn note(&mut self, before: i64) {
+        self.fired_at.resize(self.rows.len(), before);
+    }
 }
 
 /// One split's file: its rows, by the turns in which they are read.
@@ -88,11 +97,9 @@ pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
     let first =
         Query { window: inner, form, keys: vec![Field::K], calls, inner: None, ..query.clone() };
     let mut results = one_window(&first, arrivals);
-    // A result comes before the watermark that fired it, so none is late.
-    let rows = results
-        .rows
-        .drain(..)
-        .map(|(_, cells)| Arrival { row: row_of(&cells), watermark: i64::MIN });
+    // A result comes before the watermark that fired it.
+    let rows = results.rows.drain(..).zip(results.fired_at);
+    let rows = rows.map(|((_, cells), watermark)| Arrival { row: row_of(&cells), watermark });
     let second = Query { condition: Filter::None, ..query.clone() };
     let rows: Vec<Arrival> = rows.collect();
     Expected { late_count: results.late_count, ..one_window(&second, &rows) }
@@ -138,8 +145,9 @@ fn one_window(query: &Query, arrivals: &[Arrival]) -> Expected {
 }
 
 /// LISTAGG follows arrival, but where windows share slices and fire once, slice after slice as Flink merges them:
-/// the newest first in the table function HOP, else the oldest first.
-fn in_order(query: &Query, rows: &[Row]) -> Vec<Row> {
+/// the newest first in the table function HOP, else the oldest first. In CUMULATE a row whose own slice had fired
+/// follows what had fired by then. `arrived`: the watermark at each row's arrival.
+fn in_order(query: &Query, rows: &[Row], arrived: &[i64]) -> Vec<Row> {
     let picks =
         query.calls.iter().any(|call| matches!(call.function, Function::First | Function::Last));
     let (width, offset, sign) = match (query.window, query.form) {
@@ -150,11 +158,19 @@ fn in_order(query: &Query, rows: &[Row]) -> Vec<Row> {
         (Window::Cumulate { step, offset, .. }, _) => (step, offset, 1),
         _ => return rows.to_vec(),
     };
-    let mut rows = rows.to_vec();
+    let mut rows: Vec<(&Row, i64)> = rows.iter().zip(arrived.iter().copied()).collect();
+    let cumulates = matches!(query.window, Window::Cumulate { .. });
     if query.emit.is_once() && !picks {
-        rows.sort_by_key(|row| sign * (row.ts - offset).div_euclid(width));
+        rows.sort_by_key(|&(row, watermark)| {
+            let end = row.ts - (row.ts - offset).rem_euclid(width) + width;
+            if cumulates && end - 1 <= watermark {
+                (watermark + 1, true)
+            } else {
+                (sign * end, false)
+            }
+        });
     }
-    rows
+    rows.into_iter().map(|(row, _)| row.clone()).collect()
 }
 
 fn gcd(a: i64, b: i64) -> i64 {
@@ -177,6 +193,8 @@ fn labels(start: i64, end: i64, key: &[Cell]) -> Vec<Cell> {
 #[derive(Debug, Default)]
 struct Group {
     rows: Vec<Row>,
+    /// The watermark at each row's arrival.
+    arrived: Vec<i64>,
     /// Discarding: the rows that earlier firings showed. What they held is not distinct again, so that the
     /// increments of a distinct count add up to it.
     earlier: Vec<Row>,
@@ -218,6 +236,7 @@ impl Windows<'_> {
             let key = (end, start, key_of(self.query, row));
             let group = self.groups.entry(key.clone()).or_default();
             group.rows.push(row.clone());
+            group.arrived.push(self.watermark);
             group.changed = true;
             let is_late = end - 1 <= self.watermark;
             if is_late || self.query.emit.early == Some(0) {
@@ -243,6 +262,7 @@ impl Windows<'_> {
                 self.groups.remove(&key);
             }
         }
+        self.expected.note(before);
     }
 
     /// Shows a group's result if it has rows that it has not shown.
@@ -251,12 +271,17 @@ impl Windows<'_> {
         if !std::mem::take(&mut group.changed) {
             return;
         }
-        let new = results(&self.query.calls, &group.earlier, &in_order(self.query, &group.rows));
+        let new = results(
+            &self.query.calls,
+            &group.earlier,
+            &in_order(self.query, &group.rows, &group.arrived),
+        );
         let row = |values: &[Cell]| [labels(key.1, key.0, &key.2), values.to_vec()].concat();
         match (self.query.emit.mode, &group.shown) {
             (Mode::Discarding, _) => {
                 self.expected.rows.push(("+I", row(&new)));
                 group.earlier.append(&mut group.rows);
+                group.arrived.clear();
                 return;
             }
             (_, None) => self.expected.rows.push(("+I", row(&new))),
@@ -275,8 +300,11 @@ impl Windows<'_> {
 fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
     let mut open: Vec<(Vec<Cell>, i64, i64, Vec<Row>)> = Vec::new();
     let mut expected = Expected::default();
+    let mut before = i64::MIN;
     for arrival in arrivals {
         fire_sessions(query, &mut open, arrival.watermark, &mut expected);
+        expected.note(before);
+        before = arrival.watermark;
         if !passes(query.condition, &arrival.row) {
             continue;
         }
@@ -299,6 +327,7 @@ fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
         }
     }
     fire_sessions(query, &mut open, i64::MAX, &mut expected);
+    expected.note(before);
     expected
 }
 
