@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use tidemill::agg::{AggregateCall, AggregateFunction};
 use tidemill::batch::{BATCH_ROWS_MAX, Batch, DataType, Field, Schema};
 use tidemill::connector::Generator;
@@ -98,10 +98,8 @@ fn tumble(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group! {
-    /// The benchmarks of this file.
-    name = benches;
-    config = Criterion::default();
-    targets = tumble
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    tumble(&mut criterion);
+    criterion.final_summary();
 }
-criterion_main!(benches);

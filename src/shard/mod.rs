@@ -1,8 +1,9 @@
 //! The shards of a job: each core runs one, and every shard does all of it.
 //!
-//! [`machine`] is the shard as a state machine, [`sequence`] its part in the order of chunks, [`flow`] its own rows; [`topology`] what it runs; [`token`] the order of chunks; [`input`]
-//! reading and decoding; [`exchange`] rings, senders and owners; [`runtime`] what drives the machines: pinned
-//! threads (`poll`), io_uring executors (`uring`), or one thread and a seeded scheduler (`sim`).
+//! `machine` is the shard as a state machine, `sequence` its part in the order of chunks, `flow` its own rows;
+//! `topology` what it runs; `token` the order of chunks; `input` reading and decoding; `exchange` rings, senders and
+//! owners; [`runtime`] what drives the machines: pinned threads (`poll`), io_uring executors (`uring`), or one thread
+//! and a seeded scheduler (`sim`).
 
 mod control;
 mod dead_letter;

@@ -244,8 +244,8 @@ const RULES: [(&str, Rule); 17] = [
     (ENFORCER, ("'ERROR' or 'DROP'", |value| is_one_of(value, &["error", "drop"]))),
     (
         "parallelism.default",
-        ("a number of shards from 1 to 1024", |value| {
-            value.parse().is_ok_and(|shards: i64| shards == -1 || (1..=1024).contains(&shards))
+        ("a number of shards from 1 to 256", |value| {
+            value.parse().is_ok_and(|shards: i64| shards == -1 || (1..=256).contains(&shards))
         }),
     ),
     (
