@@ -61,6 +61,7 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
         emit: Emit::AT_END,
         per_window: false,
         ship: Ship::Folded,
+        may_mark: true,
     };
     let mut sender = AggregateSender::new(Arc::clone(shape), plan, 1);
     let mut owner = WindowAggregate::new(Arc::clone(shape), &window, false, false, Stage::Final);

@@ -60,6 +60,9 @@ pub struct SendPlan {
     pub per_window: bool,
     /// What is shipped.
     pub ship: Ship,
+    /// Rows come from a scan, all of a chunk to one sender, which may cut it by marks. Behind an exchange every shard has
+    /// a part of the rows, and boundaries must be the same on all: time moves at the marks that are passed on.
+    pub may_mark: bool,
 }
 
 /// After this many rows a chunk's table is judged.
@@ -182,6 +185,9 @@ impl AggregateSender {
 
     /// Whether the watermark passes a multiple of the early delay since the last mark.
     fn crosses_tick(&self, watermark_ms: i64) -> bool {
+        if !self.plan.may_mark {
+            return false;
+        }
         match (self.plan.emit.early_delay_ms, self.plan.emit.early_clock) {
             (Some(delay), EmitClock::Event) if delay > 0 => {
                 watermark_ms.div_euclid(delay) > self.marked_ms.div_euclid(delay)
@@ -262,7 +268,7 @@ impl AggregateSender {
 
     /// Whether a window that this row's slice belongs to has fired, though not its last: it must fire without the row.
     fn needs_mark(&self, slices: Slices, slice: i64, watermark_ms: i64) -> bool {
-        let shares = !self.plan.per_window && !slices.is_single();
+        let shares = self.plan.may_mark && !self.plan.per_window && !slices.is_single();
         let fired = shares
             && slices.window_ends(slice).any(|end| {
                 let fires = self.fire_ms(end);

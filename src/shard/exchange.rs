@@ -63,7 +63,7 @@ pub(crate) struct ExchangeEnds {
     now_ms: i64,
     pub(crate) is_over: bool,
     /// Feeding exchanges that have ended the current chunk on this shard.
-    pub(crate) feeds_ended: usize,
+    ended_feeds: Vec<usize>,
     feed_watermark_ms: i64,
 }
 
@@ -94,7 +94,7 @@ impl ExchangeEnds {
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
             is_over: false,
-            feeds_ended: 0,
+            ended_feeds: Vec::new(),
             feed_watermark_ms: i64::MAX,
         }
     }
@@ -199,14 +199,24 @@ impl ExchangeEnds {
         self.reached = Some(boundary);
     }
 
-    /// A feeding exchange has ended a chunk on this shard. When all have, the end to pass on.
-    pub(crate) fn feed_ended(&mut self, end: ChunkEnd, feed_count: usize) -> Option<ChunkEnd> {
-        self.feeds_ended += 1;
+    /// Whether `feed` has ended the chunk that other feeding exchanges have not ended yet on this shard.
+    pub(crate) fn is_ahead(&self, feed: usize) -> bool {
+        self.ended_feeds.contains(&feed)
+    }
+
+    /// The feeding exchange `feed` has ended a chunk on this shard. When all have, the end to pass on.
+    pub(crate) fn feed_ended(
+        &mut self,
+        feed: usize,
+        end: ChunkEnd,
+        feed_count: usize,
+    ) -> Option<ChunkEnd> {
+        self.ended_feeds.push(feed);
         self.feed_watermark_ms = self.feed_watermark_ms.min(end.watermark_ms);
-        if self.feeds_ended < feed_count {
+        if self.ended_feeds.len() < feed_count {
             return None;
         }
-        self.feeds_ended = 0;
+        self.ended_feeds.clear();
         let watermark_ms = std::mem::replace(&mut self.feed_watermark_ms, i64::MAX);
         Some(ChunkEnd { watermark_ms, ..end })
     }

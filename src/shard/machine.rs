@@ -300,7 +300,9 @@ impl Shard {
         let topology = &self.topology;
         (exchange + 1..self.exchanges.len()).all(|below| {
             let fed = matches!(&topology.exchanges[below].feeds, Feeds::Exchanges(feeds) if feeds.contains(&exchange));
-            !fed || self.exchanges[below].is_clear()
+            let ends = &self.exchanges[below];
+            // Of several feeds none runs ahead into the next chunk: its rows would come before the others' end.
+            !fed || (ends.is_clear() && !ends.is_ahead(exchange))
         })
     }
 
@@ -322,7 +324,7 @@ impl Shard {
                         continue;
                     }
                     let ends = &mut self.exchanges[below];
-                    if let Some(mut end) = ends.feed_ended(end, feeds.len()) {
+                    if let Some(mut end) = ends.feed_ended(exchange, end, feeds.len()) {
                         if spec.send.window.domain == TimeDomain::Processing {
                             end.watermark_ms = end.now_ms;
                         }

@@ -266,7 +266,8 @@ impl Builder<'_> {
         let shape = Shape::new(&self.plan.nodes[input].schema, &keys, aggregates);
         let feeds = self.feeds(input)?;
         let instant_time = self.is_instant(input, window);
-        let (send, owner, split) = strategy(&shape, window, emit);
+        let (mut send, owner, split) = strategy(&shape, window, emit);
+        send.may_mark = matches!(feeds, Feeds::Scans(_));
         let first = self.topology.exchanges.len();
         let exchange = |shape, send, owner, feeds, second_stage| Exchange {
             shape: Arc::new(shape),
@@ -286,7 +287,7 @@ impl Builder<'_> {
             split.map(|_| first + 1),
         ));
         if let Some(owner) = split {
-            let second = SendPlan { per_window: true, ship: Ship::Folded, ..send };
+            let second = SendPlan { per_window: true, ship: Ship::Folded, may_mark: false, ..send };
             self.topology.exchanges.push(exchange(
                 merged,
                 second,
@@ -335,7 +336,13 @@ impl Builder<'_> {
 
 /// What is shipped, who owns it, and who owns the second stage of a split.
 fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner, Option<Owner>) {
-    let plan = |per_window, ship| SendPlan { window: window.clone(), emit, per_window, ship };
+    let plan = |per_window, ship| SendPlan {
+        window: window.clone(),
+        emit,
+        per_window,
+        ship,
+        may_mark: true,
+    };
     if matches!(window.kind, WindowKind::Session { .. }) {
         return (plan(false, Ship::Rows), Owner::Session, None);
     }
