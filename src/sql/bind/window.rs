@@ -56,8 +56,6 @@ pub(crate) struct Pending {
     pub(crate) partition_by: Vec<usize>,
     /// How many columns the input has.
     pub(crate) width: usize,
-    /// Where the function stands.
-    pub(crate) span: Span,
 }
 
 /// The three columns of a window over a time column of this type.
@@ -114,20 +112,13 @@ impl Binder<'_> {
         relation.scope.fields.extend(window_fields(time_type, spec.domain));
         relation.window = None;
         relation.scope.qualifier = None;
-        Ok(From { relation, pending: Some(Pending { spec, partition_by, width, span: call.span }) })
+        Ok(From { relation, pending: Some(Pending { spec, partition_by, width }) })
     }
 
     /// The operator of a window function that nothing aggregates.
     pub(crate) fn materialise(&mut self, from: From) -> Result<Relation, ScriptError> {
         let From { mut relation, pending } = from;
         let Some(pending) = pending else { return Ok(relation) };
-        if matches!(pending.spec.kind, WindowKind::Session { .. }) {
-            let message =
-                "SESSION without a GROUP BY of its window and partition is not supported yet";
-            return Err(ScriptError::new(message).at(pending.span).hint(
-                "group by window_start, window_end and exactly the columns of PARTITION BY",
-            ));
-        }
         let window = pending.spec.clone();
         let time_type = relation.scope.fields[pending.width + 2].data_type;
         let partition_by = pending.partition_by.clone();

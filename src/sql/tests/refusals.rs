@@ -192,12 +192,7 @@ fn windows_and_time() {
 
 #[test]
 fn groups_and_time_columns() {
-    let cases: [(String, &str, &str); 8] = [
-        (
-            "SELECT k FROM TABLE(SESSION(TABLE src PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' SECOND));".into(),
-            "SESSION without a GROUP BY",
-            "SESSION(TABLE src PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' SECOND)",
-        ),
+    let cases: [(String, &str, &str); 7] = [
         (
             "SELECT window_start, COUNT(*) FROM TABLE(TUMBLE(TABLE src, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY window_start;".into(),
             "without a window",
