@@ -15,6 +15,7 @@ pub mod expand;
 pub mod pane;
 pub mod send;
 pub mod session;
+pub mod session_table;
 pub mod shape;
 pub mod trigger;
 pub mod window_aggregate;

@@ -13,6 +13,7 @@ use crate::error::JobError;
 use crate::expr::EvalContext;
 use crate::op::calc::Calc;
 use crate::op::expand::expand;
+use crate::op::session_table::{pack, unpack};
 use crate::op::window_table::WindowTable;
 use crate::window::TimeDomain;
 
@@ -123,6 +124,10 @@ impl Shard {
                     for batch in expand(batch, sets) {
                         self.run_targets(&step.targets, &batch, source)?;
                     }
+                }
+                (StepKind::Pack, _) => self.run_targets(&step.targets, &pack(batch), source)?,
+                (StepKind::Unpack { types, key_count }, _) => {
+                    self.run_targets(&step.targets, &unpack(batch, types, *key_count), source)?;
                 }
                 (StepKind::WindowTable { .. }, Worker::WindowTable(worker)) => {
                     let batch = worker.apply(batch, self.now_ms);

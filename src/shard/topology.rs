@@ -12,16 +12,18 @@
 //! 1. An exchange is fed by scans or by exchanges, never by both; feeds have smaller indices.
 //! 2. Every shard builds the same topology from the same plan.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agg::AggregateCall;
-use crate::batch::{DataType, Schema};
+use crate::batch::{DataType, Field, Schema};
 use crate::connector::{Sink, Source};
 use crate::error::JobError;
 use crate::expr::Expr;
 use crate::op::Receiver;
 use crate::op::send::{SendPlan, Ship};
 use crate::op::session::Session;
+use crate::op::session_table;
 use crate::op::shape::Shape;
 use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
@@ -65,6 +67,8 @@ pub(crate) enum StepKind {
     Union,
     Expand(Vec<GroupingSet>),
     WindowTable { window: WindowSpec, instant_time: bool },
+    Pack,
+    Unpack { types: Vec<DataType>, key_count: usize },
     Send(usize),
     Sink(usize),
 }
@@ -135,7 +139,7 @@ impl Topology {
     pub(crate) fn new(plan: &Plan) -> Result<Self, JobError> {
         let topology =
             Self { scans: Vec::new(), steps: Vec::new(), exchanges: Vec::new(), sinks: Vec::new() };
-        let mut builder = Builder { plan, topology, outputs: Vec::new() };
+        let mut builder = Builder { plan, topology, outputs: Vec::new(), behind: BTreeMap::new() };
         for node in 0..plan.nodes.len() {
             builder.add(node)?;
         }
@@ -156,6 +160,8 @@ struct Builder<'a> {
     plan: &'a Plan,
     topology: Topology,
     outputs: Vec<Outlet>,
+    /// Nodes whose rows come out of a step behind this exchange.
+    behind: BTreeMap<NodeIndex, usize>,
 }
 
 impl Builder<'_> {
@@ -170,9 +176,10 @@ impl Builder<'_> {
             ),
             Op::Union { inputs } => self.step(inputs, StepKind::Union),
             Op::Expand { input, sets } => self.step(&[*input], StepKind::Expand(sets.clone())),
-            Op::WindowTable { window, .. } if matches!(window.kind, WindowKind::Session { .. }) => {
-                let message = "a SESSION table function without GROUP BY cannot run yet; group by window_start, window_end";
-                return Err(JobError::Environment(message.into()));
+            Op::WindowTable { input, window, partition_by }
+                if matches!(window.kind, WindowKind::Session { .. }) =>
+            {
+                self.session_table(node, *input, window, partition_by)?
             }
             Op::WindowTable { input, window, .. } => {
                 let instant_time = self.is_instant(*input, window);
@@ -300,6 +307,47 @@ impl Builder<'_> {
         Ok(Outlet::Exchange(self.topology.exchanges.len() - 1))
     }
 
+    /// SESSION without GROUP BY: rows are packed, wait as an aggregate of their session, and are unpacked.
+    fn session_table(
+        &mut self,
+        node: NodeIndex,
+        input: NodeIndex,
+        window: &WindowSpec,
+        partition_by: &[usize],
+    ) -> Result<Outlet, JobError> {
+        let schema = &self.plan.nodes[input].schema;
+        let types: Vec<DataType> = schema.fields.iter().map(|field| field.data_type).collect();
+        let mut fields = schema.fields.to_vec();
+        fields.push(Field::new("$row", DataType::BYTES));
+        let shape =
+            Shape::new(&Schema::new(fields), partition_by, &[session_table::call(types.len())]);
+        let (feeds, instant_time) = (self.feeds(input)?, self.is_instant(input, window));
+        let (mut send, owner, _) = strategy(&shape, window, Emit::AT_END);
+        send.may_mark = matches!(feeds, Feeds::Scans(_));
+        let exchange = self.topology.exchanges.len();
+        let key_count = partition_by.len();
+        let Outlet::Step(pack) = self.step(&[input], StepKind::Pack) else {
+            unreachable!("a step")
+        };
+        self.topology.steps.push(Step { kind: StepKind::Send(exchange), targets: Vec::new() });
+        let sender = self.topology.steps.len() - 1;
+        self.topology.steps[pack].targets.push(sender);
+        let kind = StepKind::Unpack { types, key_count };
+        self.topology.steps.push(Step { kind, targets: Vec::new() });
+        let unpack = self.topology.steps.len() - 1;
+        self.topology.exchanges.push(Exchange {
+            shape: Arc::new(shape),
+            send,
+            owner,
+            instant_time,
+            feeds,
+            targets: vec![unpack],
+            second_stage: None,
+        });
+        self.behind.insert(node, exchange);
+        Ok(Outlet::Step(unpack))
+    }
+
     fn feeds(&self, node: NodeIndex) -> Result<Feeds, JobError> {
         let (mut scans, mut exchanges) = (Vec::new(), Vec::new());
         self.collect_feeds(node, &mut scans, &mut exchanges);
@@ -315,6 +363,12 @@ impl Builder<'_> {
     }
 
     fn collect_feeds(&self, node: NodeIndex, scans: &mut Vec<usize>, exchanges: &mut Vec<usize>) {
+        if let Some(&exchange) = self.behind.get(&node) {
+            if !exchanges.contains(&exchange) {
+                exchanges.push(exchange);
+            }
+            return;
+        }
         match (&self.plan.nodes[node].op, self.outputs[node]) {
             (_, Outlet::Scan(scan)) if !scans.contains(&scan) => scans.push(scan),
             (_, Outlet::Exchange(exchange)) if !exchanges.contains(&exchange) => {
