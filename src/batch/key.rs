@@ -16,6 +16,7 @@ use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray};
+use arrow_buffer::NullBuffer;
 
 use super::DataType;
 
@@ -103,31 +104,137 @@ fn encode_strings(column: &arrow_array::StringViewArray, keys: &mut Keys) {
     }
 }
 
+/// Column by column: first every key's length, then each column's bytes to where they belong.
 fn encode_rows(columns: &[ArrayRef], rows: usize, keys: &mut Keys) {
     let last = columns.len() - 1;
-    let writers: Vec<_> =
-        columns.iter().enumerate().map(|(index, column)| writer(column, index == last)).collect();
-    for row in 0..rows {
-        for write in &writers {
-            write(row, &mut keys.bytes);
-        }
-        keys.ends.push(keys.bytes.len() as u32);
+    let mut lengths = vec![0u32; rows];
+    for (index, column) in columns.iter().enumerate() {
+        measure(column, index == last, &mut lengths);
+    }
+    let mut end = 0usize;
+    let mut places: Vec<usize> = Vec::with_capacity(rows);
+    for length in lengths {
+        places.push(end);
+        end += length as usize;
+        keys.ends.push(end as u32);
+    }
+    assert!(end <= u32::MAX as usize, "the keys of a batch pass 4 GiB");
+    keys.bytes.resize(end, 0);
+    for (index, column) in columns.iter().enumerate() {
+        put(column, index == last, &mut keys.bytes, &mut places);
     }
 }
 
-type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
-
-fn fixed<'a, T: ArrowPrimitiveType, const N: usize>(
-    column: &'a ArrayRef,
-    to_bytes: impl Fn(T::Native) -> [u8; N] + 'a,
-) -> Writer<'a> {
-    let array: &PrimitiveArray<T> = column.as_primitive();
-    Box::new(move |row, out| {
-        out.push(u8::from(array.is_null(row)));
-        if array.is_valid(row) {
-            out.extend_from_slice(&to_bytes(array.value(row)));
+/// Adds what each row of `column` takes to `lengths`.
+fn measure(column: &ArrayRef, last: bool, lengths: &mut [u32]) {
+    use arrow_schema::DataType as Arrow;
+    match column.data_type() {
+        Arrow::Utf8View => {
+            let views = column.as_string_view().views();
+            measure_views(views, column.nulls(), last, lengths);
         }
-    })
+        Arrow::BinaryView => {
+            let views = column.as_binary_view().views();
+            measure_views(views, column.nulls(), last, lengths);
+        }
+        other => {
+            let width = if *other == Arrow::Boolean {
+                1
+            } else {
+                other.primitive_width().expect("all other columns have a fixed width") as u32
+            };
+            match column.nulls() {
+                None => lengths.iter_mut().for_each(|length| *length += 1 + width),
+                Some(nulls) => lengths.iter_mut().zip(nulls).for_each(|(length, valid)| {
+                    *length += 1 + if valid { width } else { 0 };
+                }),
+            }
+        }
+    }
+}
+
+/// The low half of a view's first word is its length.
+fn measure_views(views: &[u128], nulls: Option<&NullBuffer>, last: bool, lengths: &mut [u32]) {
+    let prefix = if last { 0 } else { 4 };
+    for (row, (length, &view)) in lengths.iter_mut().zip(views).enumerate() {
+        let valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+        *length += 1 + if valid { prefix + view as u32 } else { 0 };
+    }
+}
+
+/// Writes each row of `column` to its place, and moves the place on.
+fn put(column: &ArrayRef, last: bool, bytes: &mut [u8], places: &mut [usize]) {
+    use arrow_schema::DataType as Arrow;
+    match column.data_type() {
+        Arrow::Boolean => {
+            let array = column.as_boolean();
+            put_each(column, bytes, places, |row, room| {
+                room[0] = u8::from(array.value(row));
+                1
+            });
+        }
+        Arrow::Int8 => put_fixed::<Int8Type, 1>(column, bytes, places, i8::to_le_bytes),
+        Arrow::Int16 => put_fixed::<Int16Type, 2>(column, bytes, places, i16::to_le_bytes),
+        Arrow::Int32 => put_fixed::<Int32Type, 4>(column, bytes, places, i32::to_le_bytes),
+        Arrow::Int64 => put_fixed::<Int64Type, 8>(column, bytes, places, i64::to_le_bytes),
+        Arrow::Float32 => put_fixed::<Float32Type, 4>(column, bytes, places, canonical_f32),
+        Arrow::Float64 => put_fixed::<Float64Type, 8>(column, bytes, places, canonical_f64),
+        Arrow::Decimal128(..) => {
+            put_fixed::<Decimal128Type, 16>(column, bytes, places, i128::to_le_bytes);
+        }
+        Arrow::Utf8View => {
+            let array = column.as_string_view();
+            put_each(column, bytes, places, |row, room| {
+                put_bytes(array.value(row).as_bytes(), last, room)
+            });
+        }
+        Arrow::BinaryView => {
+            let array = column.as_binary_view();
+            put_each(column, bytes, places, |row, room| put_bytes(array.value(row), last, room));
+        }
+        other => unreachable!("no column has type {other}"),
+    }
+}
+
+/// Writes the null byte of every row and, with `write`, the value of those that are not null.
+#[inline]
+fn put_each(
+    column: &ArrayRef,
+    bytes: &mut [u8],
+    places: &mut [usize],
+    write: impl Fn(usize, &mut [u8]) -> usize,
+) {
+    let nulls = column.nulls();
+    for (row, place) in places.iter_mut().enumerate() {
+        let valid = nulls.is_none_or(|nulls| nulls.is_valid(row));
+        bytes[*place] = u8::from(!valid);
+        *place += 1;
+        if valid {
+            *place += write(row, &mut bytes[*place..]);
+        }
+    }
+}
+
+fn put_fixed<T: ArrowPrimitiveType, const N: usize>(
+    column: &ArrayRef,
+    bytes: &mut [u8],
+    places: &mut [usize],
+    to_bytes: impl Fn(T::Native) -> [u8; N],
+) {
+    let values = column.as_primitive::<T>().values();
+    put_each(column, bytes, places, |row, room| {
+        room[..N].copy_from_slice(&to_bytes(values[row]));
+        N
+    });
+}
+
+fn put_bytes(value: &[u8], last: bool, room: &mut [u8]) -> usize {
+    let prefix = if last { 0 } else { 4 };
+    if !last {
+        room[..4].copy_from_slice(&(value.len() as u32).to_le_bytes());
+    }
+    room[prefix..prefix + value.len()].copy_from_slice(value);
+    prefix + value.len()
 }
 
 /// NaNs become one.
@@ -137,51 +244,6 @@ fn canonical_f64(value: f64) -> [u8; 8] {
 
 fn canonical_f32(value: f32) -> [u8; 4] {
     if value.is_nan() { f32::NAN.to_le_bytes() } else { value.to_le_bytes() }
-}
-
-fn writer(column: &ArrayRef, last: bool) -> Writer<'_> {
-    use arrow_schema::DataType as Arrow;
-    match column.data_type() {
-        Arrow::Boolean => {
-            let array = column.as_boolean();
-            Box::new(move |row, out| {
-                out.push(u8::from(array.is_null(row)));
-                if array.is_valid(row) {
-                    out.push(u8::from(array.value(row)));
-                }
-            })
-        }
-        Arrow::Int8 => fixed::<Int8Type, 1>(column, i8::to_le_bytes),
-        Arrow::Int16 => fixed::<Int16Type, 2>(column, i16::to_le_bytes),
-        Arrow::Int32 => fixed::<Int32Type, 4>(column, i32::to_le_bytes),
-        Arrow::Int64 => fixed::<Int64Type, 8>(column, i64::to_le_bytes),
-        Arrow::Float32 => fixed::<Float32Type, 4>(column, canonical_f32),
-        Arrow::Float64 => fixed::<Float64Type, 8>(column, canonical_f64),
-        Arrow::Decimal128(..) => fixed::<Decimal128Type, 16>(column, i128::to_le_bytes),
-        Arrow::Utf8View => {
-            let array = column.as_string_view();
-            Box::new(move |row, out| {
-                push_bytes(array.is_valid(row).then(|| array.value(row).as_bytes()), last, out);
-            })
-        }
-        Arrow::BinaryView => {
-            let array = column.as_binary_view();
-            Box::new(move |row, out| {
-                push_bytes(array.is_valid(row).then(|| array.value(row)), last, out)
-            })
-        }
-        other => unreachable!("no column has type {other}"),
-    }
-}
-
-fn push_bytes(value: Option<&[u8]>, last: bool, out: &mut Vec<u8>) {
-    out.push(u8::from(value.is_none()));
-    if let Some(bytes) = value {
-        if !last {
-            out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        }
-        out.extend_from_slice(bytes);
-    }
 }
 
 /// Takes one value off the front of each key. `None` is NULL.

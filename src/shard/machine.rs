@@ -71,6 +71,8 @@ pub(crate) struct Shard {
     pub(crate) watcher: Option<super::watch::Watcher>,
     pub(super) finished: bool,
     pub(super) wrote: bool,
+    /// Chunk ends noted so far, of all exchanges.
+    noted_count: u64,
 }
 
 /// What a shard is made of.
@@ -92,6 +94,9 @@ pub(crate) struct Parts {
 
 /// Batches of a chunk, or messages of an owner, that one step takes at most.
 pub(super) const STEP_ITEMS: usize = 8;
+
+/// Chunk ends between two measurements of the state's size.
+const STATE_NOTED_EVERY: u64 = 64;
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
@@ -124,6 +129,7 @@ impl Shard {
             watcher: parts.watcher,
             finished: false,
             wrote: false,
+            noted_count: 0,
             topology,
         }
     }
@@ -344,10 +350,12 @@ impl Shard {
             self.exchanges.iter().map(|ends| ends.owner.fired_count()).sum(),
             Ordering::Relaxed,
         );
-        progress.state_bytes.store(
-            self.exchanges.iter().map(|ends| ends.owner.state_bytes() as u64).sum(),
-            Ordering::Relaxed,
-        );
+        // Measuring state takes time that grows with it.
+        if self.noted_count.is_multiple_of(STATE_NOTED_EVERY) {
+            let bytes = self.exchanges.iter().map(|ends| ends.owner.state_bytes() as u64).sum();
+            progress.state_bytes.store(bytes, Ordering::Relaxed);
+        }
+        self.noted_count += 1;
         let late = self.exchanges.iter().map(|ends| {
             ends.sender.late_rows().count + ends.owner.late_rows().map_or(0, |late| late.count)
         });

@@ -81,6 +81,8 @@ fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// Reads in flight are few.
 const RING_DEPTH: usize = 32;
+/// Files that an executor keeps open for the next read.
+const OPEN_FILES_MAX: usize = 16;
 /// Steps between two looks at the ring while reads are under way.
 const STEPS_BETWEEN_LOOKS: u32 = 16;
 
@@ -97,7 +99,12 @@ impl Files {
             Some(file) => file,
             None => {
                 let file = Rc::new(BufferedFile::open(&request.path).await.ok()?);
-                self.files.borrow_mut().insert(request.path.clone(), Rc::clone(&file));
+                let mut files = self.files.borrow_mut();
+                if files.len() >= OPEN_FILES_MAX {
+                    // Dropping a file closes it; those that are being read stay.
+                    files.retain(|_, file| Rc::strong_count(file) > 1);
+                }
+                files.insert(request.path.clone(), Rc::clone(&file));
                 file
             }
         };
