@@ -151,8 +151,6 @@ pub struct Settings {
     pub time_zone: Tz,
     /// `table.exec.source.idle-timeout`; 0: never.
     pub idle_timeout_ms: u64,
-    /// `pipeline.auto-watermark-interval`; 0: a watermark after every row.
-    pub watermark_interval_ms: u64,
     /// `tidemill.dead-letter.path`: where dropped records go.
     pub dead_letter_path: Option<std::path::PathBuf>,
     /// Bytes a chunk (`tidemill.chunk-bytes`); for tests, which set it low so that tiny inputs interleave.
@@ -165,7 +163,6 @@ impl Default for Settings {
             shards: None,
             time_zone: Tz::UTC,
             idle_timeout_ms: 0,
-            watermark_interval_ms: 0,
             dead_letter_path: None,
             chunk_bytes: crate::connector::CHUNK_BYTES,
         }

@@ -356,7 +356,6 @@ fn same_settings(a: &Settings, b: &Settings) -> bool {
     a.shards == b.shards
         && a.time_zone == b.time_zone
         && a.idle_timeout_ms == b.idle_timeout_ms
-        && a.watermark_interval_ms == b.watermark_interval_ms
         && a.dead_letter_path == b.dead_letter_path
         && a.chunk_bytes == b.chunk_bytes
 }

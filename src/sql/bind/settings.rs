@@ -139,9 +139,6 @@ impl Configuration {
                 .filter(|&shards: &usize| shards > 0),
             time_zone: self.time_zone(),
             idle_timeout_ms: self.value("table.exec.source.idle-timeout", duration_ms).unwrap_or(0),
-            watermark_interval_ms: self
-                .value("pipeline.auto-watermark-interval", duration_ms)
-                .unwrap_or(0),
             dead_letter_path: self
                 .value("tidemill.dead-letter.path", |value| Some(PathBuf::from(value))),
             chunk_bytes: self
@@ -232,6 +229,9 @@ const DURATION: Rule =
 const BOOLEAN: Rule =
     ("'true' or 'false'", |value| is_true(value) || value.trim().eq_ignore_ascii_case("false"));
 
+/// Flink's reference semantics is 0, and so is ours always.
+const WATERMARK_INTERVAL: &str = "pipeline.auto-watermark-interval";
+
 /// The keys that mean something here.
 const RULES: [(&str, Rule); 17] = [
     (EARLY, BOOLEAN),
@@ -240,7 +240,7 @@ const RULES: [(&str, Rule); 17] = [
     (LATE_DELAY, DURATION),
     (LATENESS, DURATION),
     ("table.exec.source.idle-timeout", DURATION),
-    ("pipeline.auto-watermark-interval", DURATION),
+    (WATERMARK_INTERVAL, DURATION),
     (ENFORCER, ("'ERROR' or 'DROP'", |value| is_one_of(value, &["error", "drop"]))),
     (
         "parallelism.default",
@@ -298,6 +298,12 @@ fn check(
     let key_span = places.map(|(key, _)| key);
     if let Some((_, (expected, allows))) = RULES.iter().find(|(known, _)| *known == key) {
         if allows(value) {
+            if key == WATERMARK_INTERVAL && duration_ms(value) != Some(0) {
+                let warning = ScriptError::new(format!(
+                    "'{key}' is taken as 0: a watermark after every row, which never makes a result later"
+                ));
+                notes.warn(with_place(warning, key_span));
+            }
             return Ok(());
         }
         let error = ScriptError::new(format!("'{key}' cannot be '{value}'"));
