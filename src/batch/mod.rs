@@ -52,6 +52,19 @@ impl RowKind {
     }
 }
 
+/// The rows of `columns` at these indices, in this order.
+///
+/// # Panics
+///
+/// If an index is out of range.
+pub fn take_columns(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
+    columns.iter().map(|column| take_column(column, rows)).collect()
+}
+
+fn take_column(column: &dyn Array, rows: &UInt32Array) -> ArrayRef {
+    arrow_select::take::take(column, rows, None).expect("indices in range")
+}
+
 /// A few thousand rows as columns.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -109,15 +122,12 @@ impl Batch {
 
     /// The rows at these indices, in this order.
     pub fn take(&self, rows: &UInt32Array) -> Batch {
-        let take = |column: &dyn Array| {
-            arrow_select::take::take(column, rows, None).expect("indices in range")
-        };
         let arrival_ms = self.arrival_ms.as_ref().map(|arrival| {
             let column = Int64Array::new(arrival.clone(), None);
-            take(&column).as_primitive::<Int64Type>().values().clone()
+            take_column(&column, rows).as_primitive::<Int64Type>().values().clone()
         });
         Batch {
-            columns: self.columns.iter().map(|column| take(column)).collect(),
+            columns: take_columns(&self.columns, rows),
             rows: rows.len(),
             kinds: self
                 .kinds

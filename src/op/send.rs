@@ -24,7 +24,7 @@ use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Keys};
+use crate::batch::{Batch, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::state::{Pages, Table};
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
@@ -346,7 +346,7 @@ impl AggregateSender {
             let arrival_ms = if with_arrival { pick(arrival_ms) } else { Vec::new() };
             let columns = match rows.len() == batch.rows {
                 true => columns.clone(),
-                false => take_all(&columns, &UInt32Array::from(rows)),
+                false => take_columns(&columns, &UInt32Array::from(rows)),
             };
             self.out.push_back(Shipment::Payload(
                 shard,
@@ -448,13 +448,4 @@ fn empty_partials() -> Payload {
         arrival_ms: Vec::new(),
         data: Data::Partials(Partials::default()),
     }
-}
-
-fn take_all(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
-    columns
-        .iter()
-        .map(|column| {
-            arrow_select::take::take(column.as_ref(), rows, None).expect("indices in range")
-        })
-        .collect()
 }

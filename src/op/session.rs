@@ -24,7 +24,7 @@ use super::pane::{SessionSets, TableSlots, update_calls};
 use super::shape::Shape;
 use super::{Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{self, Partials};
-use crate::batch::{BATCH_ROWS_MAX, Batch, Keys};
+use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::state::{Pages, Table};
 use crate::window::{WallTime, WindowKind, WindowSpec};
@@ -184,13 +184,7 @@ impl Session {
         let shape = Arc::clone(&self.shape);
         let taken: Vec<ArrayRef> = match rows.len() == row_count {
             true => columns.to_vec(),
-            false => {
-                let rows = UInt32Array::from(rows);
-                let take = |column: &ArrayRef| {
-                    arrow_select::take::take(column.as_ref(), &rows, None).expect("in range")
-                };
-                columns.iter().map(take).collect()
-            }
+            false => take_columns(columns, &UInt32Array::from(rows)),
         };
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
         update_calls(&shape, HEADER, &mut slots, &records, &taken);

@@ -16,7 +16,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, UInt32Array};
 
 use crate::agg::{AggregateCall, AggregateFunction};
-use crate::batch::{Batch, DataType, Keys};
+use crate::batch::{Batch, DataType, Keys, take_columns};
 
 /// The rows with one more column, each row packed.
 ///
@@ -70,9 +70,7 @@ pub fn unpack(batch: &Batch, types: &[DataType], key_count: usize) -> Batch {
     let mut columns: Vec<ArrayRef> = Keys::decode(types, rows.iter().copied());
     let count = rows.len();
     let sessions = UInt32Array::from(sessions);
-    for window in &batch.columns[key_count + 1..] {
-        columns.push(arrow_select::take::take(window, &sessions, None).expect("indices in range"));
-    }
+    columns.extend(take_columns(&batch.columns[key_count + 1..], &sessions));
     Batch::new(columns, count)
 }
 

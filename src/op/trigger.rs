@@ -24,7 +24,7 @@ use super::shape::Shape;
 use super::window_aggregate::{clear_slot, runs_by_end, ticked};
 use super::{Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::Slots;
-use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind};
+use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind, take_columns};
 use crate::state::Pages;
 use crate::window::{Emit, EmitClock, EmitMode, Slices, WallTime, WindowSpec};
 
@@ -204,10 +204,7 @@ impl Trigger {
             self.fired_count += 1;
         }
         let rows = UInt32Array::from(rows.to_vec());
-        let take = |column: &ArrayRef| {
-            arrow_select::take::take(column.as_ref(), &rows, None).expect("in range")
-        };
-        let columns: Vec<ArrayRef> = columns.iter().map(take).collect();
+        let columns = take_columns(columns, &rows);
         let shape = Arc::clone(&self.shape);
         window.pane.update(&shape, &mut self.pages, slots, &columns);
         for &slot in slots {

@@ -17,7 +17,7 @@ use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
 use super::{Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
-use crate::batch::{BATCH_ROWS_MAX, Keys};
+use crate::batch::{BATCH_ROWS_MAX, Keys, take_columns};
 use crate::state::Pages;
 use crate::window::{Emit, EmitClock, Slices, WallTime, WindowKind, WindowSpec};
 
@@ -149,10 +149,7 @@ impl WindowAggregate {
                     pane.slot(&mut pages, keys.hashes[row as usize], keys.get(row as usize))
                 }));
                 let rows = UInt32Array::from(rows);
-                let take = |column| {
-                    arrow_select::take::take(column, &rows, None).expect("indices in range")
-                };
-                let columns: Vec<_> = columns.iter().map(|column| take(column.as_ref())).collect();
+                let columns = take_columns(columns, &rows);
                 pane.update(&shape, &mut pages, &slots, &columns);
             }
             self.pages = pages;

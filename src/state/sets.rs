@@ -68,16 +68,11 @@ impl DistinctSets {
         self.bitmaps[from as usize] = source;
     }
 
-    /// Whether pairs are pending.
-    pub fn is_flushed(&self) -> bool {
-        self.pending.is_empty()
-    }
-
     /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead.
     pub fn compact(&mut self, pages: &mut Pages) {
         let live: u64 = self.bitmaps.iter().map(RoaringBitmap::len).sum();
         let known = self.dictionary.count() as u64;
-        if known < COMPACT_VALUES_MIN || known < live * 4 || !self.is_flushed() {
+        if known < COMPACT_VALUES_MIN || known < live * 4 || !self.pending.is_empty() {
             return;
         }
         let old = std::mem::replace(&mut self.dictionary, Table::new(0));
@@ -106,11 +101,6 @@ impl DistinctSets {
     pub fn state_bytes(&self) -> usize {
         let bitmaps: usize = self.bitmaps.iter().map(RoaringBitmap::serialized_size).sum();
         bitmaps + (self.pending.capacity() + self.sorted.capacity()) * 8
-    }
-
-    /// How many values the dictionary knows.
-    pub fn value_count(&self) -> usize {
-        self.dictionary.count()
     }
 
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
