@@ -200,6 +200,9 @@ pub enum JobError {
     /// The surroundings do not allow what was asked for.
     #[error("{0}")]
     Environment(String),
+    /// Durable state cannot be read, written or gone on with.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// A bug of ours.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -213,6 +216,7 @@ impl JobError {
             JobError::Io { .. } | JobError::OutputClosed | JobError::Environment(_) => {
                 Class::External
             }
+            JobError::State(error) => error.class(),
             JobError::Internal(_) => Class::Internal,
         }
     }
@@ -220,5 +224,94 @@ impl JobError {
     /// An I/O error with the path or address it concerns.
     pub fn io(origin: impl Into<String>, source: std::io::Error) -> Self {
         JobError::Io { origin: origin.into(), source }
+    }
+}
+
+/// What is wrong with durable state.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The disk refused.
+    #[error("state {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// There is no room; the job waits until there is.
+    #[error(
+        "state {path}: the disk is full: {requested_bytes} bytes are needed, {available_bytes} are free"
+    )]
+    Full {
+        /// The file.
+        path: String,
+        /// What was asked for.
+        requested_bytes: u64,
+        /// What there is.
+        available_bytes: u64,
+    },
+    /// What was read is not what was written.
+    #[error(
+        "state {path}: {what} is damaged at byte {offset_bytes}: {reason}; `tidemill state verify` shows all of it, `--fresh` starts over and keeps the old state aside"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// Which structure.
+        what: String,
+        /// Where.
+        offset_bytes: u64,
+        /// How it shows.
+        reason: String,
+    },
+    /// Another process runs on it.
+    #[error("state {path}: {} is running on it; stop that job first, or give this one a folder of its own", .pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
+    Owned {
+        /// The folder.
+        path: String,
+        /// Which process.
+        pid: Option<u32>,
+    },
+    /// A folder of something else, or of a version that this build does not read.
+    #[error("state {path}: {reason}")]
+    Foreign {
+        /// The folder or file.
+        path: String,
+        /// What it is.
+        reason: String,
+    },
+    /// The script is not the one whose state this is.
+    #[error("state {path}: {reason}")]
+    Changed {
+        /// The folder.
+        path: String,
+        /// What differs, and the ways around.
+        reason: String,
+    },
+    /// An input is not what it was at the snapshot.
+    #[error("{path}: {reason}")]
+    Input {
+        /// The file.
+        path: String,
+        /// What differs.
+        reason: String,
+    },
+}
+
+impl StateError {
+    /// Who can act on it.
+    pub fn class(&self) -> Class {
+        match self {
+            StateError::Changed { .. } | StateError::Owned { .. } | StateError::Foreign { .. } => {
+                Class::User
+            }
+            _ => Class::External,
+        }
+    }
+
+    /// What the disk said about `path`.
+    pub fn io(path: &std::path::Path, source: std::io::Error) -> Self {
+        StateError::Io { path: path.display().to_string(), source }
     }
 }

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::gather::{Gather, READ_BYTES};
-use super::{Read, SequentialReader};
+use super::{Opening, Read, SequentialReader};
 use crate::error::JobError;
 use crate::format::Framing;
 
@@ -107,13 +107,31 @@ impl<D: AsFd + Send> SequentialReader for DescriptorReader<D> {
     fn descriptors(&self) -> Vec<RawFd> {
         vec![self.descriptor.as_fd().as_raw_fd()]
     }
+
+    fn position(&self) -> Option<u64> {
+        is_file(self.descriptor.as_fd()).then(|| self.gather.position())
+    }
 }
 
-/// A reader of `framing`'s records from `descriptor`.
+/// Whether a descriptor is a plain file, which can be read again.
+pub(super) fn is_file(descriptor: BorrowedFd<'_>) -> bool {
+    let status = rustix::fs::fstat(descriptor);
+    status.is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode).is_file())
+}
+
+/// A reader of `framing`'s records from `descriptor`, where `opening` says if it is a plain file.
 pub(super) fn boxed<D: AsFd + Send + 'static>(
     descriptor: D,
     origin: String,
     framing: Framing,
-) -> Box<dyn SequentialReader> {
-    Box::new(DescriptorReader::new(descriptor, origin, Gather::new(framing)))
+    opening: &Opening,
+) -> Result<Box<dyn SequentialReader>, JobError> {
+    let mut gather = Gather::new(framing);
+    if opening.position > 0 && is_file(descriptor.as_fd()) {
+        let behind = rustix::fs::SeekFrom::Current(opening.position as i64);
+        rustix::fs::seek(descriptor.as_fd(), behind)
+            .map_err(|error| JobError::io(origin.clone(), error.into()))?;
+        gather = gather.behind(opening.position);
+    }
+    Ok(Box::new(DescriptorReader::new(descriptor, origin, gather)))
 }

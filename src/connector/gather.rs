@@ -35,6 +35,10 @@ pub(super) struct Gather {
     read_bytes: usize,
     /// Inside a record that was given up.
     skipping: bool,
+    /// Bytes of whole records that are gone: handed out, or given up.
+    passed_bytes: u64,
+    /// Bytes of the record that is being given up.
+    dropped_bytes: u64,
     /// Records come with another delimiter than the format's.
     foreign: Option<Foreign>,
 }
@@ -58,6 +62,8 @@ impl Gather {
             record_bytes_max: RECORD_BYTES_MAX,
             read_bytes: READ_BYTES,
             skipping: false,
+            passed_bytes: 0,
+            dropped_bytes: 0,
             foreign: None,
         }
     }
@@ -89,6 +95,17 @@ impl Gather {
     pub(super) fn target_bytes(mut self, bytes: usize) -> Self {
         self.target_bytes = bytes;
         self
+    }
+
+    /// The same in the middle of a stream, behind so many bytes.
+    pub(super) fn behind(mut self, bytes: u64) -> Self {
+        self.passed_bytes = bytes;
+        self
+    }
+
+    /// Where in the stream the first record begins that was not handed out.
+    pub(super) fn position(&self) -> u64 {
+        self.passed_bytes
     }
 
     /// Where to append what was read; call [`Gather::scan`] afterwards.
@@ -144,6 +161,7 @@ impl Gather {
         let end = ends.next_end(&self.bytes, &mut self.scan);
         if let Some(end) = end {
             self.bytes.drain(..end);
+            self.passed_bytes += end as u64 + std::mem::take(&mut self.dropped_bytes);
             self.scan = Scan::new();
             self.skipping = false;
         } else {
@@ -156,6 +174,7 @@ impl Gather {
     fn drop_skipped(&mut self) {
         let dropped = self.bytes.len().saturating_sub(LOOK_BACK_BYTES);
         self.bytes.drain(..dropped);
+        self.dropped_bytes += dropped as u64;
         self.bytes.shrink_to(self.read_bytes);
         self.scan.shift(dropped);
     }
@@ -203,6 +222,7 @@ impl Gather {
         if self.ends.is_some() {
             self.scan.shift(self.best);
         }
+        self.passed_bytes += self.best as u64;
         std::mem::take(&mut self.best) > 0
     }
 
@@ -217,6 +237,7 @@ impl Gather {
         self.make_lines(self.bytes.len());
         self.scan = Scan::new();
         let rest = std::mem::take(&mut self.bytes);
+        self.passed_bytes += rest.len() as u64;
         (!rest.is_empty()).then(|| Buffer::from_vec(rest))
     }
 

@@ -48,6 +48,7 @@ pub use self::stdin::StdinSource;
 use crate::batch::{Batch, Schema};
 use crate::error::JobError;
 use crate::format::{BadRecord, Format};
+use crate::sys::storage::{Storage, StoredFile};
 
 /// The default size of a chunk of bytes.
 pub const CHUNK_BYTES: u64 = 1 << 20;
@@ -81,8 +82,18 @@ pub trait SequentialSplit: Send + std::fmt::Debug {
     fn origin(&self) -> String;
     /// Whether it ends by itself, so that its chunks are worth waiting for (a compressed file).
     fn bounded(&self) -> bool;
-    /// Opens it. May block briefly (connecting, opening a file).
-    fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError>;
+    /// Opens it, where `opening` says. May block briefly (connecting, opening a file).
+    fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError>;
+}
+
+/// Where and how a stream is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// Where to go on: what [`SequentialReader::position`] said at the snapshot; 0 at a fresh start.
+    pub position: u64,
+    /// Where a stream that cannot be read again may keep what it has read: the storage, and a path in the state folder
+    /// that is this split's own (a file of that name, or files whose names begin with it). `None`: the job keeps no state.
+    pub log: Option<(Arc<dyn Storage>, PathBuf)>,
 }
 
 /// What a sequential reader has to say.
@@ -105,6 +116,18 @@ pub trait SequentialReader: Send {
     fn read(&mut self, flush: bool) -> Result<Read, JobError>;
     /// What to wait for until more can be read.
     fn descriptors(&self) -> Vec<RawFd>;
+    /// Where reading goes on behind the records handed out so far, for [`Opening::position`] after a crash; `None` if
+    /// the stream cannot be read again.
+    fn position(&self) -> Option<u64>;
+    /// A snapshot with this position is durable: nothing before it will be asked for again.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says to what is done about it.
+    fn release(&mut self, position: u64) -> Result<(), JobError> {
+        let _ = position;
+        Ok(())
+    }
     /// How many records the reader itself has dropped so far, because a client misbehaved (a line too long, gone in the middle of one).
     fn dropped_count(&self) -> u64 {
         0
@@ -137,21 +160,66 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     }
 }
 
-/// A sink with its options checked; makes one part a shard.
+/// A sink with its options checked; makes one part for each place that rows come from.
 pub trait Sink: Send + Sync + std::fmt::Debug {
     /// Whether it takes updates and deletes.
     fn accepts_changes(&self) -> bool;
-    /// The part of `shard_index` of `shard_count`.
+    /// The part with this number, of `part_count`: one a shard, or several where rows come from several operators.
     fn part(
         &self,
         schema: &Schema,
-        shard_index: usize,
-        shard_count: usize,
+        part_index: usize,
+        part_count: usize,
     ) -> Result<Box<dyn SinkPart>, JobError>;
-    /// After every part has finished: publishes what spans parts.
+    /// After every part has finished, in a job without snapshots: publishes what spans parts.
     fn commit(&self) -> Result<(), JobError> {
         Ok(())
     }
+    /// Its transactional face, for jobs with snapshots; `None` if it shows rows at once, and so after a crash again.
+    fn transactional(&self) -> Option<&dyn TransactionalSink> {
+        None
+    }
+}
+
+/// A sink that shows rows when the snapshot that holds them is durable: two-phase commit.
+///
+/// A job with snapshots calls `open` before it makes parts. For each epoch every part is sealed by its shard, then
+/// `prepare` makes what was sealed durable, the record it returns becomes part of the job's manifest, and when that is
+/// durable `publish` shows the rows. After a crash `open` is given the record of the newest manifest.
+pub trait TransactionalSink {
+    /// Prepares for parts that are sealed. With a `record` (the newest manifest's), what it names is published if that
+    /// had not been done, and what nobody names is removed; without one the job starts afresh. In either case this
+    /// comes before the first call of [`Sink::part`], and [`SinkPart::seal`] will be called instead of `finish`.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says; a target that another job has written to.
+    fn open(&self, storage: Arc<dyn Storage>, record: Option<&str>) -> Result<(), JobError>;
+    /// Makes what all parts have sealed for `epoch` durable, in the order given (by part). Returns the record for the
+    /// manifest: all that `open` and `publish` need. Called once an epoch, also if nothing was sealed.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says; the epoch then has failed.
+    fn prepare(&self, epoch: u64, sealed: &[SealedPart]) -> Result<String, JobError>;
+    /// The manifest that holds `record` is durable: shows the rows. May be called again for the same record after a
+    /// crash, and then changes nothing that is done already.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says.
+    fn publish(&self, record: &str) -> Result<(), JobError>;
+}
+
+/// What one part wrote between two barriers, and will not touch again.
+#[derive(Clone, Debug)]
+pub struct SealedPart {
+    /// The hidden file that holds it, still to be synced.
+    pub path: PathBuf,
+    /// Its length.
+    pub length_bytes: u64,
+    /// The open file.
+    pub file: Arc<dyn StoredFile>,
 }
 
 /// One shard's end of a sink.
@@ -160,6 +228,15 @@ pub trait SinkPart: Send {
     fn write(&mut self, batch: &Batch) -> Result<(), JobError>;
     /// Makes what was taken visible where the sink shows rows as they come; called when the shard turns idle and after firings.
     fn flush(&mut self) -> Result<(), JobError>;
-    /// The end of the job.
+    /// The end of the job, if it takes no snapshots.
     fn finish(&mut self) -> Result<(), JobError>;
+    /// A barrier: hands over what was written since the last one, whole. Of a sink that is not transactional nothing; it
+    /// is shown. Quick: syncing is left to [`TransactionalSink::prepare`].
+    ///
+    /// # Errors
+    ///
+    /// As [`SinkPart::write`].
+    fn seal(&mut self) -> Result<Vec<SealedPart>, JobError> {
+        self.flush().map(|()| Vec::new())
+    }
 }

@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::option::OptionReader;
-use super::{SequentialReader, SequentialSplit, Source, Split, descriptor};
+use super::{Opening, SequentialReader, SequentialSplit, Source, Split, descriptor};
 use crate::error::{JobError, OptionError};
 use crate::format::{Format, Framing, Options};
 
@@ -52,12 +52,11 @@ impl SequentialSplit for StdinSplit {
     }
 
     fn bounded(&self) -> bool {
-        let status = rustix::fs::fstat(standard_input());
-        status.is_ok_and(|status| rustix::fs::FileType::from_raw_mode(status.st_mode).is_file())
+        descriptor::is_file(standard_input())
     }
 
-    fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError> {
-        Ok(descriptor::boxed(standard_input(), self.origin(), self.framing))
+    fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
+        descriptor::boxed(standard_input(), self.origin(), self.framing, opening)
     }
 }
 

@@ -19,7 +19,7 @@ use super::token::{Reach, SplitSpec, SplitState, Token};
 use super::topology::{Scan, Topology};
 use crate::batch::{BATCH_ROWS_MAX, Batch};
 use crate::connector::{
-    ChunkBytes, RangeReader, RawRange, Read, SequentialReader, SequentialSplit,
+    ChunkBytes, Opening, RangeReader, RawRange, Read, SequentialReader, SequentialSplit,
 };
 use crate::error::JobError;
 use crate::expr::{EvalContext, Evaluator};
@@ -389,7 +389,7 @@ impl Input {
         now_ms: i64,
     ) -> Result<Option<DecodedChunk>, JobError> {
         if let Some(unopened) = self.unopened.remove(&split) {
-            self.streams.insert(split, unopened.open()?);
+            self.streams.insert(split, unopened.open(&Opening::default())?);
         }
         let live = matches!(spec.reach, Reach::Sequential { live: true, .. });
         let stream = self.streams.get_mut(&split).expect("opened above");

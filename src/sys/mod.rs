@@ -1,8 +1,11 @@
 //! What needs the kernel or `unsafe`: the lowest layer, which everything above calls through safe types.
 
+pub mod checksum;
 pub mod clock;
+pub mod crash;
 pub mod descriptor;
 pub mod random;
 pub mod scan;
+pub mod storage;
 pub mod uring;
 pub mod views;

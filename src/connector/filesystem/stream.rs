@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
 use crate::connector::gather::{Gather, READ_BYTES};
-use crate::connector::{Read, SequentialReader, SequentialSplit, descriptor};
-use crate::error::JobError;
+use crate::connector::{Opening, Read, SequentialReader, SequentialSplit, descriptor};
+use crate::error::{JobError, StateError};
 use crate::format::Framing;
 
 /// How a file's bytes are packed, by the end of its name.
@@ -60,11 +60,11 @@ impl SequentialSplit for PackedSplit {
         true
     }
 
-    fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError> {
+    fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         let origin = self.origin();
         let failed = |error| JobError::io(origin.clone(), error);
         let file = BufReader::with_capacity(READ_BYTES, File::open(&self.path).map_err(failed)?);
-        let bytes: Box<dyn io::Read + Send> = match self.packing {
+        let mut bytes: Box<dyn io::Read + Send> = match self.packing {
             Packing::Plain | Packing::Unknown(_) => Box::new(file),
             Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
             Packing::Deflate => Box::new(ZlibDecoder::new(file)),
@@ -72,12 +72,18 @@ impl SequentialSplit for PackedSplit {
                 Box::new(zstd::stream::read::Decoder::with_buffer(file).map_err(failed)?)
             }
         };
-        Ok(Box::new(PackedReader {
-            bytes,
-            origin,
-            gather: Gather::new(self.framing),
-            ended: false,
-        }))
+        // Nothing can be found in a compressed file but by unpacking what is before it.
+        let behind = &mut bytes.by_ref().take(opening.position);
+        let passed = io::copy(behind, &mut io::sink()).map_err(failed)?;
+        if passed < opening.position {
+            let reason = format!(
+                "the file unpacked to at least {} bytes when the snapshot was taken, and to {passed} now",
+                opening.position
+            );
+            return Err(StateError::Input { path: origin, reason }.into());
+        }
+        let gather = Gather::new(self.framing).behind(passed);
+        Ok(Box::new(PackedReader { bytes, origin, gather, ended: false }))
     }
 }
 
@@ -128,6 +134,10 @@ impl SequentialReader for PackedReader {
     fn descriptors(&self) -> Vec<RawFd> {
         Vec::new()
     }
+
+    fn position(&self) -> Option<u64> {
+        Some(self.gather.position())
+    }
 }
 
 /// A named pipe or a device.
@@ -146,12 +156,12 @@ impl SequentialSplit for PipeSplit {
         false
     }
 
-    fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError> {
+    fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         use rustix::fs::{Mode, OFlags};
         // Without NONBLOCK, opening a pipe waits until someone writes to it.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let file = rustix::fs::open(&self.path, flags, Mode::empty());
         let file = file.map_err(|error| JobError::io(self.origin(), error.into()))?;
-        Ok(descriptor::boxed(file, self.origin(), self.framing))
+        descriptor::boxed(file, self.origin(), self.framing, opening)
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::*;
 use crate::batch::Schema;
-use crate::connector::{Read, SequentialReader};
+use crate::connector::{Opening, Read, SequentialReader};
 
 fn source(pairs: &[(&str, &str)]) -> Result<FileSource, OptionError> {
     let options: Options =
@@ -129,7 +129,7 @@ fn read_all(mut reader: Box<dyn SequentialReader>) -> Result<(Vec<u8>, usize), J
 
 fn packed(path: &Path) -> Result<(Vec<u8>, usize), JobError> {
     match split(path, Framing::Delimited(b'\n'))? {
-        Split::Sequential(split) => read_all(split.open()?),
+        Split::Sequential(split) => read_all(split.open(&Opening::default())?),
         other => panic!("{other:?}"),
     }
 }
@@ -179,7 +179,7 @@ fn a_pipe_is_waited_for_and_ends() {
         panic!()
     };
     assert!(!split.bounded());
-    let mut reader = split.open().unwrap();
+    let mut reader = split.open(&Opening::default()).unwrap();
     assert!(matches!(reader.read(true).unwrap(), Read::Pending), "no writer yet is no end");
     let mut writer = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     assert!(matches!(reader.read(true).unwrap(), Read::Pending));

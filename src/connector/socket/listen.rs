@@ -208,6 +208,10 @@ impl SequentialReader for ListenReader {
         [self.listener.as_raw_fd()].into_iter().chain(clients).chain(timer).collect()
     }
 
+    fn position(&self) -> Option<u64> {
+        None
+    }
+
     fn dropped_count(&self) -> u64 {
         self.dropped_count
     }

@@ -32,7 +32,7 @@ use self::listen::{Limits, ListenReader};
 use super::descriptor::DescriptorReader;
 use super::gather::Gather;
 use super::option::{OptionReader, wrong, wrong_hint};
-use super::{RECORD_BYTES_MAX, SequentialReader, SequentialSplit, Source, Split};
+use super::{Opening, RECORD_BYTES_MAX, SequentialReader, SequentialSplit, Source, Split};
 use crate::error::{JobError, OptionError};
 use crate::format::{Format, Framing, Options};
 
@@ -215,7 +215,7 @@ impl SequentialSplit for SocketSplit {
         false
     }
 
-    fn open(self: Box<Self>) -> Result<Box<dyn SequentialReader>, JobError> {
+    fn open(self: Box<Self>, _: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         match self.mode.limits {
             Some(limits) => Ok(Box::new(self.listen(limits)?)),
             None => {

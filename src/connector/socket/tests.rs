@@ -55,7 +55,7 @@ fn a_server_is_read_to_its_end() {
     let port = server.local_addr().unwrap().port().to_string();
     let source = source(&[("hostname", "127.0.0.1"), ("port", &port)]).unwrap();
     let Split::Sequential(split) = source.splits().unwrap().remove(0) else { panic!() };
-    let mut reader = split.open().unwrap();
+    let mut reader = split.open(&Opening::default()).unwrap();
     let (mut peer, _) = server.accept().unwrap();
     assert!(matches!(reader.read(true).unwrap(), Read::Pending));
     peer.write_all(b"{}\n{").unwrap();
@@ -72,7 +72,7 @@ fn nobody_there_is_an_error_that_names_the_server() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let source = source(&[("hostname", "127.0.0.1"), ("port", &port)]).unwrap();
     let Split::Sequential(split) = source.splits().unwrap().remove(0) else { panic!() };
-    let error = split.open().err().unwrap().to_string();
+    let error = split.open(&Opening::default()).err().unwrap().to_string();
     assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
 }
 

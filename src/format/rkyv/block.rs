@@ -16,10 +16,10 @@ use rkyv::rancor::Error;
 use rkyv::util::AlignedVec;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use super::checksum::xxh64;
 use super::header::Header;
 use crate::batch::text::pow10;
 use crate::batch::{Batch, DataType, Schema};
+use crate::sys::checksum::xxh64;
 use crate::sys::views::{Utf8Buffer, ViewColumn};
 
 /// What a block holds.

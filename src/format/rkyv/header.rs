@@ -3,7 +3,7 @@
 use arrow_buffer::Buffer;
 
 use super::SLOT_BYTES;
-use super::checksum::xxh64;
+use crate::sys::checksum::xxh64;
 
 /// The size of a header.
 pub(super) const HEADER_BYTES: usize = 64;

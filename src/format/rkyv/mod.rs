@@ -23,7 +23,6 @@
 //! 2. A chunk begins at a slot whose part is 0.
 
 mod block;
-mod checksum;
 mod header;
 
 use std::sync::Arc;

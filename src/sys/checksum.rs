@@ -1,4 +1,4 @@
-//! XXH64, the checksum of blocks: a few bytes a cycle, and a published definition.
+//! XXH64, the checksum of blocks and frames: a few bytes a cycle, and a published definition.
 
 const PRIMES: [u64; 5] = [
     0x9e37_79b1_85eb_ca87,
@@ -9,7 +9,7 @@ const PRIMES: [u64; 5] = [
 ];
 
 /// The XXH64 of `bytes` with seed 0.
-pub(super) fn xxh64(bytes: &[u8]) -> u64 {
+pub fn xxh64(bytes: &[u8]) -> u64 {
     let (stripes, rest) = bytes.as_chunks::<32>();
     let mut hash = if stripes.is_empty() { PRIMES[4] } else { stripes_hash(stripes) };
     hash = hash.wrapping_add(bytes.len() as u64);
