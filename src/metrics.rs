@@ -28,6 +28,26 @@ impl LateRows {
         self.behind_ms.record(behind_ms).expect("the histogram resizes itself");
     }
 
+    /// As words, for a snapshot: the count, then value and count of each bar.
+    pub fn to_words(&self) -> Vec<u64> {
+        let bars = self.behind_ms.iter_recorded();
+        let bars = bars.flat_map(|bar| [bar.value_iterated_to(), bar.count_at_value()]);
+        std::iter::once(self.count).chain(bars).collect()
+    }
+
+    /// What [`LateRows::to_words`] said; of no words, none.
+    pub fn from_words(words: &[u64]) -> Self {
+        let mut late = Self::default();
+        if let Some((&count, bars)) = words.split_first() {
+            late.count = count;
+            for &[value, count] in bars.as_chunks::<2>().0 {
+                let value = value.min(BEHIND_MS_MAX as u64);
+                late.behind_ms.record_n(value, count).expect("the histogram resizes itself");
+            }
+        }
+        late
+    }
+
     /// Adds another shard's.
     pub fn add(&mut self, other: &LateRows) {
         self.count += other.count;
@@ -38,6 +58,15 @@ impl LateRows {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_keep_what_was_counted() {
+        let mut late = LateRows::default();
+        [5, 70, 70, 100_000].into_iter().for_each(|behind| late.record(0, behind));
+        let back = LateRows::from_words(&late.to_words());
+        assert_eq!((back.count, back.behind_ms), (late.count, late.behind_ms));
+        assert_eq!(LateRows::from_words(&[]).count, 0);
+    }
 
     /// The histogram once kept the size it began with, so that every row was 2 ms late.
     #[test]

@@ -26,6 +26,7 @@ use arrow_array::ArrayRef;
 use crate::agg::Partials;
 use crate::batch::{Batch, Keys};
 use crate::metrics::LateRows;
+use crate::state::Sealed;
 
 /// Groups on their way to the shard that owns them.
 #[derive(Clone, Debug)]
@@ -77,6 +78,10 @@ pub trait Receiver: Send {
     fn fired_count(&self) -> u64;
     /// Bytes of state held.
     fn state_bytes(&self) -> usize;
+    /// A barrier: hands over what has changed since the last one. Called when `next_output` has said `None`.
+    fn seal(&mut self) -> Sealed;
+    /// Takes in, a piece at a time, what has become durable.
+    fn acknowledge(&mut self);
 }
 
 /// The job's end: every window closes.

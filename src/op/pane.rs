@@ -14,7 +14,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, Argument, Partials, Slots};
 use crate::batch::{Batch, Keys};
-use crate::state::{DistinctSets, Pages, Table};
+use crate::state::{DistinctSets, Pages, Saved, Table};
 
 /// A table's accumulators, as kernels see them: from word `base` of each slot on.
 pub struct TableSlots<'a> {
@@ -139,7 +139,7 @@ impl Pane {
         let (slot, made) = self.table.upsert(pages, hash, key);
         if made {
             for sets in &mut self.sets {
-                sets.create();
+                sets.create(pages);
             }
         }
         slot
@@ -220,9 +220,9 @@ impl Pane {
         other: &Pane,
         from: u32,
     ) {
-        for id in other.sets[index].ids(from) {
+        for id in other.sets[index].ids(pages, from) {
             let value = other.sets[index].value(pages, id).to_vec();
-            let hash = crate::batch::hash::hash_bytes(&value);
+            let hash = other.sets[index].value_hash(pages, id);
             if self.sets[index].insert(pages, into, hash, &value) {
                 self.flush_list(shape, index, pages);
             }
@@ -247,17 +247,27 @@ impl Pane {
     }
 
     /// Frees everything.
-    pub fn release(mut self, pages: &mut Pages) {
-        for sets in &mut self.sets {
-            sets.release(pages);
-        }
+    pub fn release(self, pages: &mut Pages) {
+        self.sets.into_iter().for_each(|sets| sets.release(pages));
         self.table.release(pages);
     }
 
-    /// Bytes of distinct sets, which live outside of the pages.
-    pub fn set_bytes(&self) -> usize {
-        self.sets.iter().map(DistinctSets::state_bytes).sum()
+    /// Saves what is not in pages.
+    pub fn save(&self, out: &mut Vec<u64>) {
+        self.table.save(out);
+        self.sets.iter().for_each(|sets| sets.save(out));
     }
+
+    /// The pane that was saved, whose slots have `word_count` words.
+    pub fn load(shape: &Shape, word_count: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let table = Table::load(word_count, saved, pages);
+        Self { table, sets: load_sets(shape, saved, pages) }
+    }
+}
+
+/// The sets of every distinct list.
+fn load_sets(shape: &Shape, saved: &mut Saved<'_>, pages: &Pages) -> Vec<DistinctSets> {
+    shape.distinct.iter().map(|_| DistinctSets::load(saved, pages)).collect()
 }
 
 /// Merges the one group in `partials` into the accumulators of `slot` from word `base` on.
@@ -281,7 +291,7 @@ fn flush_list(
     table: &mut Table,
 ) {
     let (mut slots, mut ids) = (Vec::new(), Vec::new());
-    sets.flush(|slot, id| {
+    sets.flush(pages, |slot, id| {
         slots.push(slot);
         ids.push(id);
     });
@@ -336,12 +346,20 @@ impl SessionSets {
         Self { lists: shape.distinct.iter().map(|_| DistinctSets::default()).collect() }
     }
 
-    pub(super) fn ensure(&mut self, record: u32) {
-        self.lists.iter_mut().for_each(|sets| sets.ensure(record));
+    pub(super) fn ensure(&mut self, pages: &mut Pages, record: u32) {
+        self.lists.iter_mut().for_each(|sets| sets.ensure(pages, record));
     }
 
-    pub(super) fn clear_set(&mut self, record: u32) {
-        self.lists.iter_mut().for_each(|sets| sets.clear_set(record));
+    pub(super) fn clear_set(&mut self, pages: &mut Pages, record: u32) {
+        self.lists.iter_mut().for_each(|sets| sets.clear_set(pages, record));
+    }
+
+    pub(super) fn save(&self, out: &mut Vec<u64>) {
+        self.lists.iter().for_each(|sets| sets.save(out));
+    }
+
+    pub(super) fn load(shape: &Shape, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        Self { lists: load_sets(shape, saved, pages) }
     }
 
     /// Buffers the distinct values of rows.
@@ -386,17 +404,13 @@ impl SessionSets {
     ) {
         for (index, sets) in self.lists.iter_mut().enumerate() {
             let mut ids = Vec::new();
-            sets.union(into, from, |id| ids.push(id));
+            sets.union(pages, into, from, |id| ids.push(id));
             count_new(shape, index, base, sets, pages, records, &vec![into; ids.len()], &ids);
         }
     }
 
     pub(super) fn compact(&mut self, pages: &mut Pages) {
         self.lists.iter_mut().for_each(|sets| sets.compact(pages));
-    }
-
-    pub(super) fn state_bytes(&self) -> usize {
-        self.lists.iter().map(DistinctSets::state_bytes).sum()
     }
 }
 

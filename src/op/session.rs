@@ -7,13 +7,17 @@
 //! # A record
 //!
 //! ```text
-//! start │ end │ next record + 1 │ key's slot + 1 (0: free) │ accumulators …
+//! start │ end │ next record + 1 │ key's slot + 1 (0: merged into another) │ next record of its timer + 1 │ accumulators …
 //! ```
+//!
+//! A *timer* is the list of records that end, or may end, in one quarter of a gap.
 //!
 //! # Invariants
 //!
 //! 1. Two open sessions of one key neither overlap nor touch.
-//! 2. Every live record is in the timer bucket of its end or of an earlier one.
+//! 2. Every live record is in one timer, that of its end or of an earlier one. One that was merged into another stays in its
+//!    timer, empty, until that comes up.
+//! 3. `timers` has the slot of every timer in `timer_table`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,16 +28,18 @@ use super::pane::{SessionSets, TableSlots, update_calls};
 use super::shape::Shape;
 use super::{Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{self, Partials};
+use crate::batch::hash::hash_bytes;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, take_columns};
 use crate::metrics::LateRows;
-use crate::state::{Pages, Table};
+use crate::state::{Pages, Saved, Sealed, Table};
 use crate::window::{WallTime, WindowKind, WindowSpec};
 
-const HEADER: usize = 4;
+const HEADER: usize = 5;
 const START: usize = 0;
 const END: usize = 1;
 const NEXT: usize = 2;
 const OWNER: usize = 3;
+const TIMER: usize = 4;
 
 /// The receiving half of a session aggregation.
 pub struct Session {
@@ -48,7 +54,9 @@ pub struct Session {
     /// The records, as slots outside of any index.
     records: Table,
     sets: SessionSets,
-    timers: BTreeMap<i64, Vec<u32>>,
+    /// Timer → first record + 1.
+    timer_table: Table,
+    timers: BTreeMap<i64, u32>,
     due: VecDeque<u32>,
     late: LateRows,
     watermark_ms: i64,
@@ -61,24 +69,72 @@ impl Session {
     /// # Panics
     ///
     /// If the window is no session window.
-    pub fn new(shape: Arc<Shape>, window: &WindowSpec, instant_time: bool) -> Self {
+    pub fn new(shape: Arc<Shape>, window: &WindowSpec, instant_time: bool, pages: Pages) -> Self {
         let WindowKind::Session { gap_ms } = window.kind else { panic!("not a session window") };
         Self {
             gap_ms,
             bucket_ms: (gap_ms / 4).max(1),
             wall: WallTime::new(window.time_zone),
             instant_time,
-            pages: Pages::default(),
+            pages,
             keys: Table::new(1),
             records: Table::new(HEADER + shape.layout.word_count),
             sets: SessionSets::new(&shape),
             shape,
+            timer_table: Table::new(1),
             timers: BTreeMap::new(),
             due: VecDeque::new(),
             late: LateRows::default(),
             watermark_ms: WATERMARK_START,
             fired_count: 0,
         }
+    }
+
+    /// Goes on from what [`Receiver::seal`] saved.
+    #[must_use]
+    pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        self.watermark_ms = saved.signed();
+        self.fired_count = saved.word();
+        self.keys = Table::load(1, saved, &self.pages);
+        self.records = Table::load(HEADER + self.shape.layout.word_count, saved, &self.pages);
+        self.timer_table = Table::load(1, saved, &self.pages);
+        self.sets = SessionSets::load(&self.shape, saved, &self.pages);
+        let late_words = saved.word() as usize;
+        self.late = LateRows::from_words(saved.words(late_words));
+        let slots = self.timer_table.live_slots(&self.pages).into_iter();
+        self.timers = slots
+            .map(|slot| {
+                let bucket = self.timer_table.key(&self.pages, slot);
+                (i64::from_le_bytes(bucket.try_into().expect("eight bytes")), slot)
+            })
+            .collect();
+        self
+    }
+
+    /// Puts a record into the timer of `end_ms`.
+    fn arm(&mut self, record: u32, end_ms: i64) {
+        let bucket = end_ms.div_euclid(self.bucket_ms);
+        let slot = *self.timers.entry(bucket).or_insert_with(|| {
+            let key = bucket.to_le_bytes();
+            self.timer_table.upsert(&mut self.pages, hash_bytes(&key), &key).0
+        });
+        let head = &mut self.timer_table.words_mut(&mut self.pages, slot)[0];
+        let next = std::mem::replace(head, u64::from(record) + 1);
+        self.set_word(record, TIMER, next as i64);
+    }
+
+    /// The records of a timer, which is gone then.
+    fn disarm(&mut self, bucket: i64) -> Vec<u32> {
+        let slot = self.timers.remove(&bucket).expect("looked up before");
+        let mut next = self.timer_table.words(&self.pages, slot)[0];
+        self.timer_table.remove(&mut self.pages, slot);
+        let mut records = Vec::new();
+        while next != 0 {
+            let record = next as u32 - 1;
+            next = self.word(record, TIMER) as u64;
+            records.push(record);
+        }
+        records
     }
 
     fn word(&self, record: u32, word: usize) -> i64 {
@@ -121,7 +177,8 @@ impl Session {
                     settle(self);
                     self.merge_records(home, record);
                     self.unlink(key_slot, previous, record);
-                    self.free_record(record);
+                    self.empty_record(record);
+                    self.set_word(record, OWNER, 0);
                 }
             }
         }
@@ -141,8 +198,8 @@ impl Session {
         self.set_word(record, NEXT, head as i64);
         self.set_word(record, OWNER, i64::from(key_slot) + 1);
         self.keys.words_mut(&mut self.pages, key_slot)[0] = u64::from(record) + 1;
-        self.sets.ensure(record);
-        self.timers.entry(end_ms.div_euclid(self.bucket_ms)).or_default().push(record);
+        self.sets.ensure(&mut self.pages, record);
+        self.arm(record, end_ms);
         record
     }
 
@@ -165,15 +222,15 @@ impl Session {
         }
     }
 
-    fn free_record(&mut self, record: u32) {
+    /// Frees what a record refers to.
+    fn empty_record(&mut self, record: u32) {
         for &word in &self.shape.layout.blob_words {
             let blob = self.records.words(&self.pages, record)[HEADER + word];
             if blob != 0 {
                 self.records.heap_mut().remove(&mut self.pages, blob);
             }
         }
-        self.sets.clear_set(record);
-        self.records.release_slot(&mut self.pages, record);
+        self.sets.clear_set(&mut self.pages, record);
     }
 
     fn fold(&mut self, pending: &mut (Vec<u32>, Vec<u32>), columns: &[ArrayRef], row_count: usize) {
@@ -201,22 +258,22 @@ impl Session {
                 .saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
         };
         let last = wall_ms.div_euclid(self.bucket_ms).saturating_add(1);
-        let later = self.timers.split_off(&last.saturating_add(1));
-        let buckets = std::mem::replace(&mut self.timers, later);
+        let buckets: Vec<i64> = self.timers.range(..=last).map(|(&bucket, _)| bucket).collect();
         let mut fired: Vec<(i64, u32)> = Vec::new();
-        for record in buckets.into_values().flatten() {
+        for record in buckets.into_iter().flat_map(|bucket| self.disarm(bucket)).collect::<Vec<_>>()
+        {
             if self.word(record, OWNER) == 0 {
+                self.records.release_slot(&mut self.pages, record);
                 continue;
             }
             let end = self.word(record, END);
             if self.wall.instant_of(end - 1) <= watermark_ms {
                 fired.push((end, record));
             } else {
-                self.timers.entry(end.div_euclid(self.bucket_ms)).or_default().push(record);
+                self.arm(record, end);
             }
         }
         fired.sort_unstable();
-        fired.dedup();
         self.due.extend(fired.into_iter().map(|(_, record)| record));
     }
 
@@ -252,7 +309,8 @@ impl Session {
             at = self.word(at, NEXT) as u32 - 1;
         }
         self.unlink(owner, previous, record);
-        self.free_record(record);
+        self.empty_record(record);
+        self.records.release_slot(&mut self.pages, record);
         if self.keys.words(&self.pages, owner)[0] == 0 {
             self.keys.remove(&mut self.pages, owner);
         }
@@ -320,6 +378,23 @@ impl Receiver for Session {
     }
 
     fn state_bytes(&self) -> usize {
-        self.pages.state_bytes() + self.sets.state_bytes()
+        self.pages.state_bytes()
+    }
+
+    fn seal(&mut self) -> Sealed {
+        assert!(self.due.is_empty());
+        let mut header = vec![self.watermark_ms.cast_unsigned(), self.fired_count];
+        for table in [&self.keys, &self.records, &self.timer_table] {
+            table.save(&mut header);
+        }
+        self.sets.save(&mut header);
+        let late = self.late.to_words();
+        header.push(late.len() as u64);
+        header.extend(late);
+        self.pages.seal(header)
+    }
+
+    fn acknowledge(&mut self) {
+        self.pages.acknowledge();
     }
 }

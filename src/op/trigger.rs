@@ -6,7 +6,7 @@
 //! # A slot
 //!
 //! ```text
-//! accumulators │ accumulators as last shown │ flags: 1 shown, 2 changed since
+//! accumulators │ accumulators as last shown │ flags: 1 shown, 2 changed since; from bit 2 on: next changed slot + 1
 //! ```
 //!
 //! # Invariants
@@ -25,11 +25,13 @@ use super::window_aggregate::{clear_slot, runs_by_end, ticked};
 use super::{Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::Slots;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind, take_columns};
-use crate::state::Pages;
+use crate::state::{Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, EmitMode, Slices, WallTime, WindowSpec};
 
 const SHOWN: u64 = 1;
 const CHANGED: u64 = 2;
+/// Where the next changed slot begins in the flags.
+const NEXT_SHIFT: u32 = 2;
 
 /// The receiving half of a windowed aggregation with triggers. Entries name windows by their end.
 pub struct Trigger {
@@ -59,22 +61,28 @@ struct Due {
 
 struct Window {
     pane: Pane,
-    /// The slots with the `CHANGED` flag, in order of their first change.
-    changed: VecDeque<u32>,
+    /// The first and the last slot with the `CHANGED` flag, each + 1, in order of their first change; 0: none.
+    changed: (u32, u32),
     /// It has fired at its end.
     ended: bool,
 }
 
 impl Trigger {
     /// An owner of groups of `shape` in `window`.
-    pub fn new(shape: Arc<Shape>, window: &WindowSpec, instant_time: bool, emit: Emit) -> Self {
+    pub fn new(
+        shape: Arc<Shape>,
+        window: &WindowSpec,
+        instant_time: bool,
+        emit: Emit,
+        pages: Pages,
+    ) -> Self {
         Self {
             shape,
             emit,
             starts: Slices::new(window.kind),
             wall: WallTime::new(window.time_zone),
             instant_time,
-            pages: Pages::default(),
+            pages,
             windows: BTreeMap::new(),
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
@@ -82,6 +90,19 @@ impl Trigger {
             due: VecDeque::new(),
             fired_count: 0,
         }
+    }
+
+    /// Goes on from what [`Receiver::seal`] saved.
+    #[must_use]
+    pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
+        self.fired_count = saved.word();
+        for _ in 0..saved.word() {
+            let (end_ms, ended, changed) = (saved.signed(), saved.word() != 0, saved.pair());
+            let pane = Pane::load(&self.shape, self.flags_at() + 1, saved, &self.pages);
+            self.windows.insert(end_ms, Window { pane, changed, ended });
+        }
+        self
     }
 
     fn flags_at(&self) -> usize {
@@ -92,18 +113,42 @@ impl Trigger {
         let words = self.flags_at() + 1;
         self.windows.remove(&end_ms).unwrap_or_else(|| Window {
             pane: Pane::new(&self.shape, words),
-            changed: VecDeque::new(),
+            changed: (0, 0),
             ended: false,
         })
     }
 
     fn mark_changed(&mut self, window: &mut Window, slot: u32) {
-        let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)
-            [2 * self.shape.layout.word_count];
-        if *flags & CHANGED == 0 {
-            *flags |= CHANGED;
-            window.changed.push_back(slot);
+        let flags_at = self.flags_at();
+        if window.pane.table.words(&self.pages, slot)[flags_at] & CHANGED != 0 {
+            return;
         }
+        window.pane.table.words_mut(&mut self.pages, slot)[flags_at] |= CHANGED;
+        match window.changed.1 {
+            0 => window.changed.0 = slot + 1,
+            last => {
+                let last = window.pane.table.words_mut(&mut self.pages, last - 1);
+                last[flags_at] |= u64::from(slot + 1) << NEXT_SHIFT;
+            }
+        }
+        window.changed.1 = slot + 1;
+    }
+
+    /// Takes at most `count_max` slots off the front of the changed.
+    fn take_changed(&mut self, window: &mut Window, count_max: usize) -> Vec<u32> {
+        let mut slots = Vec::new();
+        let flags_at = self.flags_at();
+        while window.changed.0 != 0 && slots.len() < count_max {
+            let slot = window.changed.0 - 1;
+            let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[flags_at];
+            window.changed.0 = (*flags >> NEXT_SHIFT) as u32;
+            *flags &= SHOWN | CHANGED;
+            slots.push(slot);
+        }
+        if window.changed.0 == 0 {
+            window.changed.1 = 0;
+        }
+        slots
     }
 
     fn receive_partials(&mut self, payload: &Payload, partials: &crate::agg::Partials) {
@@ -217,7 +262,7 @@ impl Trigger {
 
     /// Fires all groups that changed since they were last shown.
     fn show_changed(&mut self, window: &mut Window, end_ms: i64) {
-        while !window.changed.is_empty() {
+        while window.changed.0 != 0 {
             self.show_some(window, end_ms);
         }
     }
@@ -226,8 +271,7 @@ impl Trigger {
     fn show_some(&mut self, window: &mut Window, end_ms: i64) {
         let shape = Arc::clone(&self.shape);
         window.pane.flush(&shape, &mut self.pages);
-        let count = window.changed.len().min(BATCH_ROWS_MAX / 2);
-        let slots: Vec<u32> = window.changed.drain(..count).collect();
+        let slots = self.take_changed(window, BATCH_ROWS_MAX / 2);
         let batch = self.changes(window, end_ms, &slots);
         if batch.rows > 0 {
             self.ready.push_back(Output::Rows(batch));
@@ -243,7 +287,7 @@ impl Trigger {
         let (end_ms, ends, is_over) = (due.end_ms, due.ends, due.is_over);
         let mut window = self.take_window(end_ms);
         self.show_some(&mut window, end_ms);
-        if !window.changed.is_empty() {
+        if window.changed.0 != 0 {
             self.windows.insert(end_ms, window);
             return;
         }
@@ -381,6 +425,29 @@ impl Receiver for Trigger {
 
     fn state_bytes(&self) -> usize {
         self.pages.state_bytes()
-            + self.windows.values().map(|window| window.pane.set_bytes()).sum::<usize>()
+    }
+
+    fn seal(&mut self) -> Sealed {
+        assert!(self.ready.is_empty() && self.due.is_empty());
+        let mut header = vec![
+            self.watermark_ms.cast_unsigned(),
+            self.now_ms.cast_unsigned(),
+            self.fired_count,
+            self.windows.len() as u64,
+        ];
+        for (&end_ms, window) in &self.windows {
+            let (first, last) = window.changed;
+            header.extend([
+                end_ms.cast_unsigned(),
+                u64::from(window.ended),
+                u64::from(first) | u64::from(last) << 32,
+            ]);
+            window.pane.save(&mut header);
+        }
+        self.pages.seal(header)
+    }
+
+    fn acknowledge(&mut self) {
+        self.pages.acknowledge();
     }
 }

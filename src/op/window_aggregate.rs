@@ -18,7 +18,7 @@ use super::shape::Shape;
 use super::{Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
 use crate::batch::{BATCH_ROWS_MAX, Keys, take_columns};
-use crate::state::Pages;
+use crate::state::{Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, Slices, WallTime, WindowKind, WindowSpec};
 
 /// The receiving half of a windowed aggregation without triggers.
@@ -73,6 +73,7 @@ impl WindowAggregate {
         per_window: bool,
         instant_time: bool,
         stage: Stage,
+        pages: Pages,
     ) -> Self {
         let kind = match per_window {
             true => WindowKind::Attached { start_column: 0, end_column: 0 },
@@ -86,7 +87,7 @@ impl WindowAggregate {
             wall: WallTime::new(window.time_zone),
             instant_time,
             stage,
-            pages: Pages::default(),
+            pages,
             panes: BTreeMap::new(),
             running: BTreeMap::new(),
             watermark_ms: WATERMARK_START,
@@ -99,6 +100,28 @@ impl WindowAggregate {
         }
     }
 
+    /// Goes on from what [`Receiver::seal`] saved.
+    #[must_use]
+    pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
+        self.fired_count = saved.word();
+        self.panes = self.load_panes(self.slot_words(), saved);
+        self.running = self.load_panes(self.shape.layout.word_count, saved);
+        self.pending = (0..saved.word()).map(|_| saved.signed()).collect();
+        self
+    }
+
+    fn load_panes(&self, words: usize, saved: &mut Saved<'_>) -> BTreeMap<i64, Pane> {
+        let count = saved.word();
+        let load = |_| (saved.signed(), Pane::load(&self.shape, words, saved, &self.pages));
+        (0..count).map(load).collect()
+    }
+
+    /// Words of a slot of a slice.
+    fn slot_words(&self) -> usize {
+        self.shape.layout.word_count + usize::from(self.yields_increments())
+    }
+
     fn pane(&mut self, end_ms: i64) -> &mut Pane {
         if !self.panes.contains_key(&end_ms) {
             let open = self
@@ -106,9 +129,7 @@ impl WindowAggregate {
                 .window_ends(end_ms)
                 .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
             self.pending.extend(open);
-            let touched = usize::from(self.yields_increments());
-            let words = self.shape.layout.word_count + touched;
-            self.panes.insert(end_ms, Pane::new(&self.shape, words));
+            self.panes.insert(end_ms, Pane::new(&self.shape, self.slot_words()));
         }
         self.panes.get_mut(&end_ms).expect("inserted above")
     }
@@ -414,6 +435,26 @@ impl Receiver for WindowAggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.pages.state_bytes() + self.panes.values().map(Pane::set_bytes).sum::<usize>()
+        self.pages.state_bytes()
+    }
+
+    fn seal(&mut self) -> Sealed {
+        assert!(self.firing.is_none() && self.due.is_empty() && self.increments.is_empty());
+        let mut header =
+            vec![self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned(), self.fired_count];
+        for panes in [&self.panes, &self.running] {
+            header.push(panes.len() as u64);
+            for (&end_ms, pane) in panes {
+                header.push(end_ms.cast_unsigned());
+                pane.save(&mut header);
+            }
+        }
+        header.push(self.pending.len() as u64);
+        header.extend(self.pending.iter().map(|end_ms| end_ms.cast_unsigned()));
+        self.pages.seal(header)
+    }
+
+    fn acknowledge(&mut self) {
+        self.pages.acknowledge();
     }
 }

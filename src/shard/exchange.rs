@@ -16,6 +16,7 @@ use super::topology::{Exchange, Feeds};
 use crate::op::send::{AggregateSender, Shipment};
 use crate::op::{Output, Payload, Receiver, WATERMARK_START};
 use crate::ring::mesh::Ends;
+use crate::state::Pages;
 
 /// What travels a ring.
 #[derive(Debug, Clone)]
@@ -85,7 +86,7 @@ impl ExchangeEnds {
                 exchange.send.clone(),
                 shard_count,
             ),
-            owner: exchange.receiver(),
+            owner: exchange.receiver(Pages::default(), None),
             ends,
             outbox: (0..shard_count).map(|_| VecDeque::new()).collect(),
             from_scans,

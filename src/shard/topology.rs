@@ -28,6 +28,7 @@ use crate::op::shape::Shape;
 use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
 use crate::plan::{GroupingSet, NodeIndex, Op, Plan, Watermark};
+use crate::state::{Pages, Saved};
 use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// What every shard runs.
@@ -111,21 +112,40 @@ pub(crate) struct SinkSpec {
 }
 
 impl Exchange {
-    /// The operator itself, one a shard.
-    pub(crate) fn receiver(&self) -> Box<dyn Receiver> {
+    /// The operator itself, one a shard, over `pages`; it goes on from `header` if there is one.
+    pub(crate) fn receiver(&self, pages: Pages, header: Option<&[u64]>) -> Box<dyn Receiver> {
         let (shape, window) = (Arc::clone(&self.shape), &self.send.window);
+        let (instant_time, send) = (self.instant_time, &self.send);
+        let mut saved = header.map(Saved::new);
         match self.owner {
-            Owner::Aggregate(stage) => Box::new(WindowAggregate::new(
-                shape,
-                window,
-                self.send.per_window,
-                self.instant_time,
-                stage,
-            )),
-            Owner::Trigger => {
-                Box::new(Trigger::new(shape, window, self.instant_time, self.send.emit))
+            Owner::Aggregate(stage) => {
+                let owner = WindowAggregate::new(
+                    shape,
+                    window,
+                    send.per_window,
+                    instant_time,
+                    stage,
+                    pages,
+                );
+                Box::new(match &mut saved {
+                    Some(saved) => owner.restored(saved),
+                    None => owner,
+                })
             }
-            Owner::Session => Box::new(Session::new(shape, window, self.instant_time)),
+            Owner::Trigger => {
+                let owner = Trigger::new(shape, window, instant_time, send.emit, pages);
+                Box::new(match &mut saved {
+                    Some(saved) => owner.restored(saved),
+                    None => owner,
+                })
+            }
+            Owner::Session => {
+                let owner = Session::new(shape, window, instant_time, pages);
+                Box::new(match &mut saved {
+                    Some(saved) => owner.restored(saved),
+                    None => owner,
+                })
+            }
         }
     }
 }

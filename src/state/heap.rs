@@ -8,25 +8,33 @@
 //! word 0:  class u8 (top byte) │ length in bytes u56        then the bytes, padded to words
 //! ```
 //!
+//! A block larger than a page has an extent of its own, whose last two words link all of a heap's extents: the page before
+//! it and the page behind it, each + 1, 0 for none.
+//!
 //! # Invariants
 //!
 //! 1. A reference is `(page + 1) << 16 | word offset`, so 0 refers to nothing.
 //! 2. A block of class *c* is 2^c words; one beyond a page's size has an extent of its own and offset 0.
 //! 3. A freed block's first word is the reference of the next free block of its class.
 
+use super::array::Array;
 use super::pages::{PAGE_WORDS, PageId, Pages};
+use super::saved::Saved;
 
 const CLASSES: usize = 12;
 const LENGTH_MASK: u64 = (1 << 56) - 1;
+/// Words at an extent's end that link it.
+const LINK_WORDS: usize = 2;
 
 /// A heap within some pages. Dropping it without [`Heap::clear`] or [`Heap::release`] leaks its pages until the arena goes.
 #[derive(Debug, Default)]
 pub struct Heap {
-    pages: Vec<PageId>,
+    pages: Array,
     bump_index: usize,
     bump_words: usize,
     free: [u64; CLASSES],
-    extents: Vec<PageId>,
+    /// The first extent + 1; 0: none.
+    extents: u64,
 }
 
 fn place(blob: u64) -> (PageId, usize) {
@@ -39,10 +47,34 @@ fn reference(page: PageId, offset: usize) -> u64 {
 
 fn class_of(length_bytes: usize) -> usize {
     let words = 1 + length_bytes.div_ceil(8);
+    let words = if words > PAGE_WORDS { words + LINK_WORDS } else { words };
     words.next_power_of_two().trailing_zeros() as usize
 }
 
 impl Heap {
+    /// The heap that was saved.
+    pub fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let array = Array::load(saved, pages);
+        let (bump_index, bump_words) = saved.pair();
+        let mut free = [0; CLASSES];
+        free.copy_from_slice(saved.words(CLASSES));
+        Self {
+            pages: array,
+            bump_index: bump_index as usize,
+            bump_words: bump_words as usize,
+            free,
+            extents: saved.word(),
+        }
+    }
+
+    /// Saves what is not in pages.
+    pub fn save(&self, out: &mut Vec<u64>) {
+        self.pages.save(out);
+        out.push(self.bump_index as u64 | (self.bump_words as u64) << 32);
+        out.extend_from_slice(&self.free);
+        out.push(self.extents);
+    }
+
     /// The bytes behind a reference.
     #[inline]
     pub fn get<'a>(&self, pages: &'a Pages, blob: u64) -> &'a [u8] {
@@ -95,11 +127,11 @@ impl Heap {
         let class = class_at(pages, blob);
         let (page, offset) = place(blob);
         if class >= CLASSES {
-            self.extents.retain(|&extent| extent != page);
+            self.unlink(pages, page);
             pages.free(page);
             return;
         }
-        pages.get_mut(page)[offset] = self.free[class];
+        *pages.word_mut(page, offset) = self.free[class];
         self.free[class] = blob;
     }
 
@@ -107,7 +139,13 @@ impl Heap {
         let words = 1usize << class;
         if class >= CLASSES {
             let page = pages.alloc_extent(words);
-            self.extents.push(page);
+            *pages.word_mut(page, words - 1) = self.extents;
+            if self.extents != 0 {
+                let next = self.extents as PageId - 1;
+                let before = pages.get(next).len() - LINK_WORDS;
+                *pages.word_mut(next, before) = u64::from(page) + 1;
+            }
+            self.extents = u64::from(page) + 1;
             return reference(page, 0);
         }
         if self.free[class] != 0 {
@@ -121,25 +159,45 @@ impl Heap {
                 self.bump_index += 1;
             }
             if self.bump_index == self.pages.len() {
-                self.pages.push(pages.alloc());
+                self.pages.push(pages);
             }
             self.bump_words = 0;
         }
-        let blob = reference(self.pages[self.bump_index], self.bump_words);
+        let blob = reference(self.pages.page(self.bump_index), self.bump_words);
         self.bump_words += words;
         blob
     }
 
+    /// Takes an extent out of the list.
+    fn unlink(&mut self, pages: &mut Pages, page: PageId) {
+        let (before, behind) = links(pages, page);
+        match before {
+            0 => self.extents = behind,
+            before => {
+                let at = pages.get(before as PageId - 1).len() - 1;
+                *pages.word_mut(before as PageId - 1, at) = behind;
+            }
+        }
+        if behind != 0 {
+            let at = pages.get(behind as PageId - 1).len() - LINK_WORDS;
+            *pages.word_mut(behind as PageId - 1, at) = before;
+        }
+    }
+
     /// Forgets everything, keeping ordinary pages for what comes next.
     pub fn clear(&mut self, pages: &mut Pages) {
-        self.extents.drain(..).for_each(|page| pages.free(page));
+        while self.extents != 0 {
+            let page = self.extents as PageId - 1;
+            self.extents = links(pages, page).1;
+            pages.free(page);
+        }
         (self.bump_index, self.bump_words, self.free) = (0, 0, [0; CLASSES]);
     }
 
     /// Frees everything.
     pub fn release(&mut self, pages: &mut Pages) {
         self.clear(pages);
-        self.pages.drain(..).for_each(|page| pages.free(page));
+        self.pages.release(pages);
     }
 }
 
@@ -148,12 +206,20 @@ fn class_at(pages: &Pages, blob: u64) -> usize {
     (pages.get(page)[offset] >> 56) as usize
 }
 
+/// The pages before and behind an extent, each + 1.
+fn links(pages: &Pages, page: PageId) -> (u64, u64) {
+    let words = pages.get(page);
+    (words[words.len() - LINK_WORDS], words[words.len() - 1])
+}
+
+/// Writes `bytes` behind the first `start` bytes of a block, and its head.
 fn write(pages: &mut Pages, blob: u64, class: usize, bytes: &[u8], start: usize) {
     let (page, offset) = place(blob);
-    let words = pages.get_mut(page);
-    words[offset] = (class as u64) << 56 | (start + bytes.len()) as u64;
-    let room: &mut [u8] = bytemuck::cast_slice_mut(&mut words[offset + 1..]);
-    room[start..start + bytes.len()].copy_from_slice(bytes);
+    *pages.word_mut(page, offset) = (class as u64) << 56 | (start + bytes.len()) as u64;
+    let first = offset + 1 + start / 8;
+    let words = pages.words_mut(page, first, (start % 8 + bytes.len()).div_ceil(8));
+    let room: &mut [u8] = bytemuck::cast_slice_mut(words);
+    room[start % 8..start % 8 + bytes.len()].copy_from_slice(bytes);
 }
 
 #[cfg(test)]

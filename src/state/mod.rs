@@ -1,28 +1,42 @@
-//! Keyed state: everything an operator remembers, as pages of words.
+//! Keyed state: everything an operator remembers, as pages of words, which a snapshot makes durable.
 //!
 //! ```text
-//! sets ── distinct values: dictionary (value → dense id) and a bitmap of ids per group
-//! table ─ groups: an index of hashes, slots of fixed width, keys and strings in a heap
-//! heap ── runs of bytes in power-of-two blocks
-//! pages ─ extents of 64-bit words, 16 KiB each unless one object needs more
+//! sets ─── distinct values: dictionary (value → dense id) and for each group a set of ids, in blocks
+//! table ── groups: an index of hashes, slots of fixed width, keys and strings in a heap
+//! heap ─── runs of bytes in power-of-two blocks
+//! array ── lists of pages
+//! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction
+//! ledger ─ the page table on disk: how a sealed epoch is written, and how it is opened
+//! frames ─ the file: fixed-size frames, which are free, growth
 //! ```
 //!
 //! Structures refer to each other by page number and word offset, never by pointer, and reach their words
-//! through [`Pages`] alone. That is what makes them durable: a store that seals, copies and writes
-//! pages can stand behind `Pages` without any structure above knowing (`get_mut` is the one place where a
-//! page becomes dirty).
+//! through [`Pages`] alone. What a structure keeps besides, some ten words, is its *header*: the operator
+//! saves the headers of its open windows at a barrier ([`saved`]), and nothing else is copied then.
 //!
 //! # Invariants
 //!
 //! 1. A structure owns its pages: dropping a table frees whole pages and needs no tombstones.
 //! 2. Words of a fresh page are zero.
+//! 3. A structure and its pages change together, between two barriers; loading what was saved gives the same structure.
 
+mod array;
+mod blocks;
+mod buffer;
+mod frames;
 mod heap;
+mod ledger;
 mod pages;
+mod saved;
 pub mod sets;
+mod space;
 pub mod table;
 
+pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
-pub use pages::{PAGE_WORDS, PageId, Pages};
+pub use ledger::{Ledger, Room, Root, Written};
+pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
+pub use saved::Saved;
 pub use sets::DistinctSets;
+pub use space::Space;
 pub use table::Table;

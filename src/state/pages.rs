@@ -1,9 +1,41 @@
-//! The page arena: extents of zeroed words, by number.
+//! A page space: extents of 64-bit words, by number; one operator's state on one shard.
+//!
+//! Without a file a space is anonymous memory. With one ([`super::Frames`]) it is durable: a page at rest lies in its
+//! frames and is read through the file's map; a page that is written gets a buffer in memory; a barrier *seals* the space, which
+//! hands the buffers written since the last one over to a writer and takes no longer for more state.
+//!
+//! ```text
+//!              words, words_mut                       seal                       acknowledge
+//!   frames ───────────────────────▶ buffer, epoch E ───────▶ writer: new frames ─────────────▶ frames
+//!            (read through the map)     ╰─ written again before the writer is done: copied first
+//! ```
+//!
+//! Buffers are kept as long as there is room in the budget; beyond it a clean one is dropped, and one with changes is first
+//! written to frames of its own, which the next seal hands over like any other.
+//!
+//! A frame that turns out to be damaged unwinds the shard with its [`StateError`] as the payload (`resume_unwind`): whoever
+//! drives the shard catches it there and ends the job with that error. The structures above so need no error path
+//! in their inner loops, and nobody ever sees a wrong word.
 //!
 //! # Invariants
 //!
 //! 1. A page number names one extent until it is freed; freed numbers are used again.
-//! 2. `get_mut` is the only way to change a page's words.
+//! 2. `words_mut` is the only way to change a page's words.
+//! 3. An entry whose epoch is the space's has a buffer which nobody else has been given to read: the list of the dirty holds
+//!    on to it, and is handed over when the epoch ends. An older buffer is written to only if nobody else holds it.
+//! 4. `Entry::words` is null or points at the entry's words: in its buffer, or in the file's map at a frame that stays
+//!    allocated until this space itself frees it ([`Pages::acknowledge`]).
+//! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
+
+use std::cell::{Cell, RefCell};
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::buffer::{Buffer, CHANGE_WORDS, LINE_WORDS, changes_kept};
+use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
+use super::ledger::{Place, materialise};
+use crate::crash_point;
+use crate::error::StateError;
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -11,57 +43,219 @@ pub const PAGE_WORDS: usize = 2048;
 /// The number of a page.
 pub type PageId = u32;
 
-/// One shard's pages.
-#[derive(Debug, Default)]
+/// How many freed buffers are kept for the next table, 16 MiB of them.
+const SPARE_BUFFERS_MAX: usize = 1024;
+/// Acknowledged pages that one call takes in, so that no chunk waits for all of them.
+const ACKNOWLEDGED_PAGES: usize = 4096;
+
+/// An operator's pages on one shard.
+#[derive(Debug)]
 pub struct Pages {
-    extents: Vec<Box<[u64]>>,
+    entries: Vec<Entry>,
     free: Vec<PageId>,
-    /// Ordinary pages that were freed, kept to be zeroed and used again.
-    spare: Vec<Box<[u64]>>,
+    spare: Vec<Arc<Buffer>>,
+    epoch: u32,
     word_count: usize,
+    durable: Option<Durable>,
 }
 
-/// How many freed pages are kept for the next table, 16 MiB of them.
-const SPARE_PAGES_MAX: usize = 1024;
+/// A page.
+#[derive(Debug)]
+struct Entry {
+    words: Cell<*mut u64>,
+    /// 0: the page is free.
+    word_count: u32,
+    /// The last epoch that wrote to the buffer; 0: none since it was read.
+    epoch: u32,
+    /// The epoch in which the page was made, and 0 before that.
+    born: u32,
+    /// The epoch that wrote the page to frames of its own to make room.
+    spilled: u32,
+    /// Its index among the dirty of that epoch, or of `epoch`.
+    dirty_at: u32,
+    place: Place,
+    buffer: RefCell<Option<Arc<Buffer>>>,
+}
+
+// SAFETY: the pointer of an entry points into memory that the space holds on to itself (invariant 4), so that the two move together.
+unsafe impl Send for Pages {}
+
+/// What makes a space durable.
+#[derive(Debug)]
+struct Durable {
+    frames: Arc<Frames>,
+    acks: Arc<Acks>,
+    /// Acknowledgements that are being taken in.
+    taking: Option<Ack>,
+    budget_words: usize,
+    resident_words: Cell<usize>,
+    /// The newest epoch whose acknowledgement has been taken in.
+    acked: u32,
+    dirty: Vec<Dirty>,
+    freed: Vec<PageId>,
+    /// Where the search for something to evict goes on.
+    hand: usize,
+    /// With more than this in memory something is evicted: the budget, or, while nothing can go, more.
+    evict_above_words: usize,
+    spilled_bytes: u64,
+}
+
+/// A page that has changed.
+#[derive(Debug)]
+pub(super) enum Dirty {
+    /// Its buffer.
+    Buffer(PageId, Arc<Buffer>),
+    /// It has been written already.
+    Spilled(PageId, Place),
+    /// It was freed after all.
+    Dropped,
+}
+
+/// A space as it was at a barrier.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Which epoch of the space ended.
+    pub(super) epoch: u32,
+    /// What the operator itself keeps between barriers: its header.
+    pub(super) header: Vec<u64>,
+    /// How many page numbers there are.
+    pub(super) page_count: u32,
+    pub(super) dirty: Vec<Dirty>,
+    pub(super) freed: Vec<PageId>,
+}
+
+/// What a space is told about an epoch that has become durable.
+#[derive(Debug, Default)]
+pub(super) struct Ack {
+    pub(super) epoch: u32,
+    /// Where pages lie now.
+    pub(super) places: Vec<(PageId, Place)>,
+    /// Frames that nothing durable refers to any more.
+    pub(super) released: Vec<Run>,
+}
+
+/// Acknowledgements on their way from the writer to a space.
+#[derive(Debug, Default)]
+pub struct Acks(Mutex<Vec<Ack>>);
+
+impl Acks {
+    pub(super) fn push(&self, ack: Ack) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(ack);
+    }
+
+    /// The oldest that has not been taken.
+    fn take(&self) -> Option<Ack> {
+        let mut acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!acks.is_empty()).then(|| acks.remove(0))
+    }
+}
+
+impl Default for Pages {
+    /// A space in memory alone.
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            spare: Vec::new(),
+            epoch: 1,
+            word_count: 0,
+            durable: None,
+        }
+    }
+}
+
+/// Unwinds the shard; see the module's header.
+fn fail(error: StateError) -> ! {
+    resume_unwind(Box::new(error))
+}
 
 impl Pages {
+    /// A durable space at epoch `epoch`, whose pages lie where `places` says (`NOWHERE`: the number is free), holding at most
+    /// about `budget_bytes` in memory.
+    pub(super) fn durable(
+        frames: Arc<Frames>,
+        acks: Arc<Acks>,
+        epoch: u32,
+        places: &[Place],
+        budget_bytes: usize,
+    ) -> Self {
+        let mut pages = Self { epoch, ..Self::default() };
+        for (page, place) in places.iter().enumerate() {
+            if place.frame == NOWHERE {
+                pages.free.push(page as PageId);
+            }
+            pages.word_count += place.word_count as usize;
+            pages.entries.push(Entry::at_rest(*place));
+        }
+        pages.durable = Some(Durable {
+            frames,
+            acks,
+            taking: None,
+            budget_words: budget_bytes / 8,
+            resident_words: Cell::new(0),
+            acked: epoch - 1,
+            dirty: Vec::new(),
+            freed: Vec::new(),
+            hand: 0,
+            evict_above_words: budget_bytes / 8,
+            spilled_bytes: 0,
+        });
+        pages
+    }
+
     /// A zeroed page of [`PAGE_WORDS`] words.
     pub fn alloc(&mut self) -> PageId {
-        let words = match self.spare.pop() {
-            Some(mut words) => {
-                words.fill(0);
-                words
-            }
-            None => vec![0; PAGE_WORDS].into_boxed_slice(),
-        };
-        self.place(words)
+        self.alloc_extent(PAGE_WORDS)
     }
 
-    /// A zeroed page of `word_count` words, for one object larger than an ordinary page.
+    /// A zeroed page of `word_count` words; more than [`PAGE_WORDS`] for one object larger than an ordinary page.
     pub fn alloc_extent(&mut self, word_count: usize) -> PageId {
-        self.place(vec![0; word_count].into_boxed_slice())
-    }
-
-    fn place(&mut self, words: Box<[u64]>) -> PageId {
-        self.word_count += words.len();
-        match self.free.pop() {
-            Some(page) => {
-                self.extents[page as usize] = words;
-                page
+        self.make_room();
+        let buffer = match self.spare.pop() {
+            Some(mut buffer) if word_count == PAGE_WORDS => {
+                Arc::get_mut(&mut buffer).expect("spare buffers are nobody's").clear();
+                buffer
             }
-            None => {
-                self.extents.push(words);
-                (self.extents.len() - 1) as PageId
+            other => {
+                self.spare.extend(other);
+                Arc::new(Buffer::zeroed(word_count))
             }
-        }
+        };
+        self.word_count += word_count;
+        let page = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry::at_rest(Place::NONE));
+            (self.entries.len() - 1) as PageId
+        });
+        let entry = &mut self.entries[page as usize];
+        *entry = Entry::at_rest(Place::NONE);
+        entry.word_count = word_count as u32;
+        entry.born = self.epoch;
+        self.install(page, buffer);
+        page
     }
 
     /// Frees a page.
     pub fn free(&mut self, page: PageId) {
-        let words = std::mem::take(&mut self.extents[page as usize]);
-        self.word_count -= words.len();
-        if words.len() == PAGE_WORDS && self.spare.len() < SPARE_PAGES_MAX {
-            self.spare.push(words);
+        let entry = &mut self.entries[page as usize];
+        self.word_count -= entry.word_count as usize;
+        let buffer = entry.buffer.take();
+        if let Some(durable) = &mut self.durable {
+            durable.forget_dirty(entry, self.epoch);
+            if entry.born != self.epoch {
+                durable.freed.push(page);
+            }
+            if buffer.is_some() {
+                durable.resident(-i64::from(entry.word_count));
+            }
+        }
+        let is_page = entry.word_count as usize == PAGE_WORDS;
+        *entry = Entry::at_rest(Place::NONE);
+        if let Some(mut buffer) = buffer
+            && is_page
+            && self.spare.len() < SPARE_BUFFERS_MAX
+            && Arc::get_mut(&mut buffer).is_some()
+        {
+            self.spare.push(buffer);
         }
         self.free.push(page);
     }
@@ -69,17 +263,313 @@ impl Pages {
     /// A page's words.
     #[inline]
     pub fn get(&self, page: PageId) -> &[u64] {
-        &self.extents[page as usize]
+        let entry = &self.entries[page as usize];
+        if entry.words.get().is_null() {
+            self.load(page);
+        }
+        // SAFETY: invariant 4; nobody writes there while `self` is borrowed (invariants 3 and 5).
+        unsafe { std::slice::from_raw_parts(entry.words.get(), entry.word_count as usize) }
     }
 
-    /// A page's words, to change.
+    /// `count` words of a page from `start` on, to change.
+    ///
+    /// # Panics
+    ///
+    /// If the page has fewer.
     #[inline]
-    pub fn get_mut(&mut self, page: PageId) -> &mut [u64] {
-        &mut self.extents[page as usize]
+    pub fn words_mut(&mut self, page: PageId, start: usize, count: usize) -> &mut [u64] {
+        if self.entries[page as usize].epoch != self.epoch {
+            self.make_writable(page);
+        }
+        let entry = &self.entries[page as usize];
+        let word_count = entry.word_count as usize;
+        assert!(start + count <= word_count);
+        let words = entry.words.get();
+        // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bits behind them.
+        unsafe {
+            mark(words.add(word_count), start, count);
+            std::slice::from_raw_parts_mut(words.add(start), count)
+        }
     }
 
-    /// Bytes in pages that are in use.
+    /// One word of a page, to change.
+    #[inline]
+    pub fn word_mut(&mut self, page: PageId, at: usize) -> &mut u64 {
+        &mut self.words_mut(page, at, 1)[0]
+    }
+
+    /// All words of a page, to change.
+    pub fn get_mut(&mut self, page: PageId) -> &mut [u64] {
+        let word_count = self.entries[page as usize].word_count as usize;
+        self.words_mut(page, 0, word_count)
+    }
+
+    /// Bytes in pages that are in use, wherever they are.
     pub fn state_bytes(&self) -> usize {
         self.word_count * 8
+    }
+
+    /// Bytes that were written to frames to make room in memory.
+    pub fn spilled_bytes(&self) -> u64 {
+        self.durable.as_ref().map_or(0, |durable| durable.spilled_bytes)
+    }
+
+    /// Ends the epoch: what has changed since the last call, and the operator's `header`, are handed over for a snapshot. Takes
+    /// no longer for more state.
+    ///
+    /// # Panics
+    ///
+    /// If the space is not durable.
+    pub fn seal(&mut self, header: Vec<u64>) -> Sealed {
+        let durable = self.durable.as_mut().expect("only durable spaces are sealed");
+        let sealed = Sealed {
+            epoch: self.epoch,
+            header,
+            page_count: self.entries.len() as u32,
+            dirty: std::mem::take(&mut durable.dirty),
+            freed: std::mem::take(&mut durable.freed),
+        };
+        self.epoch += 1;
+        sealed
+    }
+
+    /// Takes in what has become durable: a bounded piece, to be called now and then.
+    pub fn acknowledge(&mut self) {
+        let Some(durable) = &mut self.durable else { return };
+        let Some(mut ack) = durable.taking.take().or_else(|| durable.acks.take()) else { return };
+        let rest = ack.places.len().saturating_sub(ACKNOWLEDGED_PAGES);
+        for (page, place) in ack.places.drain(rest..) {
+            let entry = &mut self.entries[page as usize];
+            // Freed, and perhaps made anew, since; or written to other frames since.
+            if entry.word_count == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {
+                continue;
+            }
+            entry.place = place;
+            if entry.buffer.get_mut().is_none() {
+                // It may have been moved.
+                entry.words.set(std::ptr::null_mut());
+            }
+        }
+        if !ack.places.is_empty() {
+            durable.taking = Some(ack);
+            return;
+        }
+        durable.acked = ack.epoch;
+        durable.evict_above_words = durable.budget_words;
+        for run in ack.released {
+            durable.frames.forget(run);
+            durable.frames.free(run);
+        }
+    }
+
+    /// Gives `page` a buffer that holds its words, as one of this epoch's dirty.
+    fn install(&mut self, page: PageId, buffer: Arc<Buffer>) {
+        let entry = &mut self.entries[page as usize];
+        entry.words.set(buffer.pointer());
+        entry.epoch = self.epoch;
+        if let Some(durable) = &mut self.durable {
+            durable.note_dirty(entry, page, Arc::clone(&buffer), self.epoch);
+            durable.resident(i64::from(entry.word_count));
+        }
+        *entry.buffer.get_mut() = Some(buffer);
+    }
+
+    /// Makes a page's words writable in this epoch.
+    #[cold]
+    #[inline(never)]
+    fn make_writable(&mut self, page: PageId) {
+        self.make_room();
+        let entry = &mut self.entries[page as usize];
+        assert!(entry.word_count > 0, "page {page} is free");
+        let durable = self.durable.as_ref().expect("in memory there is one epoch");
+        if let Some(mut buffer) = entry.buffer.take() {
+            durable.resident(-i64::from(entry.word_count));
+            let kept = changes_kept(buffer.changes());
+            match Arc::get_mut(&mut buffer) {
+                Some(own) => own.set_changes(kept),
+                // The writer is reading it still.
+                None => buffer = Arc::new(Buffer::copy(buffer.words(), kept)),
+            }
+            self.install(page, buffer);
+            return;
+        }
+        let is_spilled = entry.spilled == self.epoch;
+        let (words, changes) = durable.read(entry);
+        let changes = if is_spilled { [u64::MAX; CHANGE_WORDS] } else { changes };
+        let buffer = Arc::new(Buffer::copy(&words, changes));
+        self.install(page, buffer);
+    }
+
+    /// Reads a page that is at rest.
+    #[cold]
+    #[inline(never)]
+    fn load(&self, page: PageId) {
+        let entry = &self.entries[page as usize];
+        assert!(entry.word_count > 0, "page {page} is free");
+        let durable = self.durable.as_ref().expect("in memory every page has its words");
+        if entry.place.delta_frame == NOWHERE {
+            let words = durable.base(entry);
+            entry.words.set(words.as_ptr().cast_mut());
+            return;
+        }
+        let (words, changes) = durable.read(entry);
+        let buffer = Arc::new(Buffer::copy(&words, changes));
+        entry.words.set(buffer.pointer());
+        durable.resident(i64::from(entry.word_count));
+        *entry.buffer.borrow_mut() = Some(buffer);
+    }
+
+    /// Evicts until the budget is kept.
+    #[inline]
+    fn make_room(&mut self) {
+        let Some(durable) = &self.durable else { return };
+        if durable.resident_words.get() > durable.evict_above_words {
+            self.evict();
+        }
+    }
+
+    #[cold]
+    fn evict(&mut self) {
+        let Some(durable) = &mut self.durable else { return };
+        // Some more than must be, so that not every page that comes searches again.
+        let target = durable.budget_words - durable.budget_words / 16;
+        for _ in 0..2 * self.entries.len() {
+            if durable.resident_words.get() <= target {
+                break;
+            }
+            durable.hand = (durable.hand + 1) % self.entries.len();
+            let entry = &mut self.entries[durable.hand];
+            if entry.buffer.get_mut().is_none() {
+                continue;
+            }
+            if entry.epoch == self.epoch {
+                durable.spill(entry, self.epoch);
+            } else if entry.epoch > durable.acked {
+                // The writer has it; it will be clean soon.
+                continue;
+            }
+            entry.buffer.take();
+            entry.words.set(std::ptr::null_mut());
+            durable.resident(-i64::from(entry.word_count));
+        }
+        // What is left waits for the writer: another search would find the same.
+        let held = durable.resident_words.get();
+        durable.evict_above_words = durable.budget_words.max(held + durable.budget_words / 16);
+        if held <= target {
+            durable.evict_above_words = durable.budget_words;
+        }
+    }
+}
+
+impl Entry {
+    fn at_rest(place: Place) -> Self {
+        Self {
+            words: Cell::new(std::ptr::null_mut()),
+            word_count: place.word_count,
+            epoch: 0,
+            born: 0,
+            spilled: 0,
+            dirty_at: 0,
+            place,
+            buffer: RefCell::new(None),
+        }
+    }
+}
+
+impl Durable {
+    fn resident(&self, change_words: i64) {
+        let words = self.resident_words.get() as i64 + change_words;
+        self.resident_words.set(usize::try_from(words).expect("what leaves has come"));
+    }
+
+    /// The words of a page without changes behind them.
+    fn base(&self, entry: &Entry) -> &[u64] {
+        let Place { frame, checksum, .. } = entry.place;
+        let words = self.frames.checked("a page", frame, entry.word_count as usize, checksum);
+        words.unwrap_or_else(|error| fail(error))
+    }
+
+    /// A page's words, and its lines that have changed since it was last written whole.
+    fn read(&self, entry: &Entry) -> (Vec<u64>, [u64; CHANGE_WORDS]) {
+        let mut words = self.base(entry).to_vec();
+        let mut changes = [0; CHANGE_WORDS];
+        if entry.place.delta_frame != NOWHERE {
+            let done = materialise(&self.frames, &entry.place, &mut words, &mut changes);
+            done.unwrap_or_else(|error| fail(error));
+        }
+        (words, changes)
+    }
+
+    fn note_dirty(&mut self, entry: &mut Entry, page: PageId, buffer: Arc<Buffer>, epoch: u32) {
+        if entry.spilled == epoch {
+            // What was written to make room is written again, and nothing refers to it.
+            let Dirty::Spilled(_, place) = self.dirty[entry.dirty_at as usize] else {
+                unreachable!("a page that was spilled in this epoch")
+            };
+            self.frames
+                .free(Run { frame: place.frame, count: frames_of(place.word_count as usize) });
+            self.dirty[entry.dirty_at as usize] = Dirty::Buffer(page, buffer);
+            entry.spilled = 0;
+            return;
+        }
+        entry.dirty_at = self.dirty.len() as u32;
+        self.dirty.push(Dirty::Buffer(page, buffer));
+    }
+
+    /// Takes a page that is freed off this epoch's dirty.
+    fn forget_dirty(&mut self, entry: &Entry, epoch: u32) {
+        if entry.epoch != epoch && entry.spilled != epoch {
+            return;
+        }
+        let dirty = std::mem::replace(&mut self.dirty[entry.dirty_at as usize], Dirty::Dropped);
+        if let Dirty::Spilled(_, place) = dirty {
+            self.frames
+                .free(Run { frame: place.frame, count: frames_of(place.word_count as usize) });
+        }
+    }
+
+    /// Writes a page of this epoch to frames of its own, so that its buffer can go.
+    fn spill(&mut self, entry: &mut Entry, epoch: u32) {
+        let Dirty::Buffer(page, buffer) =
+            std::mem::replace(&mut self.dirty[entry.dirty_at as usize], Dirty::Dropped)
+        else {
+            unreachable!("a page with a buffer of this epoch is among its dirty")
+        };
+        let words = buffer.words();
+        let written = self.frames.allocate(frames_of(words.len())).and_then(|run| {
+            crash_point!("spill-allocated");
+            self.frames.write(run.frame, words).map(|()| run)
+        });
+        let run = written.unwrap_or_else(|error| fail(error));
+        let place = Place {
+            frame: run.frame,
+            word_count: entry.word_count,
+            checksum: checksum(words),
+            ..Place::NONE
+        };
+        self.spilled_bytes += words.len() as u64 * 8;
+        self.dirty[entry.dirty_at as usize] = Dirty::Spilled(page, place);
+        (entry.place, entry.epoch, entry.spilled) = (place, 0, epoch);
+    }
+}
+
+/// Notes that words have changed.
+///
+/// # Safety
+///
+/// `changes` points at the [`CHANGE_WORDS`] change words of a buffer that is the caller's alone (invariant 3).
+#[inline]
+unsafe fn mark(changes: *mut u64, start: usize, count: usize) {
+    let (first, last) = (start / LINE_WORDS, (start + count.max(1) - 1) / LINE_WORDS);
+    // Of extents larger than a page the bits mean nothing, so it does not matter that they wrap round.
+    if first / 64 == last / 64 {
+        let bits = (u64::MAX >> (63 - (last - first))) << (first % 64);
+        // SAFETY: the index is below `CHANGE_WORDS`.
+        unsafe { *changes.add(first / 64 % CHANGE_WORDS) |= bits };
+    } else {
+        for line in first..=last.min(first + CHANGE_WORDS * 64 - 1) {
+            // SAFETY: as above.
+            unsafe { *changes.add(line / 64 % CHANGE_WORDS) |= 1 << (line % 64) };
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Distinct values per group: a dictionary of values and, for each group, a bitmap of their ids.
+//! Distinct values per group: a dictionary of values and, for each group, a set of their ids.
 //!
-//! Inserting ids one at a time into compressed bitmaps costs hundreds of nanoseconds each; so pairs of
+//! Inserting ids one at a time into compressed sets costs hundreds of nanoseconds each; so pairs of
 //! (set, id) are buffered, sorted and merged in bulk, a run of ids per set at a time. Whoever reads a
 //! count flushes first.
 //!
@@ -9,9 +9,10 @@
 //! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value.
 //! 2. A pair counts as new exactly once, in the flush that adds it.
 
-use roaring::RoaringBitmap;
-
-use super::pages::Pages;
+use super::array::Array;
+use super::blocks::Blocks;
+use super::pages::{PAGE_WORDS, Pages};
+use super::saved::Saved;
 use super::table::Table;
 
 /// How many pairs are buffered before they are merged.
@@ -24,8 +25,11 @@ const COMPACT_VALUES_MIN: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct DistinctSets {
     dictionary: Table,
-    bitmaps: Vec<RoaringBitmap>,
-    pending: Vec<u64>,
+    sets: Blocks,
+    /// Buffered pairs, a word each: set u32, id u32.
+    pending: Array,
+    pending_count: usize,
+    pairs: Vec<u64>,
     sorted: Vec<u64>,
 }
 
@@ -33,107 +37,136 @@ impl Default for DistinctSets {
     fn default() -> Self {
         Self {
             dictionary: Table::new(0),
-            bitmaps: Vec::new(),
-            pending: Vec::new(),
+            sets: Blocks::default(),
+            pending: Array::default(),
+            pending_count: 0,
+            pairs: Vec::new(),
             sorted: Vec::new(),
         }
     }
 }
 
 impl DistinctSets {
-    /// A new empty set; sets are numbered from 0.
-    pub fn create(&mut self) -> u32 {
-        self.bitmaps.push(RoaringBitmap::new());
-        (self.bitmaps.len() - 1) as u32
-    }
-
-    /// Makes sure that set `set` exists.
-    pub fn ensure(&mut self, set: u32) {
-        if self.bitmaps.len() <= set as usize {
-            self.bitmaps.resize_with(set as usize + 1, RoaringBitmap::new);
+    /// The sets that were saved.
+    pub fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        Self {
+            dictionary: Table::load(0, saved, pages),
+            sets: Blocks::load(saved, pages),
+            pending: Array::load(saved, pages),
+            pending_count: saved.word() as usize,
+            pairs: Vec::new(),
+            sorted: Vec::new(),
         }
     }
 
+    /// Saves what is not in pages.
+    pub fn save(&self, out: &mut Vec<u64>) {
+        self.dictionary.save(out);
+        self.sets.save(out);
+        self.pending.save(out);
+        out.push(self.pending_count as u64);
+    }
+
+    /// A new empty set; sets are numbered from 0.
+    pub fn create(&mut self, pages: &mut Pages) -> u32 {
+        let set = self.sets.set_count();
+        self.sets.ensure(pages, set + 1);
+        set
+    }
+
+    /// Makes sure that set `set` exists.
+    pub fn ensure(&mut self, pages: &mut Pages, set: u32) {
+        self.sets.ensure(pages, set + 1);
+    }
+
     /// Empties a set, which must have no pairs pending.
-    pub fn clear_set(&mut self, set: u32) {
-        self.bitmaps[set as usize] = RoaringBitmap::new();
+    pub fn clear_set(&mut self, pages: &mut Pages, set: u32) {
+        self.sets.clear(pages, set);
     }
 
     /// Adds all of `from` to `into` and calls `added` with every id that is new there. Neither may have pairs pending.
-    pub fn union(&mut self, into: u32, from: u32, added: impl FnMut(u32)) {
-        let source = std::mem::take(&mut self.bitmaps[from as usize]);
-        let held = &mut self.bitmaps[into as usize];
-        (&source - &*held).iter().for_each(added);
-        *held |= &source;
-        self.bitmaps[from as usize] = source;
+    pub fn union(&mut self, pages: &mut Pages, into: u32, from: u32, added: impl FnMut(u32)) {
+        let ids = self.sets.ids(pages, from);
+        self.sets.insert(pages, into, &ids, added);
     }
 
     /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead.
     pub fn compact(&mut self, pages: &mut Pages) {
-        let live: u64 = self.bitmaps.iter().map(RoaringBitmap::len).sum();
         let known = self.dictionary.count() as u64;
-        if known < COMPACT_VALUES_MIN || known < live * 4 || !self.pending.is_empty() {
+        let worth = known >= COMPACT_VALUES_MIN && known >= self.sets.id_count() * 4;
+        if !worth || self.pending_count > 0 {
             return;
         }
-        let old = std::mem::replace(&mut self.dictionary, Table::new(0));
-        for bitmap in &mut self.bitmaps {
-            let ids = std::mem::take(bitmap);
-            bitmap.extend(ids.iter().map(|id| {
-                let value = old.key(pages, id).to_vec();
-                self.dictionary.upsert(pages, old.hash(pages, id), &value).0
-            }));
+        let mut fresh = Self::default();
+        fresh.sets.ensure(pages, self.sets.set_count());
+        for set in 0..self.sets.set_count() {
+            let ids = self.sets.ids(pages, set).into_iter();
+            let mut ids: Vec<u32> = ids
+                .map(|id| {
+                    let value = self.dictionary.key(pages, id).to_vec();
+                    fresh.dictionary.upsert(pages, self.dictionary.hash(pages, id), &value).0
+                })
+                .collect();
+            ids.sort_unstable();
+            fresh.sets.insert(pages, set, &ids, |_| {});
         }
-        old.release(pages);
+        std::mem::replace(self, fresh).release(pages);
     }
 
     /// The ids in a set, ascending. Pairs that are pending are not among them.
-    pub fn ids(&self, set: u32) -> impl Iterator<Item = u32> + '_ {
-        self.bitmaps[set as usize].iter()
+    pub fn ids(&self, pages: &Pages, set: u32) -> Vec<u32> {
+        self.sets.ids(pages, set)
     }
 
-    /// Frees the dictionary's pages and all sets.
-    pub fn release(&mut self, pages: &mut Pages) {
-        std::mem::replace(&mut self.dictionary, Table::new(0)).release(pages);
-        *self = Self::default();
-    }
-
-    /// Bytes of the bitmaps and buffers; the dictionary's are counted by the pages.
-    pub fn state_bytes(&self) -> usize {
-        let bitmaps: usize = self.bitmaps.iter().map(RoaringBitmap::serialized_size).sum();
-        bitmaps + (self.pending.capacity() + self.sorted.capacity()) * 8
+    /// Frees everything.
+    pub fn release(mut self, pages: &mut Pages) {
+        self.dictionary.release(pages);
+        self.sets.release(pages);
+        self.pending.release(pages);
     }
 
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
         let (id, _) = self.dictionary.upsert(pages, hash, value);
-        self.pending.push(u64::from(set) << 32 | u64::from(id));
-        self.pending.len() >= PENDING_MAX
+        let index = self.pending_count / PAGE_WORDS;
+        if index == self.pending.len() {
+            self.pending.push(pages);
+        }
+        let at = self.pending_count % PAGE_WORDS;
+        *pages.word_mut(self.pending.page(index), at) = u64::from(set) << 32 | u64::from(id);
+        self.pending_count += 1;
+        self.pending_count >= PENDING_MAX
     }
 
     /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted.
-    pub fn flush(&mut self, mut added: impl FnMut(u32, u32)) {
-        sort_pairs(&mut self.pending, &mut self.sorted);
-        self.pending.dedup();
-        let mut rest = &self.pending[..];
-        while let Some(&first) = rest.first() {
-            let set = (first >> 32) as u32;
-            let end = rest.partition_point(|&pair| (pair >> 32) as u32 == set);
-            let (run, tail) = rest.split_at(end);
-            rest = tail;
-            let incoming = RoaringBitmap::from_sorted_iter(run.iter().map(|&pair| pair as u32))
-                .expect("sorted");
-            let held = &mut self.bitmaps[set as usize];
-            let fresh = &incoming - &*held;
-            *held |= incoming;
-            fresh.iter().for_each(|id| added(set, id));
+    pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, u32)) {
+        let mut rest = std::mem::take(&mut self.pending_count);
+        self.pairs.clear();
+        for page in self.pending.iter() {
+            let count = rest.min(PAGE_WORDS);
+            self.pairs.extend_from_slice(&pages.get(page)[..count]);
+            rest -= count;
         }
-        self.pending.clear();
+        sort_pairs(&mut self.pairs, &mut self.sorted);
+        self.pairs.dedup();
+        let mut ids = Vec::new();
+        for run in self.pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
+            let set = (run[0] >> 32) as u32;
+            ids.clear();
+            ids.extend(run.iter().map(|&pair| pair as u32));
+            self.sets.insert(pages, set, &ids, |id| added(set, id));
+        }
     }
 
     /// The bytes of a value.
     pub fn value<'a>(&self, pages: &'a Pages, id: u32) -> &'a [u8] {
         self.dictionary.key(pages, id)
+    }
+
+    /// The hash of a value.
+    pub fn value_hash(&self, pages: &Pages, id: u32) -> u64 {
+        self.dictionary.hash(pages, id)
     }
 }
 
@@ -174,7 +207,7 @@ mod tests {
         #[test]
         fn sets_are_sets(pairs in prop::collection::vec((0..5u32, 0..200u32, 0..20u8), 0..2000)) {
             let (mut pages, mut sets) = (Pages::default(), DistinctSets::default());
-            (0..5).for_each(|expected| assert_eq!(sets.create(), expected));
+            (0..5).for_each(|expected| assert_eq!(sets.create(&mut pages), expected));
             let mut twin: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             let mut seen: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             for (set, value, flush) in pairs {
@@ -182,14 +215,55 @@ mod tests {
                 sets.insert(&mut pages, set, hash_bytes(&bytes), &bytes);
                 twin.entry(set).or_default().insert(value);
                 if flush == 0 {
-                    note(&mut sets, &pages, &mut seen);
+                    note(&mut sets, &mut pages, &mut seen);
                 }
             }
-            note(&mut sets, &pages, &mut seen);
+            note(&mut sets, &mut pages, &mut seen);
             prop_assert_eq!(&seen, &twin);
             for (set, values) in &twin {
-                prop_assert_eq!(sets.ids(*set).count(), values.len());
+                prop_assert_eq!(sets.ids(&pages, *set).len(), values.len());
             }
+            sets.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+
+        /// Against roaring bitmaps: arrays that become bitsets, sets that are emptied and used again, unions; saved and loaded on the way.
+        #[test]
+        fn blocks_are_roaring_bitmaps(steps in prop::collection::vec((0..3u32, 0..8u8, 0..3u32, 0..9000u32, 1..40u32), 1..12)) {
+            let (mut pages, mut blocks) = (Pages::default(), Blocks::default());
+            blocks.ensure(&mut pages, 3);
+            let mut twin = vec![roaring::RoaringBitmap::new(); 3];
+            for (set, operation, other, count, step) in steps {
+                match operation {
+                    0 => {
+                        blocks.clear(&mut pages, set);
+                        twin[set as usize].clear();
+                    }
+                    1 => {
+                        let ids = blocks.ids(&pages, other);
+                        blocks.insert(&mut pages, set, &ids, |_| {});
+                        let from = twin[other as usize].clone();
+                        twin[set as usize] |= from;
+                    }
+                    _ => {
+                        let ids: Vec<u32> = (0..count).map(|index| other * 60_000 + index * step).collect();
+                        let mut new_count = 0;
+                        blocks.insert(&mut pages, set, &ids, |_| new_count += 1);
+                        let before = twin[set as usize].len();
+                        twin[set as usize].extend(ids);
+                        prop_assert_eq!(twin[set as usize].len() - before, new_count);
+                    }
+                }
+                let mut saved = Vec::new();
+                blocks.save(&mut saved);
+                blocks = Blocks::load(&mut Saved::new(&saved), &pages);
+                for (set, bitmap) in twin.iter().enumerate() {
+                    prop_assert!(blocks.ids(&pages, set as u32).into_iter().eq(bitmap.iter()));
+                }
+                prop_assert_eq!(blocks.id_count(), twin.iter().map(roaring::RoaringBitmap::len).sum::<u64>());
+            }
+            blocks.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
         }
 
         #[test]
@@ -201,9 +275,9 @@ mod tests {
         }
     }
 
-    fn note(sets: &mut DistinctSets, pages: &Pages, seen: &mut BTreeMap<u32, BTreeSet<u32>>) {
+    fn note(sets: &mut DistinctSets, pages: &mut Pages, seen: &mut BTreeMap<u32, BTreeSet<u32>>) {
         let mut fresh = Vec::new();
-        sets.flush(|set, id| fresh.push((set, id)));
+        sets.flush(pages, |set, id| fresh.push((set, id)));
         for (set, id) in fresh {
             let value = u32::from_le_bytes(sets.value(pages, id).try_into().unwrap());
             assert!(seen.entry(set).or_default().insert(value), "a pair is new once");

@@ -9,6 +9,7 @@
 //! ```text
 //! index word:  tag u32 (hash bits 22 … 53) │ slot + 1 u32        0: empty
 //! slot:        hash │ key (heap reference) │ accumulator words …
+//! free slot:   next free slot + 1, 0 for none │ zeros …
 //! ```
 //!
 //! # Invariants
@@ -17,8 +18,10 @@
 //! 2. The index holds every live slot once, reachable from its hash's bucket without passing an empty word.
 //! 3. At most 7/8 of the index is full.
 
+use super::array::Array;
 use super::heap::Heap;
 use super::pages::{PAGE_WORDS, PageId, Pages};
+use super::saved::Saved;
 
 /// Words of a slot before its accumulators.
 const HEADER_WORDS: usize = 2;
@@ -28,11 +31,12 @@ const HEADER_WORDS: usize = 2;
 pub struct Table {
     stride: usize,
     slot_shift: u32,
-    slot_pages: Vec<PageId>,
+    slot_pages: Array,
     slot_count: u32,
-    free_slots: Vec<u32>,
+    /// The first free slot + 1; 0: none.
+    free_slot: u32,
     live_count: u32,
-    index_pages: Vec<PageId>,
+    index_pages: Array,
     index_mask: usize,
     heap: Heap,
 }
@@ -49,14 +53,35 @@ impl Table {
         Self {
             stride,
             slot_shift: (PAGE_WORDS / stride).ilog2(),
-            slot_pages: Vec::new(),
+            slot_pages: Array::default(),
             slot_count: 0,
-            free_slots: Vec::new(),
+            free_slot: 0,
             live_count: 0,
-            index_pages: Vec::new(),
+            index_pages: Array::default(),
             index_mask: 0,
             heap: Heap::default(),
         }
+    }
+
+    /// The table that was saved, whose slots have `word_count` accumulator words.
+    pub fn load(word_count: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let mut table = Self::new(word_count);
+        table.slot_pages = Array::load(saved, pages);
+        table.index_pages = Array::load(saved, pages);
+        table.index_mask = (table.index_pages.len() * PAGE_WORDS).saturating_sub(1);
+        (table.slot_count, table.free_slot) = saved.pair();
+        (table.live_count, _) = saved.pair();
+        table.heap = Heap::load(saved, pages);
+        table
+    }
+
+    /// Saves what is not in pages.
+    pub fn save(&self, out: &mut Vec<u64>) {
+        self.slot_pages.save(out);
+        self.index_pages.save(out);
+        out.push(u64::from(self.slot_count) | u64::from(self.free_slot) << 32);
+        out.push(u64::from(self.live_count));
+        self.heap.save(out);
     }
 
     /// How many groups it holds.
@@ -73,7 +98,7 @@ impl Table {
     #[inline]
     pub fn upsert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> (u32, bool) {
         if (self.live_count as usize + 1) * 8 > (self.index_mask + 1) * 7
-            || self.index_pages.is_empty()
+            || self.index_pages.len() == 0
         {
             self.grow(pages);
         }
@@ -94,8 +119,8 @@ impl Table {
         }
         let slot = self.new_slot(pages);
         let blob = self.heap.insert(pages, key);
-        let words = self.slot_words_mut(pages, slot);
-        (words[0], words[1]) = (hash, blob);
+        let (page, start) = self.slot_place(slot);
+        pages.words_mut(page, start, HEADER_WORDS).copy_from_slice(&[hash, blob]);
         self.set_index(pages, bucket, tag << 32 | u64::from(slot + 1));
         self.live_count += 1;
         (slot, true)
@@ -157,23 +182,35 @@ impl Table {
         self.set_index(pages, gap, 0);
     }
 
+    /// The slots in the index, in no order.
+    pub fn live_slots(&self, pages: &Pages) -> Vec<u32> {
+        let entries = self.index_pages.iter().flat_map(|page| pages.get(page));
+        entries.filter(|&&entry| entry != 0).map(|&entry| entry as u32 - 1).collect()
+    }
+
     /// A slot outside of the index, for more than one record of a group; zeroed.
     pub fn new_slot(&mut self, pages: &mut Pages) -> u32 {
-        if let Some(slot) = self.free_slots.pop() {
+        if self.free_slot != 0 {
+            let slot = self.free_slot - 1;
+            let (page, start) = self.slot_place(slot);
+            let link = pages.word_mut(page, start);
+            self.free_slot = std::mem::take(link) as u32;
             return slot;
         }
         let slot = self.slot_count;
         self.slot_count += 1;
         if (slot >> self.slot_shift) as usize == self.slot_pages.len() {
-            self.slot_pages.push(pages.alloc());
+            self.slot_pages.push(pages);
         }
         slot
     }
 
     /// Gives back a slot that is not in the index.
     pub fn release_slot(&mut self, pages: &mut Pages, slot: u32) {
-        self.slot_words_mut(pages, slot).fill(0);
-        self.free_slots.push(slot);
+        let words = self.slot_words_mut(pages, slot);
+        words.fill(0);
+        words[0] = u64::from(self.free_slot);
+        self.free_slot = slot + 1;
     }
 
     /// The key of a slot.
@@ -195,7 +232,8 @@ impl Table {
     /// The accumulator words of a slot, to change.
     #[inline]
     pub fn words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64] {
-        &mut self.slot_words_mut(pages, slot)[HEADER_WORDS..]
+        let (page, start) = self.slot_place(slot);
+        pages.words_mut(page, start + HEADER_WORDS, self.stride - HEADER_WORDS)
     }
 
     /// The heap of its keys and of its accumulators' strings.
@@ -210,21 +248,18 @@ impl Table {
 
     /// Forgets all groups, keeping the pages for what comes next.
     pub fn clear(&mut self, pages: &mut Pages) {
-        for &page in self.slot_pages.iter().chain(&self.index_pages) {
+        for page in self.slot_pages.iter().chain(self.index_pages.iter()) {
             pages.get_mut(page).fill(0);
         }
         self.heap.clear(pages);
-        self.free_slots.clear();
-        (self.slot_count, self.live_count) = (0, 0);
+        (self.slot_count, self.live_count, self.free_slot) = (0, 0, 0);
     }
 
     /// Frees all pages.
     pub fn release(mut self, pages: &mut Pages) {
         self.heap.release(pages);
-        self.slot_pages
-            .drain(..)
-            .chain(self.index_pages.drain(..))
-            .for_each(|page| pages.free(page));
+        self.slot_pages.release(pages);
+        self.index_pages.release(pages);
     }
 
     #[inline]
@@ -242,39 +277,41 @@ impl Table {
     #[inline]
     fn slot_words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64] {
         let (page, start) = self.slot_place(slot);
-        &mut pages.get_mut(page)[start..start + self.stride]
+        pages.words_mut(page, start, self.stride)
     }
 
     #[inline]
     fn slot_place(&self, slot: u32) -> (PageId, usize) {
         let within = (slot & ((1 << self.slot_shift) - 1)) as usize;
-        (self.slot_pages[(slot >> self.slot_shift) as usize], within * self.stride)
+        (self.slot_pages.page((slot >> self.slot_shift) as usize), within * self.stride)
     }
 
     #[inline]
     fn index(&self, pages: &Pages, bucket: usize) -> u64 {
-        pages.get(self.index_pages[bucket / PAGE_WORDS])[bucket % PAGE_WORDS]
+        pages.get(self.index_pages.page(bucket / PAGE_WORDS))[bucket % PAGE_WORDS]
     }
 
     #[inline]
     fn set_index(&self, pages: &mut Pages, bucket: usize, entry: u64) {
-        pages.get_mut(self.index_pages[bucket / PAGE_WORDS])[bucket % PAGE_WORDS] = entry;
+        *pages.word_mut(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS) = entry;
     }
 
     fn grow(&mut self, pages: &mut Pages) {
-        let old = std::mem::take(&mut self.index_pages);
+        let mut old = std::mem::take(&mut self.index_pages);
         let page_count = (old.len() * 2).max(1);
-        self.index_pages = (0..page_count).map(|_| pages.alloc()).collect();
+        for _ in 0..page_count {
+            self.index_pages.push(pages);
+        }
         self.index_mask = page_count * PAGE_WORDS - 1;
-        for page in old {
+        for page in old.iter() {
             for at in 0..PAGE_WORDS {
                 let entry = pages.get(page)[at];
                 if entry != 0 {
                     self.reinsert(pages, entry);
                 }
             }
-            pages.free(page);
         }
+        old.release(pages);
     }
 
     fn reinsert(&mut self, pages: &mut Pages, entry: u64) {

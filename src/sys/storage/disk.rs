@@ -186,7 +186,9 @@ impl StoredFile for MappedFile {
 
     fn write_at(&self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, offset_bytes)?;
-        self.length_bytes.fetch_max(offset_bytes + bytes.len() as u64, Ordering::Release);
+        if !bytes.is_empty() {
+            self.length_bytes.fetch_max(offset_bytes + bytes.len() as u64, Ordering::Release);
+        }
         Ok(())
     }
 

@@ -1,0 +1,131 @@
+//! A page's words in anonymous memory, and which of them have changed.
+//!
+//! A shard writes into a buffer through a plain pointer, thousands of times between two looks at its owner; a snapshot
+//! holds on to the same buffer while a writer thread reads it. What keeps them apart is the epoch, see [`super::pages`].
+//!
+//! # Layout
+//!
+//! ```text
+//! words … │ changed lines, 512 bits        one allocation, aligned to a cache line
+//! ```
+//!
+//! A line is [`LINE_WORDS`] words. A bit is set when its line has changed since the page was last written whole; an extent
+//! larger than a page is always written whole, and its bits mean nothing.
+//!
+//! # Invariants
+//!
+//! 1. The allocation lives as long as the buffer; `words` points at `word_count` initialised words, and [`CHANGE_WORDS`] more.
+//! 2. Whoever writes through the pointer is the only one who has access: no other thread has been given the buffer since
+//!    the epoch began, or all others have dropped it.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+
+/// Words in a line, the unit in which changes are noted: 32 bytes.
+pub(super) const LINE_WORDS: usize = 4;
+/// Words of change bits behind a page's words.
+pub(super) const CHANGE_WORDS: usize = 8;
+/// With more changed lines than this a page is written whole.
+pub(super) const CHANGED_LINES_MAX: u32 = 64;
+
+/// A page's words.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    words: *mut u64,
+    word_count: usize,
+}
+
+// SAFETY: invariant 2: at any time either one thread writes, or any number read.
+unsafe impl Send for Buffer {}
+// SAFETY: as above.
+unsafe impl Sync for Buffer {}
+
+impl Buffer {
+    /// A buffer of zeros whose lines all count as changed.
+    pub(super) fn zeroed(word_count: usize) -> Self {
+        let layout = layout(word_count);
+        // SAFETY: the layout's size is not zero.
+        let words = unsafe { alloc_zeroed(layout) }.cast::<u64>();
+        if words.is_null() {
+            handle_alloc_error(layout);
+        }
+        let mut buffer = Self { words, word_count };
+        buffer.set_changes([u64::MAX; CHANGE_WORDS]);
+        buffer
+    }
+
+    /// A copy of `words` with these changes.
+    pub(super) fn copy(words: &[u64], changes: [u64; CHANGE_WORDS]) -> Self {
+        let mut buffer = Self::zeroed(words.len());
+        buffer.words_mut().copy_from_slice(words);
+        buffer.set_changes(changes);
+        buffer
+    }
+
+    /// Zeros again, all lines changed.
+    pub(super) fn clear(&mut self) {
+        self.words_mut().fill(0);
+        self.set_changes([u64::MAX; CHANGE_WORDS]);
+    }
+
+    /// Where its words are; writing is for whoever invariant 2 allows it.
+    pub(super) fn pointer(&self) -> *mut u64 {
+        self.words
+    }
+
+    /// Its words. By invariant 2 nobody writes while the slice is held.
+    pub(super) fn words(&self) -> &[u64] {
+        // SAFETY: invariants 1 and 2.
+        unsafe { std::slice::from_raw_parts(self.words, self.word_count) }
+    }
+
+    /// Its words, to change.
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        // SAFETY: invariant 1; `&mut self` is the access of invariant 2.
+        unsafe { std::slice::from_raw_parts_mut(self.words, self.word_count) }
+    }
+
+    /// The change bits.
+    pub(super) fn changes(&self) -> [u64; CHANGE_WORDS] {
+        // SAFETY: invariant 1: `CHANGE_WORDS` words lie behind the page's.
+        unsafe { self.words.add(self.word_count).cast::<[u64; CHANGE_WORDS]>().read() }
+    }
+
+    /// Replaces the change bits.
+    pub(super) fn set_changes(&mut self, changes: [u64; CHANGE_WORDS]) {
+        // SAFETY: as in `changes`; `&mut self` is the access of invariant 2.
+        unsafe { self.words.add(self.word_count).cast::<[u64; CHANGE_WORDS]>().write(changes) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: invariant 1: allocated with this layout, and freed once.
+        unsafe { dealloc(self.words.cast(), layout(self.word_count)) }
+    }
+}
+
+fn layout(word_count: usize) -> Layout {
+    Layout::from_size_align((word_count + CHANGE_WORDS) * 8, 64).expect("a page's size is small")
+}
+
+/// How many lines have changed.
+pub(super) fn changed_lines(changes: &[u64; CHANGE_WORDS]) -> u32 {
+    changes.iter().map(|word| word.count_ones()).sum()
+}
+
+/// The changes that stay noted after a snapshot took the buffer: none if it wrote the page whole.
+pub(super) fn changes_kept(changes: [u64; CHANGE_WORDS]) -> [u64; CHANGE_WORDS] {
+    if changed_lines(&changes) > CHANGED_LINES_MAX { [0; CHANGE_WORDS] } else { changes }
+}
+
+/// The numbers of the changed lines.
+pub(super) fn lines_of(changes: &[u64; CHANGE_WORDS]) -> impl Iterator<Item = u16> + '_ {
+    changes.iter().enumerate().flat_map(|(index, &word)| {
+        let mut rest = word;
+        std::iter::from_fn(move || {
+            let line = (rest != 0).then(|| rest.trailing_zeros())?;
+            rest &= rest - 1;
+            Some((index * 64) as u16 + line as u16)
+        })
+    })
+}

@@ -1,0 +1,587 @@
+//! The page table of a space on disk, and how a sealed epoch is written.
+//!
+//! The table is copied on write, a leaf at a time: a commit writes the pages that changed, the leaves that say where they are, and
+//! a root. Nothing that an older root refers to is touched.
+//!
+//! # Layout
+//!
+//! All words are little endian. A *place* says where a page lies:
+//!
+//! ```text
+//! place:   frame u32, word count u32 │ checksum of the page's words │ delta frame u32, word in it u32       frame ffffffff: free
+//! leaf:    682 places, of consecutive page numbers; one frame
+//! root:    magic │ version, epoch u32 │ schema hash │ pages, header words u32 │ header … │ leaf: frame u32, 0 │ checksum │ leaf …
+//! ```
+//!
+//! A page of which few lines have changed since it was last written whole is not written whole again: a *delta* holds the
+//! lines, all that have changed since, so that a page has at most one. Deltas are packed into frames:
+//!
+//! ```text
+//! delta:   page u32, lines u32 │ checksum of what follows and of the page number │ line numbers u16 … padded │ lines, 4 words each
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Frames are freed in the order: manifest durable, space told (which stops viewing them), free.
+//! 2. An epoch that failed half-way leaves the table unusable; the job ends, and recovery goes back to the last manifest.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::buffer::{CHANGE_WORDS, CHANGED_LINES_MAX, LINE_WORDS, changed_lines, lines_of};
+use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
+use super::pages::{Ack, Acks, Dirty, PAGE_WORDS, PageId, Sealed};
+use crate::crash_point;
+use crate::error::StateError;
+use crate::planted;
+
+/// Words of a place.
+const PLACE_WORDS: usize = 3;
+/// Places in a leaf.
+const LEAF_PLACES: usize = PAGE_WORDS / PLACE_WORDS;
+/// Words of a delta before its line numbers.
+const DELTA_HEADER_WORDS: usize = 2;
+/// `pagetabl` as little-endian bytes.
+const ROOT_MAGIC: u64 = u64::from_le_bytes(*b"pagetabl");
+const ROOT_VERSION: u32 = 1;
+/// Words of a root before the header.
+const ROOT_WORDS: usize = 4;
+/// Frames that are gathered for one write.
+const STAGED_FRAMES: usize = 64;
+/// Pages that a commit moves at most, to let the file shrink.
+const MOVED_PAGES_MAX: usize = 1024;
+
+/// Where a page lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) frame: u32,
+    pub(super) word_count: u32,
+    pub(super) checksum: u64,
+    pub(super) delta_frame: u32,
+    pub(super) delta_at: u32,
+}
+
+impl Place {
+    /// No page.
+    pub(super) const NONE: Place =
+        Place { frame: NOWHERE, word_count: 0, checksum: 0, delta_frame: NOWHERE, delta_at: 0 };
+
+    fn words(&self) -> [u64; PLACE_WORDS] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        [pair(self.frame, self.word_count), self.checksum, pair(self.delta_frame, self.delta_at)]
+    }
+
+    fn from_words(words: &[u64]) -> Self {
+        Self {
+            frame: words[0] as u32,
+            word_count: (words[0] >> 32) as u32,
+            checksum: words[1],
+            delta_frame: words[2] as u32,
+            delta_at: (words[2] >> 32) as u32,
+        }
+    }
+
+    fn run(&self) -> Run {
+        Run { frame: self.frame, count: frames_of(self.word_count as usize) }
+    }
+}
+
+/// What a manifest says of a space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Root {
+    /// The first frame of its root.
+    pub frame: u32,
+    /// The root's length.
+    pub word_count: u32,
+    /// The root's checksum.
+    pub checksum: u64,
+}
+
+/// An epoch that has been written, and is durable once the file is synced.
+#[derive(Debug)]
+pub struct Written {
+    /// What the manifest should say.
+    pub root: Root,
+    /// Bytes written for it.
+    pub byte_count: u64,
+    ack: Ack,
+}
+
+/// Asks whether to try again when the disk is full.
+pub type Room<'a> = &'a mut dyn FnMut(&StateError) -> bool;
+
+/// A page table.
+#[derive(Debug)]
+pub struct Ledger {
+    frames: Arc<Frames>,
+    acks: Arc<Acks>,
+    schema_hash: u64,
+    places: Vec<Place>,
+    leaves: Vec<Leaf>,
+    root: Option<Run>,
+    /// How many deltas in each frame of them are in use.
+    deltas: HashMap<u32, u32>,
+    /// Frames that the epoch being written does without.
+    dropped: Vec<Run>,
+    /// The same of earlier epochs, until no retained manifest needs them.
+    superseded: VecDeque<(u32, Vec<Run>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leaf {
+    frame: u32,
+    checksum: u64,
+    dirty: bool,
+}
+
+impl Ledger {
+    /// The table of an empty space in `frames`; `schema_hash` says what its words mean.
+    pub fn new(frames: Arc<Frames>, schema_hash: u64) -> Self {
+        Self {
+            frames,
+            acks: Arc::default(),
+            schema_hash,
+            places: Vec::new(),
+            leaves: Vec::new(),
+            root: None,
+            deltas: HashMap::new(),
+            dropped: Vec::new(),
+            superseded: VecDeque::new(),
+        }
+    }
+
+    /// Reads the table behind `root`, marks its frames as used, and returns it with the operator's header.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Damaged`], or [`StateError::Foreign`] if the words mean something else.
+    pub fn open(
+        frames: Arc<Frames>,
+        schema_hash: u64,
+        root: &Root,
+    ) -> Result<(Self, Vec<u64>), StateError> {
+        let mut ledger = Self::new(Arc::clone(&frames), schema_hash);
+        let words = frames.checked(
+            "a page table's root",
+            root.frame,
+            root.word_count as usize,
+            root.checksum,
+        )?;
+        let damaged =
+            |reason: &str| frames.damaged(root.frame, "a page table's root", reason.into());
+        let shape = (words.len() >= ROOT_WORDS
+            && words[0] == ROOT_MAGIC
+            && words[1] as u32 == ROOT_VERSION)
+            .then(|| (words[3] as u32 as usize, (words[3] >> 32) as usize));
+        let (page_count, header_count) =
+            shape.ok_or_else(|| damaged("it is no root of this version"))?;
+        let leaf_count = page_count.div_ceil(LEAF_PLACES);
+        if words.len() != ROOT_WORDS + header_count + leaf_count * 2 {
+            return Err(damaged("its length is not what it says"));
+        }
+        if words[2] != schema_hash {
+            return Err(StateError::Foreign {
+                path: frames.path().display().to_string(),
+                reason: "the operator's state has another layout than this build gives it".into(),
+            });
+        }
+        let (header, leaves) = words[ROOT_WORDS..].split_at(header_count);
+        let run = Run { frame: root.frame, count: frames_of(words.len()) };
+        frames.mark(run)?;
+        ledger.root = Some(run);
+        for leaf in leaves.as_chunks::<2>().0 {
+            ledger.open_leaf(leaf[0] as u32, leaf[1], page_count)?;
+        }
+        ledger.mark_pages()?;
+        let header = header.to_vec();
+        Ok((ledger, header))
+    }
+
+    fn open_leaf(
+        &mut self,
+        frame: u32,
+        checksum: u64,
+        page_count: usize,
+    ) -> Result<(), StateError> {
+        let words = self.frames.checked("a page table's leaf", frame, PAGE_WORDS, checksum)?;
+        let count = (page_count - self.places.len()).min(LEAF_PLACES);
+        let places = words.as_chunks::<PLACE_WORDS>().0[..count].iter();
+        self.places.extend(places.map(|words| Place::from_words(words)));
+        self.leaves.push(Leaf { frame, checksum, dirty: false });
+        self.frames.mark(Run { frame, count: 1 })
+    }
+
+    fn mark_pages(&mut self) -> Result<(), StateError> {
+        for place in self.places.iter().filter(|place| place.frame != NOWHERE) {
+            self.frames.mark(place.run())?;
+            if place.delta_frame != NOWHERE {
+                self.frames.mark(Run { frame: place.delta_frame, count: 1 })?;
+                *self.deltas.entry(place.delta_frame).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where pages lie, by number.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// The way that acknowledgements go.
+    pub(super) fn acks(&self) -> Arc<Acks> {
+        Arc::clone(&self.acks)
+    }
+
+    /// The file it writes to.
+    pub fn frames(&self) -> &Arc<Frames> {
+        &self.frames
+    }
+
+    /// Bytes of the pages in the table.
+    pub fn state_bytes(&self) -> u64 {
+        self.places.iter().map(|place| u64::from(place.word_count) * 8).sum()
+    }
+
+    /// Checks every page.
+    ///
+    /// # Errors
+    ///
+    /// The first damage.
+    pub fn verify(&self) -> Result<u64, StateError> {
+        let mut page_count = 0;
+        for place in self.places.iter().filter(|place| place.frame != NOWHERE) {
+            self.page(place)?;
+            page_count += 1;
+        }
+        Ok(page_count)
+    }
+
+    fn page(&self, place: &Place) -> Result<Vec<u64>, StateError> {
+        let count = place.word_count as usize;
+        let mut words = self.frames.checked("a page", place.frame, count, place.checksum)?.to_vec();
+        if place.delta_frame != NOWHERE {
+            materialise(&self.frames, place, &mut words, &mut [0; CHANGE_WORDS])?;
+        }
+        Ok(words)
+    }
+
+    /// Writes what a space has sealed. Nothing is synced.
+    ///
+    /// # Errors
+    ///
+    /// What the storage says; the table is not to be used after that.
+    pub fn write(&mut self, sealed: Sealed, room: Room<'_>) -> Result<Written, StateError> {
+        let mut writer = Writer {
+            frames: Arc::clone(&self.frames),
+            room,
+            staged: Vec::new(),
+            first: 0,
+            byte_count: 0,
+        };
+        self.places.resize(sealed.page_count as usize, Place::NONE);
+        let leaf = Leaf { frame: NOWHERE, checksum: 0, dirty: true };
+        self.leaves.resize(self.places.len().div_ceil(LEAF_PLACES), leaf);
+        for &page in &sealed.freed {
+            self.set(page, Place::NONE);
+        }
+        crash_point!("commit-before-pages");
+        let mut places = self.write_pages(&mut writer, sealed.dirty)?;
+        self.move_tail(&mut writer, &mut places)?;
+        crash_point!("commit-after-pages");
+        self.write_leaves(&mut writer)?;
+        crash_point!("commit-after-leaves");
+        let root = self.write_root(&mut writer, sealed.epoch, &sealed.header)?;
+        writer.flush()?;
+        crash_point!("commit-after-root");
+        self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
+        let ack = Ack { epoch: sealed.epoch, places, released: Vec::new() };
+        Ok(Written { root, byte_count: writer.byte_count, ack })
+    }
+
+    /// The manifest of `written` is durable, and `oldest_epoch` is the oldest that is retained: tells the space.
+    pub fn commit(&mut self, written: Written, oldest_epoch: u32) {
+        let mut ack = written.ack;
+        while self.superseded.front().is_some_and(|(epoch, _)| *epoch <= oldest_epoch) {
+            ack.released.extend(self.superseded.pop_front().expect("looked at above").1);
+        }
+        self.acks.push(ack);
+    }
+
+    /// Frames that an older manifest, which is retained too, needs besides: they become free when `epoch` is the oldest retained.
+    pub fn supersede(&mut self, epoch: u32, runs: Vec<Run>) {
+        self.superseded.push_back((epoch, runs));
+    }
+
+    /// All frames that the table refers to.
+    pub fn runs(&self) -> Vec<Run> {
+        let pages = self.places.iter().filter(|place| place.frame != NOWHERE).map(Place::run);
+        let single = |frame: u32| Run { frame, count: 1 };
+        let leaves = self.leaves.iter().map(|leaf| single(leaf.frame));
+        let deltas = self.deltas.keys().map(|&frame| single(frame));
+        pages.chain(leaves).chain(deltas).chain(self.root).collect()
+    }
+
+    /// Notes where a page lies now, and what that leaves without a use.
+    fn set(&mut self, page: PageId, place: Place) {
+        let old = std::mem::replace(&mut self.places[page as usize], place);
+        self.leaves[page as usize / LEAF_PLACES].dirty = true;
+        if old.frame != NOWHERE && old.frame != place.frame {
+            self.dropped.push(old.run());
+        }
+        if place.delta_frame != NOWHERE {
+            *self.deltas.entry(place.delta_frame).or_default() += 1;
+        }
+        if old.delta_frame != NOWHERE {
+            let count = self.deltas.get_mut(&old.delta_frame).expect("counted when it was noted");
+            *count -= 1;
+            if *count == 0 {
+                self.deltas.remove(&old.delta_frame);
+                self.dropped.push(Run { frame: old.delta_frame, count: 1 });
+            }
+        }
+    }
+
+    fn write_pages(
+        &mut self,
+        writer: &mut Writer<'_>,
+        dirty: Vec<Dirty>,
+    ) -> Result<Vec<(PageId, Place)>, StateError> {
+        let mut places = Vec::with_capacity(dirty.len());
+        let mut log = Log::default();
+        for dirty in dirty {
+            let (page, place) = match dirty {
+                Dirty::Dropped => continue,
+                Dirty::Spilled(page, place) => (page, place),
+                Dirty::Buffer(page, buffer) => {
+                    let (words, changes) = (buffer.words(), buffer.changes());
+                    let base = self.places[page as usize];
+                    let few = changed_lines(&changes) <= CHANGED_LINES_MAX;
+                    let place = if words.len() == PAGE_WORDS && few {
+                        assert!(base.frame != NOWHERE, "a page without a base counts as changed");
+                        let (delta_frame, delta_at) = log.append(writer, page, words, &changes)?;
+                        Place { delta_frame, delta_at, ..base }
+                    } else {
+                        writer.place(words)?
+                    };
+                    (page, place)
+                }
+            };
+            self.set(page, place);
+            places.push((page, place));
+        }
+        log.flush(writer)?;
+        Ok(places)
+    }
+
+    /// Moves pages out of the file's tail where most of the file is free, so that it can shrink.
+    fn move_tail(
+        &mut self,
+        writer: &mut Writer<'_>,
+        places: &mut Vec<(PageId, Place)>,
+    ) -> Result<(), StateError> {
+        let Some(tail) = self.frames.tail() else { return Ok(()) };
+        let is_far = |frame: u32| frame != NOWHERE && frame >= tail;
+        let far = self
+            .places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| is_far(place.frame) || is_far(place.delta_frame));
+        let moved: Vec<PageId> =
+            far.map(|(page, _)| page as PageId).take(MOVED_PAGES_MAX).collect();
+        // What was written in this epoch is still staged.
+        writer.flush()?;
+        for page in moved {
+            let words = self.page(&self.places[page as usize])?;
+            let place = writer.place(&words)?;
+            crash_point!("compaction-moved");
+            self.set(page, place);
+            places.push((page, place));
+        }
+        for leaf in self.leaves.iter_mut().filter(|leaf| is_far(leaf.frame)) {
+            leaf.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn write_leaves(&mut self, writer: &mut Writer<'_>) -> Result<(), StateError> {
+        for (index, leaf) in self.leaves.iter_mut().enumerate().filter(|(_, leaf)| leaf.dirty) {
+            let mut words = vec![0; PAGE_WORDS];
+            let places = self.places[index * LEAF_PLACES..].iter().take(LEAF_PLACES);
+            for (room, place) in words.as_chunks_mut::<PLACE_WORDS>().0.iter_mut().zip(places) {
+                *room = place.words();
+            }
+            let place = writer.place(&words)?;
+            if leaf.frame != NOWHERE {
+                self.dropped.push(Run { frame: leaf.frame, count: 1 });
+            }
+            *leaf = Leaf { frame: place.frame, checksum: place.checksum, dirty: false };
+        }
+        Ok(())
+    }
+
+    fn write_root(
+        &mut self,
+        writer: &mut Writer<'_>,
+        epoch: u32,
+        header: &[u64],
+    ) -> Result<Root, StateError> {
+        let mut words = vec![
+            ROOT_MAGIC,
+            u64::from(ROOT_VERSION) | u64::from(epoch) << 32,
+            self.schema_hash,
+            self.places.len() as u64 | (header.len() as u64) << 32,
+        ];
+        words.extend_from_slice(header);
+        words.extend(self.leaves.iter().flat_map(|leaf| [u64::from(leaf.frame), leaf.checksum]));
+        let place = writer.place(&words)?;
+        self.dropped.extend(self.root.replace(place.run()));
+        let root =
+            Root { frame: place.frame, word_count: place.word_count, checksum: place.checksum };
+        Ok(root)
+    }
+}
+
+/// Writes pages to free frames, several at once where the frames follow each other.
+struct Writer<'a> {
+    frames: Arc<Frames>,
+    room: Room<'a>,
+    staged: Vec<u64>,
+    /// The frame of the first staged word.
+    first: u32,
+    byte_count: u64,
+}
+
+impl Writer<'_> {
+    fn allocate(&mut self, count: u32) -> Result<Run, StateError> {
+        loop {
+            match self.frames.allocate(count) {
+                Err(error @ StateError::Full { .. }) if (self.room)(&error) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes a page whole.
+    fn place(&mut self, words: &[u64]) -> Result<Place, StateError> {
+        let run = self.allocate(frames_of(words.len()))?;
+        self.stage(run.frame, words)?;
+        let checksum = checksum(words);
+        let word_count = words.len() as u32;
+        Ok(Place { frame: run.frame, word_count, checksum, ..Place::NONE })
+    }
+
+    fn stage(&mut self, frame: u32, words: &[u64]) -> Result<(), StateError> {
+        let end = self.first + (self.staged.len() / PAGE_WORDS) as u32;
+        if frame != end || self.staged.len() >= STAGED_FRAMES * PAGE_WORDS {
+            self.flush()?;
+            self.first = frame;
+        }
+        self.byte_count += words.len() as u64 * 8;
+        self.staged.extend_from_slice(words);
+        self.staged.resize(self.staged.len().next_multiple_of(PAGE_WORDS), 0);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StateError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        crash_point!("commit-before-write");
+        let words = std::mem::take(&mut self.staged);
+        if planted!("state-lose-write") && words.len() > PAGE_WORDS {
+            return Ok(());
+        }
+        self.frames.write(self.first, &words)
+    }
+}
+
+/// Deltas on their way into a frame.
+#[derive(Default)]
+struct Log {
+    frame: Option<u32>,
+    words: Vec<u64>,
+}
+
+impl Log {
+    fn append(
+        &mut self,
+        writer: &mut Writer<'_>,
+        page: PageId,
+        words: &[u64],
+        changes: &[u64; CHANGE_WORDS],
+    ) -> Result<(u32, u32), StateError> {
+        let delta = delta(page, words, changes);
+        if self.words.len() + delta.len() > PAGE_WORDS {
+            self.flush(writer)?;
+        }
+        let frame = match self.frame {
+            Some(frame) => frame,
+            None => writer.allocate(1)?.frame,
+        };
+        self.frame = Some(frame);
+        let at = self.words.len() as u32;
+        self.words.extend_from_slice(&delta);
+        Ok((frame, at))
+    }
+
+    fn flush(&mut self, writer: &mut Writer<'_>) -> Result<(), StateError> {
+        let Some(frame) = self.frame.take() else { return Ok(()) };
+        writer.stage(frame, &std::mem::take(&mut self.words))
+    }
+}
+
+/// A delta as words.
+fn delta(page: PageId, words: &[u64], changes: &[u64; CHANGE_WORDS]) -> Vec<u64> {
+    let lines: Vec<u16> = lines_of(changes).collect();
+    let mut delta = vec![u64::from(page) | (lines.len() as u64) << 32, 0];
+    delta.extend(lines.chunks(4).map(|chunk| {
+        let number = |word, (index, &line): (usize, &u16)| word | u64::from(line) << (16 * index);
+        chunk.iter().enumerate().fold(0, number)
+    }));
+    for &line in &lines {
+        let start = usize::from(line) * LINE_WORDS;
+        delta.extend_from_slice(&words[start..start + LINE_WORDS]);
+    }
+    delta[1] = delta_checksum(delta[0], &delta[DELTA_HEADER_WORDS..]);
+    delta
+}
+
+fn delta_checksum(head: u64, rest: &[u64]) -> u64 {
+    checksum(rest) ^ head.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Puts the delta of `place` over `words`, which lie as they were last written whole, and notes its lines in `changes`.
+///
+/// # Errors
+///
+/// [`StateError::Damaged`].
+pub(super) fn materialise(
+    frames: &Frames,
+    place: &Place,
+    words: &mut [u64],
+    changes: &mut [u64; CHANGE_WORDS],
+) -> Result<(), StateError> {
+    let damaged = |reason: &str| frames.damaged(place.delta_frame, "a delta", reason.into());
+    let frame = frames.words(place.delta_frame, PAGE_WORDS)?;
+    let rest = frame.get(place.delta_at as usize..).unwrap_or_default();
+    let head = *rest.first().ok_or_else(|| damaged("it lies beyond its frame"))?;
+    let line_count = (head >> 32) as usize;
+    let number_words = line_count.div_ceil(4);
+    let end = DELTA_HEADER_WORDS + number_words + line_count * LINE_WORDS;
+    if line_count > CHANGED_LINES_MAX as usize || rest.len() < end {
+        return Err(damaged("its length cannot be"));
+    }
+    let body = &rest[DELTA_HEADER_WORDS..end];
+    if delta_checksum(head, body) != rest[1] {
+        return Err(damaged("its checksum differs"));
+    }
+    let (numbers, lines) = body.split_at(number_words);
+    for (index, line) in lines.as_chunks::<LINE_WORDS>().0.iter().enumerate() {
+        let number = (numbers[index / 4] >> (16 * (index % 4)) & 0xffff) as usize;
+        let start = number * LINE_WORDS;
+        let room = words.get_mut(start..start + LINE_WORDS);
+        room.ok_or_else(|| damaged("a line lies beyond its page"))?.copy_from_slice(line);
+        changes[number / 64] |= 1 << (number % 64);
+    }
+    Ok(())
+}
