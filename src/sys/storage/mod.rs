@@ -92,4 +92,11 @@ pub trait FrameFile: StoredFile {
 
 /// Holds a folder until it is dropped.
 #[derive(Debug)]
-pub struct FolderLock(#[allow(dead_code)] Option<std::fs::File>);
+pub struct FolderLock(#[allow(dead_code)] Box<dyn Debug + Send + Sync>);
+
+impl FolderLock {
+    /// A lock that `guard` lets go of when it is dropped.
+    pub fn new(guard: impl Send + Sync + Debug + 'static) -> Self {
+        Self(Box::new(guard))
+    }
+}
