@@ -10,6 +10,7 @@
 //! 2. A view of words is never written to while it is held: frames that are referred to are not overwritten.
 
 mod disk;
+mod sim;
 
 use std::fmt::Debug;
 use std::io;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use disk::Disk;
+pub use sim::{FailedSync, Fault, Faults, SimDisk};
 
 /// Files and folders.
 pub trait Storage: Send + Sync + Debug {
