@@ -90,7 +90,7 @@ impl Storage for Disk {
     fn lock_folder(&self, path: &Path) -> io::Result<Option<FolderLock>> {
         let folder = File::open(path)?;
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(FolderLock(Some(folder)))),
+            Ok(()) => Ok(Some(FolderLock::new(folder))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -10,6 +10,7 @@
 //! 2. A view of words is never written to while it is held: frames that are referred to are not overwritten.
 
 mod disk;
+mod sim;
 
 use std::fmt::Debug;
 use std::io;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use disk::Disk;
+pub use sim::{FailedSync, Fault, Faults, SimDisk};
 
 /// Files and folders.
 pub trait Storage: Send + Sync + Debug {
@@ -92,4 +94,11 @@ pub trait FrameFile: StoredFile {
 
 /// Holds a folder until it is dropped.
 #[derive(Debug)]
-pub struct FolderLock(#[allow(dead_code)] Option<std::fs::File>);
+pub struct FolderLock(#[allow(dead_code)] Box<dyn Debug + Send + Sync>);
+
+impl FolderLock {
+    /// A lock that `guard` lets go of when it is dropped.
+    pub fn new(guard: impl Send + Sync + Debug + 'static) -> Self {
+        Self(Box::new(guard))
+    }
+}
