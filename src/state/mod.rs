@@ -40,3 +40,6 @@ pub use saved::Saved;
 pub use sets::DistinctSets;
 pub use space::Space;
 pub use table::Table;
+
+#[cfg(test)]
+mod tests;

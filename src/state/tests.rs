@@ -1,0 +1,278 @@
+//! A durable space against plain vectors: changes, seals, commits, crashes, evictions, moves, in any order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sys::storage::{SimDisk, Storage};
+
+/// What a step does to a space and to its twin.
+#[derive(Clone, Debug)]
+enum Step {
+    Alloc(bool),
+    Free(usize),
+    Change(usize, usize, usize, u64),
+    Read(usize),
+    /// A barrier; the writer lags behind by so many steps.
+    Seal(usize),
+    /// A crash, and recovery from the newest commit.
+    Crash(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => prop::bool::weighted(0.2).prop_map(Step::Alloc),
+        1 => (0..1000usize).prop_map(Step::Free),
+        12 => (0..1000usize, 0..PAGE_WORDS, 1..40usize, any::<u64>())
+            .prop_map(|(page, at, count, value)| Step::Change(page, at, count, value)),
+        4 => (0..1000usize).prop_map(Step::Read),
+        2 => (0..6usize).prop_map(Step::Seal),
+        1 => any::<u64>().prop_map(Step::Crash),
+    ];
+    prop::collection::vec(step, 1..250)
+}
+
+type Twin = BTreeMap<PageId, Vec<u64>>;
+
+/// A space with what its writer would hold.
+struct Bench {
+    disk: SimDisk,
+    storage: Arc<dyn Storage>,
+    frames: Arc<Frames>,
+    space: Space,
+    twin: Twin,
+    /// A sealed epoch that is not written yet, and how many steps until it is.
+    sealed: Option<(Sealed, Twin, usize)>,
+    committed: Option<(Root, Twin)>,
+    epoch: u32,
+    budget_bytes: usize,
+}
+
+impl Bench {
+    fn new(budget_pages: usize) -> Self {
+        let budget_bytes = budget_pages * PAGE_WORDS * 8;
+        let disk = SimDisk::new(1);
+        let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+        let frames = Frames::create(&storage, Path::new("space")).unwrap();
+        frames.sync().unwrap();
+        storage.sync_folder(Path::new("")).unwrap();
+        let space = Space::open(&frames, 7, None, 0, budget_bytes).unwrap();
+        let (twin, epoch) = (Twin::new(), 0);
+        Self {
+            disk,
+            storage,
+            frames,
+            space,
+            twin,
+            sealed: None,
+            committed: None,
+            epoch,
+            budget_bytes,
+        }
+    }
+
+    fn page(&self, index: usize) -> Option<PageId> {
+        self.twin.keys().nth(index % self.twin.len().max(1)).copied()
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Alloc(large) => {
+                let words = if large { PAGE_WORDS * 2 + 100 } else { PAGE_WORDS };
+                let page = self.space.pages.alloc_extent(words);
+                assert!(self.twin.insert(page, vec![0; words]).is_none(), "a page has one owner");
+            }
+            Step::Free(index) => {
+                if let Some(page) = self.page(index) {
+                    self.space.pages.free(page);
+                    self.twin.remove(&page);
+                }
+            }
+            Step::Change(index, at, count, value) => {
+                let Some(page) = self.page(index) else { return };
+                let count = count.min(PAGE_WORDS - at);
+                self.space.pages.words_mut(page, at, count).fill(value);
+                self.twin.get_mut(&page).unwrap()[at..at + count].fill(value);
+            }
+            Step::Read(index) => {
+                if let Some(page) = self.page(index) {
+                    assert_eq!(self.space.pages.get(page), &self.twin[&page][..]);
+                }
+            }
+            Step::Seal(lag) => {
+                self.commit();
+                self.epoch += 1;
+                let sealed = self.space.pages.seal(vec![u64::from(self.epoch); 3]);
+                self.sealed = Some((sealed, self.twin.clone(), lag));
+            }
+            Step::Crash(seed) => self.crash(seed),
+        }
+        self.space.pages.acknowledge();
+        if let Some((_, _, lag)) = &mut self.sealed {
+            match *lag {
+                0 => self.commit(),
+                _ => *lag -= 1,
+            }
+        }
+    }
+
+    /// The writer's part.
+    fn commit(&mut self) {
+        let Some((sealed, twin, _)) = self.sealed.take() else { return };
+        let epoch = sealed.epoch;
+        let written = self.space.ledger.write(sealed, &mut |_| false).unwrap();
+        self.frames.sync().unwrap();
+        self.committed = Some((written.root, twin));
+        self.space.ledger.commit(written, epoch);
+        self.frames.shrink().unwrap();
+    }
+
+    fn crash(&mut self, seed: u64) {
+        let unwritten = self.sealed.take();
+        if let (Some((sealed, ..)), 0) = (unwritten, seed % 2) {
+            // It dies before the manifest.
+            let _ = self.space.ledger.write(sealed, &mut |_| false).unwrap();
+        }
+        self.disk.crash(seed);
+        self.frames = match self.committed {
+            Some(_) => Frames::open(&self.storage, Path::new("space")).unwrap(),
+            None => Frames::create(&self.storage, Path::new("space")).unwrap(),
+        };
+        let root = self.committed.as_ref().map(|(root, _)| *root);
+        self.twin = self.committed.as_ref().map_or_else(Twin::new, |(_, twin)| twin.clone());
+        // Epochs that failed are not used again.
+        self.epoch += 1;
+        self.space =
+            Space::open(&self.frames, 7, root.as_ref(), self.epoch, self.budget_bytes).unwrap();
+        assert_eq!(self.space.header.is_some(), root.is_some());
+        self.space.ledger.verify().unwrap();
+        self.check();
+    }
+
+    fn check(&self) {
+        for (&page, words) in &self.twin {
+            assert_eq!(self.space.pages.get(page), &words[..], "page {page}");
+        }
+        let bytes: usize = self.twin.values().map(|words| words.len() * 8).sum();
+        assert_eq!(self.space.pages.state_bytes(), bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_space_is_what_was_committed(steps in steps()) {
+        let mut bench = Bench::new(12);
+        steps.iter().for_each(|step| bench.step(step));
+        bench.check();
+        bench.commit();
+        bench.crash(1);
+    }
+}
+
+/// Frames of epochs that nobody retains are used again, and the file shrinks when the state does.
+#[test]
+fn the_file_does_not_grow_without_bound() {
+    let mut bench = Bench::new(100);
+    for page in 0..1500 {
+        bench.step(&Step::Alloc(false));
+        bench.step(&Step::Change(page, 0, 1, page as u64));
+    }
+    let mut longest = 0;
+    for round in 0..60 {
+        for page in 0..300 {
+            bench.step(&Step::Change(page * 5, round, 1, round as u64));
+            bench.step(&Step::Change(page * 5, 500, 800, round as u64));
+        }
+        bench.step(&Step::Seal(0));
+        if round == 10 {
+            longest = bench.frames.length_bytes();
+        }
+    }
+    assert!(bench.frames.length_bytes() <= longest, "{} > {longest}", bench.frames.length_bytes());
+    for _ in 0..1450 {
+        bench.step(&Step::Free(3));
+    }
+    for _ in 0..12 {
+        bench.step(&Step::Seal(0));
+    }
+    assert!(
+        bench.frames.length_bytes() < longest / 2,
+        "{} of {longest}",
+        bench.frames.length_bytes()
+    );
+    bench.check();
+    bench.crash(3);
+}
+
+/// Of a page with few changes only those are written.
+#[test]
+fn a_few_changes_are_few_bytes() {
+    let mut bench = Bench::new(1000);
+    for _ in 0..200 {
+        bench.step(&Step::Alloc(false));
+    }
+    let write = |bench: &mut Bench| {
+        bench.epoch += 1;
+        let sealed = bench.space.pages.seal(Vec::new());
+        let written = bench.space.ledger.write(sealed, &mut |_| false).unwrap();
+        let bytes = written.byte_count;
+        bench.committed = Some((written.root, bench.twin.clone()));
+        bench.frames.sync().unwrap();
+        bench.space.ledger.commit(written, bench.epoch);
+        bench.space.pages.acknowledge();
+        bytes
+    };
+    let whole = write(&mut bench);
+    assert!(whole >= 200 * FRAME_BYTES);
+    let mut total = 0;
+    for round in 0..30 {
+        for page in 0..200 {
+            bench.step(&Step::Change(page, (page * 37 + round * 611) % 2000, 3, round as u64));
+        }
+        total += write(&mut bench);
+    }
+    assert!(total < whole * 30 / 10, "{total} bytes in 30 epochs, {whole} in the first");
+    bench.crash(9);
+}
+
+/// Every bit of a root, a leaf, a page and a delta counts.
+#[test]
+fn damage_is_named() {
+    let mut bench = Bench::new(12);
+    for page in 0..4 {
+        bench.step(&Step::Alloc(false));
+        bench.step(&Step::Change(page, 100, 30, 77));
+    }
+    bench.step(&Step::Seal(0));
+    bench.step(&Step::Change(2, 100, 3, 78));
+    bench.step(&Step::Seal(0));
+    let (root, _) = bench.committed.clone().unwrap();
+    bench.disk.kill();
+    let path = Path::new("space");
+    let length = bench.disk.content(path).unwrap().len() as u64;
+    let (mut damaged, mut whole) = (0, 0);
+    for offset in (0..length).step_by(2411) {
+        bench.disk.flip_bit(path, offset, (offset % 8) as u32);
+        let outcome = Frames::open(&bench.storage, path).and_then(|frames| {
+            Ledger::open(frames, 7, &root).and_then(|(ledger, _)| ledger.verify())
+        });
+        match outcome {
+            Ok(pages) => {
+                assert_eq!(pages, 4);
+                whole += 1;
+            }
+            Err(error) => {
+                assert!(error.to_string().contains("is damaged at byte"), "{error}");
+                damaged += 1;
+            }
+        }
+        bench.disk.flip_bit(path, offset, (offset % 8) as u32);
+        bench.disk.kill();
+    }
+    assert!(damaged > 30 && whole > 30, "{damaged} damaged, {whole} whole");
+}
