@@ -4,6 +4,7 @@ pub mod checksum;
 pub mod clock;
 pub mod crash;
 pub mod descriptor;
+pub mod memory;
 pub mod random;
 pub mod scan;
 pub mod storage;

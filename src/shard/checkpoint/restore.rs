@@ -1,0 +1,355 @@
+//! Opening a state folder: lock it, find the newest manifest, open what it names, remove what nobody names.
+//!
+//! ```text
+//! DIR/                          0700; locked by its inode
+//!   owner                       the pid of the process that runs on it, for people
+//!   manifest-<epoch>            see [`super::manifest`]
+//!   state-<generation>-<shard>  frames, see [`crate::state::Frames`]; a generation per number of shards
+//!   ingest-<split>…             what durable sockets have received
+//!   old-<n>.…                   what `--fresh` set aside
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Nothing is removed or written before the newest manifest has been read and fits the script.
+//! 2. A folder that holds anything else is not touched.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Checkpoints;
+use super::coordinator::Coordinator;
+use super::manifest::{Manifest, list};
+use crate::error::{JobError, StateError};
+use crate::shard::control::Control;
+use crate::shard::topology::Topology;
+use crate::state::{Frames, Ledger, Pages, Run, Space};
+use crate::sys::storage::{FolderLock, Storage};
+
+/// Whether a job goes on from what the folder holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fresh {
+    /// It goes on, if there is something.
+    #[default]
+    GoOn,
+    /// It starts over; what is there is set aside.
+    StartOver,
+}
+
+/// How a job keeps state.
+#[derive(Clone, Debug)]
+pub struct StateOptions {
+    /// Where.
+    pub folder: PathBuf,
+    /// On what.
+    pub storage: Arc<dyn Storage>,
+    /// Whether it goes on.
+    pub fresh: Fresh,
+    /// Time between two snapshots, in milliseconds.
+    pub interval_ms: u64,
+    /// How many snapshots are kept.
+    pub retained_count: usize,
+    /// Bytes of state held in memory, all shards together.
+    pub memory_bytes: u64,
+    /// This process, for others to name.
+    pub pid: u32,
+}
+
+/// What a job goes on from.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) manifest: Manifest,
+}
+
+/// A state folder, opened.
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Checkpoints>,
+    pub(crate) coordinator: Coordinator,
+    /// By shard and exchange: the pages, and the header if there is one.
+    pub(crate) spaces: Vec<Vec<(Pages, Option<Vec<u64>>)>>,
+    pub(crate) restored: Option<Restored>,
+}
+
+/// Opens the folder for a job on `shard_count` shards; sinks publish what the newest manifest names.
+///
+/// # Errors
+///
+/// A folder that another process runs on, that belongs to another script, or that is damaged; what the storage says.
+pub(crate) fn open(
+    options: &StateOptions,
+    topology: &Arc<Topology>,
+    control: &Arc<Control>,
+    shard_count: usize,
+    chunk_bytes: u64,
+) -> Result<Opened, JobError> {
+    let (storage, folder) = (&options.storage, &options.folder);
+    let lock = take_folder(options)?;
+    let mut epochs = list(&**storage, folder)?;
+    if options.fresh == Fresh::StartOver {
+        set_aside(&**storage, folder)?;
+        epochs.clear();
+    }
+    let manifest = match epochs.last() {
+        Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
+        None => None,
+    };
+    let operators = topology.operators();
+    if let Some(manifest) = &manifest {
+        check_operators(folder, manifest, &operators)?;
+        if manifest.files.len() != shard_count {
+            return Err(StateError::Changed {
+                path: folder.display().to_string(),
+                reason: format!(
+                    "it is the state of {} shards; run with `--shards {}`",
+                    manifest.files.len(),
+                    manifest.files.len()
+                ),
+            }
+            .into());
+        }
+    }
+    let names = match &manifest {
+        Some(manifest) => manifest.files.clone(),
+        None => (0..shard_count).map(|shard| format!("state-0-{shard}")).collect(),
+    };
+    remove_strays(&**storage, folder, &names, epochs.last().copied())?;
+    let frames = open_frames(options, &names, manifest.is_some())?;
+    let spaces = open_spaces(options, topology, &frames, manifest.as_ref())?;
+    let retained = retained(options, topology, &frames, &epochs, spaces)?;
+    for (index, spec) in topology.sinks.iter().enumerate() {
+        if let Some(sink) = spec.sink.transactional() {
+            let record = manifest.as_ref().and_then(|manifest| manifest.sinks[index].as_deref());
+            sink.open(Arc::clone(storage), record)?;
+        }
+    }
+    let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
+    let shared = Arc::new(Checkpoints::new(epoch)?);
+    let newest = manifest.clone().unwrap_or(Manifest {
+        operators,
+        chunk_bytes,
+        files: names,
+        ..Manifest::default()
+    });
+    let (retained, spaces) = retained;
+    let mut ledgers = Vec::new();
+    let spaces = spaces.into_iter().map(|spaces| {
+        let (own, pages) = spaces
+            .into_iter()
+            .map(|space| (space.ledger, (space.pages, space.header)))
+            .unzip::<Ledger, _, Vec<_>, Vec<_>>();
+        ledgers.push(own);
+        pages
+    });
+    let spaces = spaces.collect();
+    let coordinator = Coordinator {
+        shared: Arc::clone(&shared),
+        control: Arc::clone(control),
+        topology: Arc::clone(topology),
+        storage: Arc::clone(storage),
+        folder: folder.clone(),
+        _lock: Some(lock),
+        ledgers,
+        frames,
+        newest,
+        retained,
+        retained_max: options.retained_count.max(1),
+        interval_ms: options.interval_ms as i64,
+        next_at_ms: None,
+        waits: true,
+        collected: std::collections::BTreeMap::new(),
+    };
+    let restored = manifest.map(|manifest| Restored { manifest });
+    Ok(Opened { shared, coordinator, spaces, restored })
+}
+
+/// Makes the folder, if need be, and locks it.
+fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
+    let (storage, folder) = (&options.storage, &options.folder);
+    let failed = |error| StateError::io(folder, error);
+    storage.create_folder(folder, true).map_err(failed)?;
+    let parent = folder.parent().unwrap_or(Path::new(""));
+    storage.sync_folder(parent).map_err(|error| StateError::io(parent, error))?;
+    let owner = folder.join("owner");
+    let Some(lock) = storage.lock_folder(folder).map_err(failed)? else {
+        let text = storage.read(&owner).unwrap_or_default();
+        let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+        return Err(StateError::Owned { path: folder.display().to_string(), pid });
+    };
+    let names = storage.list(folder).map_err(failed)?;
+    if let Some(name) = names.iter().find(|name| !is_ours(name)) {
+        let reason = format!("the folder holds '{name}', which is none of ours; give the state a folder of its own");
+        return Err(StateError::Foreign { path: folder.display().to_string(), reason });
+    }
+    if storage.length_bytes(&owner).map_err(failed)?.is_some() {
+        storage.remove(&owner).map_err(failed)?;
+    }
+    let file = storage.create(&owner).map_err(failed)?;
+    file.write_at(0, format!("{}\n", options.pid).as_bytes()).map_err(failed)?;
+    Ok(lock)
+}
+
+/// Whether a name is one that we give.
+fn is_ours(name: &str) -> bool {
+    let name = name.trim_start_matches('.');
+    ["owner", "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
+}
+
+/// Gives everything in the folder a name under which it is not looked for.
+fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
+    let failed = |error| StateError::io(folder, error);
+    let names = storage.list(folder).map_err(failed)?;
+    let used = names.iter().filter_map(|name| {
+        name.strip_prefix("old-")?.split_once('.')?.0.parse::<u64>().ok()
+    });
+    let next = used.max().map_or(1, |last| last + 1);
+    let live = names.iter().filter(|name| !name.starts_with("old-") && *name != "owner");
+    // Manifests go first: without one the rest means nothing.
+    let (manifests, others): (Vec<&String>, Vec<&String>) =
+        live.partition(|name| name.starts_with("manifest-"));
+    for group in [manifests, others] {
+        for name in group {
+            let target = folder.join(format!("old-{next}.{name}"));
+            storage.rename(&folder.join(name), &target).map_err(failed)?;
+        }
+        storage.sync_folder(folder).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Refuses to go on for a script whose operators differ, and says which do.
+fn check_operators(
+    folder: &Path,
+    manifest: &Manifest,
+    operators: &[String],
+) -> Result<(), StateError> {
+    if manifest.operators == operators {
+        return Ok(());
+    }
+    let mut reason = "the script is not the one whose state this is:\n".to_owned();
+    let of = |list: &[String], index: usize| list.get(index).cloned().unwrap_or("nothing".into());
+    for index in 0..operators.len().max(manifest.operators.len()) {
+        let (old, new) = (of(&manifest.operators, index), of(operators, index));
+        if old != new {
+            reason += &format!("  state:  {old}\n  script: {new}\n");
+        }
+    }
+    reason += "run the old script, or start over with `--fresh` (the old state is kept aside)";
+    Err(StateError::Changed { path: folder.display().to_string(), reason })
+}
+
+/// Removes files that the newest manifest does not name.
+fn remove_strays(
+    storage: &dyn Storage,
+    folder: &Path,
+    names: &[String],
+    newest: Option<u64>,
+) -> Result<(), StateError> {
+    let failed = |error| StateError::io(folder, error);
+    for name in storage.list(folder).map_err(failed)? {
+        let is_stray = name.ends_with(".inprogress")
+            || (name.starts_with("state-") && (newest.is_none() || !names.contains(&name)));
+        if is_stray {
+            storage.remove(&folder.join(name)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn open_frames(
+    options: &StateOptions,
+    names: &[String],
+    exist: bool,
+) -> Result<Vec<Arc<Frames>>, StateError> {
+    let (storage, folder) = (&options.storage, &options.folder);
+    let open = |name: &String| match exist {
+        true => Frames::open(storage, &folder.join(name)),
+        false => Frames::create(storage, &folder.join(name)),
+    };
+    let frames = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    if !exist {
+        frames.iter().try_for_each(|frames| frames.sync())?;
+        storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
+    }
+    Ok(frames)
+}
+
+fn open_spaces(
+    options: &StateOptions,
+    topology: &Topology,
+    frames: &[Arc<Frames>],
+    manifest: Option<&Manifest>,
+) -> Result<Vec<Vec<Space>>, StateError> {
+    let epoch = manifest.map_or(0, |manifest| manifest.epoch as u32);
+    let space_count = (frames.len() * topology.exchanges.len()).max(1);
+    let budget_bytes = options.memory_bytes as usize / space_count;
+    let mut spaces = Vec::new();
+    for (shard, frames) in frames.iter().enumerate() {
+        let mut own = Vec::new();
+        for (exchange, spec) in topology.exchanges.iter().enumerate() {
+            let root = manifest.map(|manifest| &manifest.spaces[shard][exchange]);
+            own.push(Space::open(frames, spec.schema_hash(), root, epoch, budget_bytes)?);
+        }
+        spaces.push(own);
+    }
+    Ok(spaces)
+}
+
+/// The older manifests that are still to be retained: their frames stay in use. One that cannot be read any more is dropped; it would
+/// never have been gone on from.
+fn retained(
+    options: &StateOptions,
+    topology: &Topology,
+    frames: &[Arc<Frames>],
+    epochs: &[u64],
+    mut spaces: Vec<Vec<Space>>,
+) -> Result<(VecDeque<u64>, Vec<Vec<Space>>), StateError> {
+    let (storage, folder) = (&options.storage, &options.folder);
+    let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
+    let mut newer = kept.front().copied();
+    for &epoch in epochs.iter().rev().skip(1) {
+        let runs = match kept.len() < options.retained_count {
+            true => older_runs(&**storage, folder, topology, frames, epoch).ok(),
+            false => None,
+        };
+        let Some(runs) = runs else {
+            let path = Manifest::path(folder, epoch);
+            storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
+            continue;
+        };
+        let mut seen: Vec<std::collections::HashSet<u32>> = spaces
+            .iter()
+            .map(|spaces| spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect())
+            .collect();
+        for (shard, runs) in runs.into_iter().enumerate() {
+            let own: Vec<Run> = runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
+            if let (Some(space), Some(newer)) = (spaces[shard].first_mut(), newer) {
+                space.ledger.supersede(newer as u32, own);
+            }
+        }
+        newer = Some(epoch);
+        kept.push_front(epoch);
+    }
+    Ok((kept, spaces))
+}
+
+/// The frames of an older snapshot, by shard; they are marked as in use.
+fn older_runs(
+    storage: &dyn Storage,
+    folder: &Path,
+    topology: &Topology,
+    frames: &[Arc<Frames>],
+    epoch: u64,
+) -> Result<Vec<Vec<Run>>, StateError> {
+    let manifest = Manifest::read(storage, folder, epoch)?;
+    let mut runs = Vec::new();
+    for (frames, roots) in frames.iter().zip(&manifest.spaces) {
+        let mut own = Vec::new();
+        for (spec, root) in topology.exchanges.iter().zip(roots) {
+            let (ledger, _) = Ledger::open(Arc::clone(frames), spec.schema_hash(), root)?;
+            own.extend(ledger.runs());
+        }
+        runs.push(own);
+    }
+    Ok(runs)
+}
