@@ -17,11 +17,13 @@
 //!
 //! 1. A file is read up to the length it had when it was listed, once.
 
+mod append;
 mod listing;
 mod part;
 mod range;
 mod sink;
 mod stream;
+mod transaction;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -161,6 +163,10 @@ pub(crate) fn plain_path(text: &str) -> String {
 
 #[cfg(test)]
 pub(super) use range::tests::blocks;
+
+#[cfg(test)]
+#[path = "power_tests.rs"]
+mod power;
 
 #[cfg(test)]
 mod tests;

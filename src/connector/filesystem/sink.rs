@@ -12,15 +12,31 @@
 //! | `sink.parallelism` | | Flink's; checked, and of no effect on the rows |
 //! | `auto-compaction` | `false` | Flink's; only `false` can be had |
 //! | `sink.changelog` | `false` | takes updates and deletes too, writing each row's kind as a first column `op` |
-//! | `sink.overwrite` | `false` | one plain file only: replaces a file that has content, when the job is done |
+//! | `sink.overwrite` | `false` | one plain file only: replaces a file that has content, when rows are first shown |
 //!
-//! A part is `part-<run>-<shard>-<number>`, under the hidden name `.part-….inprogress` until it is finished.
-//! A plain file `NAME` takes the rows of all shards, record by record, as `.NAME.inprogress`, and appears
-//! under its name when the job is done; what an interrupted job leaves is overwritten by the next.
+//! # When rows are shown
+//!
+//! A job without state shows a part when it is finished, and a plain file when the job is done; after a crash its rows come
+//! again. A part is `part-<run>-<shard>-<number>`, under the hidden name `.part-….inprogress` until it is finished.
+//! A plain file `NAME` takes the rows of all shards, record by record, as `.NAME.inprogress`; what an interrupted job
+//! leaves is overwritten by the next.
+//!
+//! A job with state (`--state DIR`) shows rows when the snapshot that holds them is durable, so at most one snapshot interval
+//! late, and each exactly once, whatever crashes in between:
+//!
+//! - In a directory a snapshot ends all open parts, and those that it holds get their names together. Parts that reach
+//!   their size or age earlier wait for it (64 a shard; then the last one grows). Published parts are the consumer's: it may move or remove them.
+//! - A plain file grows at each snapshot by the rows that it holds. Until then they are in hidden segments beside it,
+//!   `.NAME.<run>-<shard>-<number>.inprogress`. A CSV header stands once, at the start. Nobody else may write to the
+//!   file or shorten it while the job has a future: the next start, or the next snapshot, would refuse to go on.
+//! - Snapshots without rows leave no files. A file that `sink.overwrite` replaces keeps its content until the first snapshot.
+//! - After a crash the same job removes the hidden files of its own run. Those of a job that is never started
+//!   again, or is started afresh, stay, and may be removed by hand.
 //!
 //! # Invariants
 //!
-//! 1. A file under its own name is whole and never written to again.
+//! 1. A file under its own name is whole and never written to again, but for a plain file of a job with state: there it holds of
+//!    all published bytes, and what a crash may have left behind them is cut off at the next start.
 //! 2. A file with content is never replaced unless the option says so.
 
 use std::fs::File;
@@ -29,15 +45,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::FlockOperation;
 
-use super::part::{DirectoryPart, PlainPart};
+use super::part::{Contents, HiddenPart, NewEncoder, Place, PlainPart};
+use super::transaction::{Goal, HIDDEN_SUFFIX, Numbers, Transaction};
 use super::{SOURCE_OPTIONS, plain_path};
 use crate::batch::Schema;
 use crate::connector::option::{OptionReader, wrong, wrong_hint};
-use crate::connector::{Sink, SinkPart};
+use crate::connector::{SealedPart, Sink, SinkPart, TransactionalSink};
 use crate::error::{JobError, OptionError};
 use crate::format::{Encode, Format, Framing, Options};
+use crate::sys::storage::{Disk, Storage};
 
 /// The options of a sink, all of which a table may have that is read too.
 pub(super) const SINK_OPTIONS: [&str; 7] = [
@@ -61,6 +79,8 @@ pub struct FileSink {
     format: Arc<dyn Format>,
     changelog: bool,
     target: Target,
+    /// In a job with snapshots.
+    transaction: Mutex<Option<Arc<Transaction>>>,
 }
 
 #[derive(Debug)]
@@ -109,15 +129,48 @@ impl FileSink {
         let target =
             if is_plain(&path) { plain(&mut reader, &*format)? } else { directory(&mut reader)? };
         reader.finish()?;
-        Ok(Self { path, format, changelog, target })
+        Ok(Self { path, format, changelog, target, transaction: Mutex::default() })
     }
 
-    fn encoder(&self, schema: &Schema) -> Box<dyn Encode> {
-        if self.changelog {
-            self.format.encoder_with_kinds(schema)
-        } else {
-            self.format.encoder(schema)
-        }
+    fn new_encoder(&self, schema: &Schema) -> NewEncoder {
+        let (format, schema, changelog) = (self.format.clone(), schema.clone(), self.changelog);
+        Box::new(move || {
+            if changelog { format.encoder_with_kinds(&schema) } else { format.encoder(&schema) }
+        })
+    }
+
+    fn opened(&self) -> Option<Arc<Transaction>> {
+        self.transaction.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn expect_opened(&self) -> Arc<Transaction> {
+        self.opened().expect("a sink is opened before its epochs are prepared and published")
+    }
+
+    /// A part that a transaction publishes.
+    fn sealed_part(
+        &self,
+        transaction: &Transaction,
+        new_encoder: NewEncoder,
+        part_index: usize,
+    ) -> Result<Box<dyn SinkPart>, JobError> {
+        let (rolling, contents) = match &self.target {
+            Target::Directory { rolling, .. } => (Some(*rolling), Contents::Files),
+            Target::Plain { .. } => {
+                let mut header = Vec::new();
+                new_encoder().header(&mut header);
+                transaction.set_header(header)?;
+                (None, Contents::Segments)
+            }
+        };
+        let place = Place {
+            storage: transaction.storage.clone(),
+            folder: transaction.folder.clone(),
+            stem: format!("{}{part_index}", transaction.prefix()),
+            numbers: transaction.numbers.clone(),
+            contents,
+        };
+        Ok(Box::new(HiddenPart::new(place, rolling, new_encoder)?))
     }
 
     /// Opens the plain file for all parts, once.
@@ -167,33 +220,27 @@ impl Sink for FileSink {
     fn part(
         &self,
         schema: &Schema,
-        shard_index: usize,
+        part_index: usize,
         _: usize,
     ) -> Result<Box<dyn SinkPart>, JobError> {
-        let mut encoder = self.encoder(schema);
+        let new_encoder = self.new_encoder(schema);
+        if let Some(transaction) = self.opened() {
+            return self.sealed_part(&transaction, new_encoder, part_index);
+        }
         match &self.target {
             Target::Directory { rolling, run } => {
                 std::fs::create_dir_all(&self.path).map_err(|error| failed(&self.path, error))?;
-                let name = format!("part-{}-{shard_index}", run.get_or_init(run_name));
-                let new_encoder = {
-                    let (format, schema, changelog) =
-                        (self.format.clone(), schema.clone(), self.changelog);
-                    move || {
-                        if changelog {
-                            format.encoder_with_kinds(&schema)
-                        } else {
-                            format.encoder(&schema)
-                        }
-                    }
+                let place = Place {
+                    storage: Arc::new(Disk),
+                    folder: self.path.clone(),
+                    stem: format!(".part-{}-{part_index}", run.get_or_init(run_name)),
+                    numbers: Numbers::default(),
+                    contents: Contents::FilesAtOnce,
                 };
-                Ok(Box::new(DirectoryPart::new(
-                    self.path.clone(),
-                    name,
-                    *rolling,
-                    Box::new(new_encoder),
-                )?))
+                Ok(Box::new(HiddenPart::new(place, Some(*rolling), new_encoder)?))
             }
             Target::Plain { file, overwrite } => {
+                let mut encoder = new_encoder();
                 self.open_plain(file, *overwrite, &mut *encoder)?;
                 Ok(Box::new(PlainPart::new(file.clone(), hidden(&self.path), encoder)))
             }
@@ -208,7 +255,39 @@ impl Sink for FileSink {
         };
         open.sync_all().map_err(|error| failed(&self.path, error))?;
         let empty = std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == 0);
-        publish(&hidden(&self.path), &self.path, *overwrite || empty)
+        let hidden = hidden(&self.path);
+        if *overwrite || empty {
+            return std::fs::rename(&hidden, &self.path).map_err(|error| failed(&self.path, error));
+        }
+        Disk.rename_new(&hidden, &self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => exists(&self.path),
+            _ => failed(&self.path, error),
+        })
+    }
+
+    fn transactional(&self) -> Option<&dyn TransactionalSink> {
+        Some(self)
+    }
+}
+
+impl TransactionalSink for FileSink {
+    fn open(&self, storage: Arc<dyn Storage>, record: Option<&str>) -> Result<(), JobError> {
+        let goal = match &self.target {
+            Target::Directory { .. } => Goal::Directory,
+            Target::Plain { overwrite, .. } => Goal::Plain { overwrite: *overwrite },
+        };
+        let transaction = Transaction::open(storage, &self.path, goal, record)?;
+        *self.transaction.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::new(transaction));
+        Ok(())
+    }
+
+    fn prepare(&self, epoch: u64, sealed: &[SealedPart]) -> Result<String, JobError> {
+        self.expect_opened().prepare(epoch, sealed)
+    }
+
+    fn publish(&self, record: &str) -> Result<(), JobError> {
+        self.expect_opened().publish(record)
     }
 }
 
@@ -266,30 +345,9 @@ fn is_plain(path: &Path) -> bool {
 }
 
 /// `dir/.name.inprogress`
-pub(super) fn hidden(path: &Path) -> PathBuf {
+fn hidden(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.inprogress"))
-}
-
-/// Gives a finished file its name.
-pub(super) fn publish(hidden: &Path, path: &Path, replace: bool) -> Result<(), JobError> {
-    let renamed = if replace {
-        rustix::fs::rename(hidden, path)
-    } else {
-        rustix::fs::renameat_with(CWD, hidden, CWD, path, RenameFlags::NOREPLACE).or_else(|error| {
-            match error {
-                // A file system that cannot; the name holds the run's own random part, or was looked for at the start.
-                rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS if !path.exists() => {
-                    rustix::fs::rename(hidden, path)
-                }
-                error => Err(error),
-            }
-        })
-    };
-    renamed.map_err(|error| match error {
-        rustix::io::Errno::EXIST => exists(path),
-        error => failed(path, error.into()),
-    })
+    path.with_file_name(format!(".{name}{HIDDEN_SUFFIX}"))
 }
 
 /// Whether `path` is the name of the open `file`.
@@ -298,7 +356,7 @@ fn same_file(file: &File, path: &Path) -> std::io::Result<bool> {
     Ok(file.dev() == named.dev() && file.ino() == named.ino())
 }
 
-fn exists(path: &Path) -> JobError {
+pub(super) fn exists(path: &Path) -> JobError {
     JobError::Environment(format!(
         "{}: the file exists and has content; remove it, or let it be replaced with 'sink.overwrite' = 'true'",
         path.display()
@@ -310,7 +368,7 @@ pub(super) fn failed(path: &Path, error: std::io::Error) -> JobError {
 }
 
 /// A name that no other run has, in the shape of a UUID.
-fn run_name() -> String {
+pub(super) fn run_name() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     // The standard library seeds each state from the kernel's randomness.
     let random = || RandomState::new().build_hasher().finish();
@@ -327,4 +385,4 @@ fn run_name() -> String {
 
 #[cfg(test)]
 #[path = "sink_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -5,17 +5,17 @@ use arrow_array::{Int64Array, StringViewArray};
 use super::*;
 use crate::batch::{Batch, DataType, Field, RowKind};
 
-fn schema() -> Schema {
+pub(in super::super) fn schema() -> Schema {
     Schema::new(vec![Field::new("k", DataType::STRING), Field::new("n", DataType::BigInt)])
 }
 
-fn batch(first: i64, rows: usize) -> Batch {
+pub(in super::super) fn batch(first: i64, rows: usize) -> Batch {
     let keys = StringViewArray::from_iter_values((0..rows).map(|row| format!("k{row}")));
     let numbers = Int64Array::from_iter_values((0..rows as i64).map(|row| first + row));
     Batch::new(vec![Arc::new(keys), Arc::new(numbers)], rows)
 }
 
-fn sink(path: &Path, pairs: &[(&str, &str)]) -> Result<FileSink, OptionError> {
+pub(in super::super) fn sink(path: &Path, pairs: &[(&str, &str)]) -> Result<FileSink, OptionError> {
     let mut options: Options =
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     options.insert("path".into(), path.to_str().unwrap().into());
