@@ -5,6 +5,7 @@
 //! 1. The progress line is gone before the summary or an error is written.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
@@ -17,7 +18,7 @@ use super::terminal::{complain, rows_out, say};
 use super::{Exit, signal};
 use crate::connector::{Output, Style};
 use crate::error::JobError;
-use crate::job::{Job, RuntimeKind};
+use crate::job::{Fresh, Job, RuntimeKind, state_options};
 use crate::sql::Script;
 
 /// The most shards; more help nobody.
@@ -52,6 +53,14 @@ pub(super) struct RunArgs {
     /// How rows are printed; default: table on a terminal, jsonl in a pipe
     #[arg(long)]
     format: Option<FormatName>,
+
+    /// Keep state in this folder: the job can be killed at any instant and run again with the same command, and goes on
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+
+    /// Start over; what the state folder holds is kept aside
+    #[arg(long, requires = "state")]
+    fresh: bool,
 
     /// No progress, no warnings, no summary; errors only
     #[arg(long, short)]
@@ -107,6 +116,13 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
     }
     let job = Job::new(&script.plan, args.shards.map(|shards| shards as usize), args.runtime())
         .map_err(|error| Exit::job(&error))?;
+    let job = match &args.state {
+        Some(folder) => {
+            let fresh = if args.fresh { Fresh::StartOver } else { Fresh::GoOn };
+            job.state(state_options(&script.plan, folder, fresh))
+        }
+        None => job,
+    };
     let control = job.control();
     let stop = control.clone();
     let stopped = signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;

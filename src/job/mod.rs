@@ -3,6 +3,7 @@
 //! This is the layer that knows both front ends and the shards: it binds a script against the real connectors,
 //! chooses the runtime, starts the shards and adds up what they report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,8 +16,11 @@ use crate::metrics::LateRows;
 use crate::plan::Plan;
 use crate::shard::runtime::{Poll, Runtime, Sim, Uring, is_uring_allowed};
 use crate::shard::{self, Control, DeadLetters, Progress};
+pub use crate::shard::{Fresh, StateOptions, WentOnFrom};
 use crate::sql::{Connectors, Script, bind_script};
 use crate::sys::clock::Clock;
+use crate::sys::memory::limit_bytes;
+use crate::sys::storage::Disk;
 
 /// What drives the shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +89,27 @@ pub fn bind(
     Ok(script)
 }
 
+/// Time between two snapshots unless the script says.
+const SNAPSHOT_INTERVAL_MS: u64 = 1000;
+/// The share of this process's memory that durable state may hold unless the script says.
+const STATE_MEMORY_SHARE: u64 = 4;
+
+/// Durable state in `folder`, as the plan's settings have it.
+pub fn state_options(plan: &Plan, folder: impl Into<PathBuf>, fresh: Fresh) -> StateOptions {
+    let settings = &plan.settings;
+    let memory_bytes =
+        settings.state_memory_bytes.unwrap_or_else(|| limit_bytes() / STATE_MEMORY_SHARE);
+    StateOptions {
+        folder: folder.into(),
+        storage: Arc::new(Disk),
+        fresh,
+        interval_ms: settings.snapshot_interval_ms.unwrap_or(SNAPSHOT_INTERVAL_MS),
+        retained_count: settings.snapshots_retained.unwrap_or(1),
+        memory_bytes,
+        pid: std::process::id(),
+    }
+}
+
 /// A plan, ready to run.
 pub struct Job {
     shards: shard::Job,
@@ -124,6 +149,13 @@ impl Job {
         self
     }
 
+    /// The same job with durable state.
+    #[must_use]
+    pub fn state(mut self, state: StateOptions) -> Self {
+        self.shards = self.shards.state(state);
+        self
+    }
+
     /// The switches and counters, for signal handlers and progress lines.
     pub fn control(&self) -> Arc<Control> {
         self.shards.control()
@@ -155,6 +187,7 @@ impl Job {
             late: outcome.late,
             dead_letters: self.shards.dead_letters(),
             failure: outcome.failure,
+            went_on_from: outcome.went_on_from,
         }
     }
 }
@@ -220,4 +253,6 @@ pub struct Report {
     pub dead_letters: Arc<DeadLetters>,
     /// Why it ended early.
     pub failure: Option<JobError>,
+    /// The snapshot that it went on from, in a job with state.
+    pub went_on_from: Option<WentOnFrom>,
 }

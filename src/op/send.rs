@@ -435,6 +435,11 @@ impl AggregateSender {
         self.out.pop_front()
     }
 
+    /// Counts rows that were found late before a restart.
+    pub fn restore_late(&mut self, late: LateRows) {
+        self.late = late;
+    }
+
     /// Rows found late here.
     pub fn late_rows(&self) -> &LateRows {
         &self.late

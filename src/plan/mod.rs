@@ -153,6 +153,12 @@ pub struct Settings {
     pub idle_timeout_ms: u64,
     /// `tidemill.dead-letter.path`: where dropped records go.
     pub dead_letter_path: Option<std::path::PathBuf>,
+    /// `execution.checkpointing.interval`: time between two snapshots of a job with state.
+    pub snapshot_interval_ms: Option<u64>,
+    /// `execution.checkpointing.num-retained`: how many snapshots are kept.
+    pub snapshots_retained: Option<usize>,
+    /// `tidemill.state.memory-bytes`: bytes of durable state held in memory.
+    pub state_memory_bytes: Option<u64>,
     /// Bytes a chunk (`tidemill.chunk-bytes`); for tests, which set it low so that tiny inputs interleave.
     pub chunk_bytes: u64,
 }
@@ -164,6 +170,9 @@ impl Default for Settings {
             time_zone: Tz::UTC,
             idle_timeout_ms: 0,
             dead_letter_path: None,
+            snapshot_interval_ms: None,
+            snapshots_retained: None,
+            state_memory_bytes: None,
             chunk_bytes: crate::connector::CHUNK_BYTES,
         }
     }

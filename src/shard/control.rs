@@ -1,8 +1,10 @@
 //! What shards and their surroundings tell each other outside of the rings: stop, failure, progress, wake-ups.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
@@ -17,6 +19,70 @@ pub struct Control {
     /// Progress, one entry a shard.
     pub progress: Vec<Progress>,
     pub(crate) doorbells: Vec<Doorbell>,
+    /// Snapshots taken so far.
+    pub snapshots: Snapshots,
+}
+
+/// What has become of snapshots; for whoever watches.
+#[derive(Debug)]
+pub struct Snapshots {
+    /// How many have become durable in this run.
+    pub count: AtomicU64,
+    /// The newest.
+    pub epoch: AtomicU64,
+    /// Bytes written for the newest.
+    pub last_bytes: AtomicU64,
+    /// Bytes written for all of this run.
+    pub total_bytes: AtomicU64,
+    /// How long making the newest durable took, in microseconds.
+    pub last_us: AtomicU64,
+    /// How long barriers held up a shard's owner, in nanoseconds.
+    pauses_ns: Mutex<Histogram<u64>>,
+    /// Why the job waits, if it does.
+    alarm: Mutex<Option<String>>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            last_bytes: AtomicU64::new(0),
+            total_bytes: AtomicU64::new(0),
+            last_us: AtomicU64::new(0),
+            pauses_ns: Mutex::new(Histogram::new(2).expect("two digits are a valid precision")),
+            alarm: Mutex::new(None),
+        }
+    }
+}
+
+impl Snapshots {
+    pub(crate) fn note_commit(&self, epoch: u64, byte_count: u64, elapsed: Duration) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.epoch.store(epoch, Ordering::Relaxed);
+        self.last_bytes.store(byte_count, Ordering::Relaxed);
+        self.total_bytes.fetch_add(byte_count, Ordering::Relaxed);
+        self.last_us.store(elapsed.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_pause(&self, elapsed: Duration) {
+        let mut pauses = self.pauses_ns.lock().unwrap_or_else(PoisonError::into_inner);
+        pauses.record(elapsed.as_nanos() as u64).expect("the histogram resizes itself");
+    }
+
+    pub(crate) fn alarm(&self, text: Option<String>) {
+        *self.alarm.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// How long barriers held up a shard's owner, in nanoseconds.
+    pub fn pauses_ns(&self) -> Histogram<u64> {
+        self.pauses_ns.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the job waits, if it does: the disk is full.
+    pub fn waiting_for(&self) -> Option<String> {
+        self.alarm.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What a shard has done so far; relaxed counters for whoever watches.
@@ -50,6 +116,15 @@ pub(crate) struct Doorbell {
 }
 
 impl Doorbell {
+    /// # Errors
+    ///
+    /// If the kernel has no more descriptors.
+    pub(crate) fn new() -> Result<Self, JobError> {
+        eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .map(|descriptor| Doorbell { sleeping: AtomicBool::new(false), descriptor })
+            .map_err(|error| JobError::io("eventfd", error.into()))
+    }
+
     /// Wakes the shard if it sleeps, or is about to.
     pub(crate) fn ring(&self) {
         std::sync::atomic::fence(Ordering::SeqCst);
@@ -67,11 +142,6 @@ impl Control {
     ///
     /// If the kernel has no more descriptors.
     pub fn new(shard_count: usize) -> Result<Self, JobError> {
-        let doorbell = || {
-            eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
-                .map(|descriptor| Doorbell { sleeping: AtomicBool::new(false), descriptor })
-                .map_err(|error| JobError::io("eventfd", error.into()))
-        };
         Ok(Self {
             stop: AtomicBool::new(false),
             failing: AtomicBool::new(false),
@@ -79,7 +149,8 @@ impl Control {
             progress: (0..shard_count)
                 .map(|_| Progress { watermark_ms: AtomicI64::new(i64::MIN), ..Progress::default() })
                 .collect(),
-            doorbells: (0..shard_count).map(|_| doorbell()).collect::<Result<_, _>>()?,
+            doorbells: (0..shard_count).map(|_| Doorbell::new()).collect::<Result<_, _>>()?,
+            snapshots: Snapshots::default(),
         })
     }
 

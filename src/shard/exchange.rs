@@ -11,12 +11,33 @@
 
 use std::collections::VecDeque;
 
+use super::checkpoint::Barrier;
 use super::control::Control;
 use super::topology::{Exchange, Feeds};
+use crate::metrics::LateRows;
 use crate::op::send::{AggregateSender, Shipment};
 use crate::op::{Output, Payload, Receiver, WATERMARK_START};
 use crate::ring::mesh::Ends;
-use crate::state::Pages;
+use crate::state::{Pages, Sealed};
+
+/// What an owner and its sender begin with.
+pub(crate) struct OwnerOrigin {
+    pub(crate) pages: Pages,
+    pub(crate) header: Option<Vec<u64>>,
+    pub(crate) watermark_ms: i64,
+    pub(crate) late: LateRows,
+}
+
+impl Default for OwnerOrigin {
+    fn default() -> Self {
+        Self {
+            pages: Pages::default(),
+            header: None,
+            watermark_ms: WATERMARK_START,
+            late: LateRows::default(),
+        }
+    }
+}
 
 /// What travels a ring.
 #[derive(Debug, Clone)]
@@ -38,6 +59,8 @@ pub(crate) struct ChunkEnd {
     pub(crate) now_ms: i64,
     /// It was the last.
     pub(crate) is_last: bool,
+    /// A snapshot begins behind it.
+    pub(crate) barrier: Option<Barrier>,
 }
 
 /// A point at which all shards agree where the sequence stands.
@@ -66,6 +89,8 @@ pub(crate) struct ExchangeEnds {
     /// Feeding exchanges that have ended the current chunk on this shard.
     ended_feeds: Vec<usize>,
     feed_watermark_ms: i64,
+    /// What the sender had found late at barriers that the owner has not come to.
+    sealed_late: VecDeque<LateRows>,
 }
 
 /// What a call to [`ExchangeEnds::take`] came upon.
@@ -77,26 +102,31 @@ pub(crate) enum Taken {
 }
 
 impl ExchangeEnds {
-    pub(crate) fn new(exchange: &Exchange, ends: Ends<Message>, first_shard: usize) -> Self {
+    pub(crate) fn new(
+        exchange: &Exchange,
+        ends: Ends<Message>,
+        first_shard: usize,
+        origin: OwnerOrigin,
+    ) -> Self {
         let shard_count = ends.to.len();
         let from_scans = matches!(exchange.feeds, Feeds::Scans(_));
+        let mut sender =
+            AggregateSender::new(exchange.shape.clone(), exchange.send.clone(), shard_count);
+        sender.restore_late(origin.late);
         Self {
-            sender: AggregateSender::new(
-                exchange.shape.clone(),
-                exchange.send.clone(),
-                shard_count,
-            ),
-            owner: exchange.receiver(Pages::default(), None),
+            sender,
+            owner: exchange.receiver(origin.pages, origin.header.as_deref()),
             ends,
             outbox: (0..shard_count).map(|_| VecDeque::new()).collect(),
             from_scans,
             ring: if from_scans { first_shard } else { 0 },
             reached: None,
-            watermark_ms: WATERMARK_START,
+            watermark_ms: origin.watermark_ms,
             now_ms: i64::MIN,
             is_over: false,
             ended_feeds: Vec::new(),
             feed_watermark_ms: i64::MAX,
+            sealed_late: VecDeque::new(),
         }
     }
 
@@ -131,6 +161,17 @@ impl ExchangeEnds {
             }
         }
         moved
+    }
+
+    /// A barrier has passed the sender: what it has found late so far belongs to the snapshot.
+    pub(crate) fn seal_sender(&mut self) {
+        self.sealed_late.push_back(self.sender.late_rows().clone());
+    }
+
+    /// A barrier has come to the owner.
+    pub(crate) fn seal_owner(&mut self) -> (Sealed, LateRows) {
+        let late = self.sealed_late.pop_front().expect("a barrier passes the sender first");
+        (self.owner.seal(), late)
     }
 
     /// Whether chunks feed it, not other exchanges.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
+use super::checkpoint::Barrier;
 use super::exchange::{ChunkEnd, ExchangeEnds, Message};
 use super::machine::{STEP_ITEMS, Shard};
 use super::topology::{Feeds, StepKind};
@@ -25,6 +26,8 @@ pub(super) struct Running {
     pub(super) times: Vec<(i64, i64, i64)>,
     pub(super) next_shard: usize,
     pub(super) is_last: bool,
+    /// A snapshot begins behind it.
+    pub(super) barrier: Option<Barrier>,
     pub(super) failure: Option<JobError>,
 }
 
@@ -39,8 +42,18 @@ pub(super) enum Worker {
 pub(super) enum Source {
     /// A scan; per exchange the cap and the floor.
     Scan(Vec<(i64, i64, i64)>),
-    /// An exchange, whose watermark before this firing was so.
-    Exchange(i64),
+    /// An exchange, and its watermark before this firing.
+    Exchange(usize, i64),
+}
+
+impl Source {
+    /// As [`super::topology::Topology::origins`] counts them.
+    fn origin(&self) -> usize {
+        match self {
+            Source::Scan(_) => 0,
+            Source::Exchange(exchange, _) => exchange + 1,
+        }
+    }
 }
 
 impl Shard {
@@ -91,6 +104,7 @@ impl Shard {
                 watermark_ms,
                 now_ms: self.now_ms,
                 is_last: running.is_last,
+                barrier: running.barrier,
             };
             let ends = &mut self.exchanges[index];
             ends.sender.end_chunk();
@@ -99,6 +113,9 @@ impl Shard {
         }
         if running.is_last {
             self.input_over = true;
+        }
+        if let Some(barrier) = running.barrier {
+            self.seal_scans(barrier.epoch)?;
         }
         Ok(())
     }
@@ -117,7 +134,7 @@ impl Shard {
                 (StepKind::Send(exchange), _) => self.send(*exchange, batch, source),
                 (StepKind::Sink(sink), _) => {
                     self.wrote = true;
-                    self.sinks.write(*sink, batch)?;
+                    self.sinks.write(*sink, source.origin(), batch)?;
                 }
                 (StepKind::Union, _) => self.run_targets(&step.targets, batch, source)?,
                 (StepKind::Expand(sets), _) => {
@@ -156,7 +173,7 @@ impl Shard {
     pub(super) fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) {
         let (others_ms, floor_ms) = match source {
             Source::Scan(times) => (times[exchange].0, times[exchange].1),
-            Source::Exchange(watermark_ms) => (*watermark_ms, *watermark_ms),
+            Source::Exchange(_, watermark_ms) => (*watermark_ms, *watermark_ms),
         };
         let ends = &mut self.exchanges[exchange];
         ends.sender.push(batch, others_ms, floor_ms, self.now_ms);

@@ -84,6 +84,8 @@ pub(crate) struct Input {
     time_zone: Tz,
     ranged: HashMap<usize, RangeReader>,
     unopened: HashMap<usize, Box<dyn SequentialSplit>>,
+    /// How splits of streams are opened, where it is not at their beginning.
+    openings: HashMap<usize, Opening>,
     streams: BTreeMap<usize, Box<dyn SequentialReader>>,
     ahead: HashMap<(usize, u64), DecodedChunk>,
     /// Bytes that the runtime has read, or (`None`) is reading.
@@ -91,7 +93,8 @@ pub(crate) struct Input {
     /// Splits as the token last showed them.
     view: Vec<SplitState>,
     shard_count: usize,
-    paced_rows: HashMap<usize, (i64, u64)>,
+    /// When each generator on the clock was first asked, and how many rows it had made then.
+    paced_since: HashMap<usize, (i64, u64)>,
     /// Records that each stream has dropped by itself so far.
     dropped: HashMap<usize, u64>,
 }
@@ -105,6 +108,7 @@ impl Input {
         time_zone: Tz,
         view: Vec<SplitState>,
         unopened: HashMap<usize, Box<dyn SequentialSplit>>,
+        openings: HashMap<usize, Opening>,
     ) -> Self {
         let scans = topology.scans.iter().map(|scan| ScanReader::new(scan, time_zone)).collect();
         Self {
@@ -115,12 +119,13 @@ impl Input {
             time_zone,
             ranged: HashMap::new(),
             unopened,
+            openings,
             streams: BTreeMap::new(),
             ahead: HashMap::new(),
             supplied: HashMap::new(),
             view,
             shard_count,
-            paced_rows: HashMap::new(),
+            paced_since: HashMap::new(),
             dropped: HashMap::new(),
         }
     }
@@ -389,7 +394,8 @@ impl Input {
         now_ms: i64,
     ) -> Result<Option<DecodedChunk>, JobError> {
         if let Some(unopened) = self.unopened.remove(&split) {
-            self.streams.insert(split, unopened.open(&Opening::default())?);
+            let opening = self.openings.remove(&split).unwrap_or_default();
+            self.streams.insert(split, unopened.open(&opening)?);
         }
         let live = matches!(spec.reach, Reach::Sequential { live: true, .. });
         let stream = self.streams.get_mut(&split).expect("opened above");
@@ -418,17 +424,18 @@ impl Input {
         Ok(chunk)
     }
 
-    /// Rows that a paced generator owes by now.
+    /// Rows that a paced generator, which has made `done`, owes by now.
     pub(crate) fn read_paced(
         &mut self,
         split: usize,
         spec: &SplitSpec,
+        done: u64,
         now_ms: i64,
     ) -> Option<DecodedChunk> {
         let Reach::Paced(generator, rate) = &spec.reach else { return None };
-        let (start_ms, done) = *self.paced_rows.entry(split).or_insert((now_ms, 0));
+        let (start_ms, made) = *self.paced_since.entry(split).or_insert((now_ms, done));
         let elapsed_ms = (now_ms - start_ms).max(0) as u128 + 1;
-        let owed = (elapsed_ms * u128::from(*rate) / 1000) as u64;
+        let owed = made + (elapsed_ms * u128::from(*rate) / 1000) as u64;
         let owed = generator.row_count().map_or(owed, |all| owed.min(all));
         let is_last = generator.row_count().is_some_and(|all| done >= all);
         if owed <= done && !is_last {
@@ -437,13 +444,27 @@ impl Input {
         let rows = (owed - done).min(GENERATED_CHUNK_ROWS);
         let mut chunk = self.generate(spec.scan, generator.as_ref(), done, rows, now_ms);
         chunk.is_last = is_last;
-        self.paced_rows.insert(split, (start_ms, done + rows));
         Some(chunk)
     }
 
     /// Hands a stream over that appeared while the job ran.
     pub(crate) fn add_stream(&mut self, split: usize, stream: Box<dyn SequentialSplit>) {
         self.unopened.insert(split, stream);
+    }
+
+    /// Where a stream stands behind what it has handed out; `None` also if it is closed.
+    pub(crate) fn position(&self, split: usize) -> Option<u64> {
+        self.streams.get(&split).and_then(|stream| stream.position())
+    }
+
+    /// A snapshot with these positions is durable.
+    pub(crate) fn release(&mut self, positions: &[(usize, u64)]) -> Result<(), JobError> {
+        for &(split, position) in positions {
+            if let Some(stream) = self.streams.get_mut(&split) {
+                stream.release(position)?;
+            }
+        }
+        Ok(())
     }
 
     /// What to wait for until a stream has more.

@@ -12,20 +12,22 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono_tz::Tz;
 
+use super::checkpoint::Checkpoints;
 use super::control::Control;
 use super::dead_letter::DeadLetters;
-use super::exchange::{Boundary, ChunkEnd, ExchangeEnds, Message, Taken};
+use super::exchange::{Boundary, ChunkEnd, ExchangeEnds, Message, OwnerOrigin, Taken};
 use super::flow::{Running, Source, Worker};
 use super::input::{Input, ReadRequest};
 use super::sinks::SinkEnds;
 use super::token::Token;
 use super::topology::{Feeds, Topology};
-use crate::error::JobError;
+use crate::error::{JobError, StateError};
 use crate::metrics::LateRows;
 use crate::op::Output;
 use crate::ring::mesh::Ends;
@@ -45,6 +47,8 @@ pub(crate) enum Step {
 /// What goes round between shards besides batches.
 pub(crate) enum Turn {
     Token(Box<Token>),
+    /// A barrier has passed all chunks so far.
+    Barrier(u64),
     /// No chunk comes any more.
     Over,
 }
@@ -73,6 +77,12 @@ pub(crate) struct Shard {
     pub(super) wrote: bool,
     /// Chunk ends noted so far, of all exchanges.
     noted_count: u64,
+    /// Where snapshots are reported to, in a job that takes any.
+    pub(super) checkpoints: Option<Arc<Checkpoints>>,
+    /// The last barrier that has passed this shard's chunks.
+    pub(super) sealed_epoch: u64,
+    /// The last durable epoch that streams were told of.
+    pub(super) released_epoch: u64,
 }
 
 /// What a shard is made of.
@@ -90,6 +100,9 @@ pub(crate) struct Parts {
     pub(crate) token: Option<Box<Token>>,
     pub(crate) idle_timeout_ms: i64,
     pub(crate) watcher: Option<super::watch::Watcher>,
+    /// By exchange.
+    pub(crate) owners: Vec<OwnerOrigin>,
+    pub(crate) checkpoints: Option<Arc<Checkpoints>>,
 }
 
 /// Batches of a chunk, or messages of an owner, that one step takes at most.
@@ -103,12 +116,13 @@ impl Shard {
         let topology = parts.topology;
         let workers =
             topology.steps.iter().map(|step| Worker::new(&step.kind, parts.time_zone)).collect();
-        let ends = parts.exchanges.into_iter();
+        let ends = parts.exchanges.into_iter().zip(parts.owners);
         let exchanges = topology
             .exchanges
             .iter()
             .zip(ends)
-            .map(|(exchange, ends)| ExchangeEnds::new(exchange, ends, 0));
+            .map(|(exchange, (ends, origin))| ExchangeEnds::new(exchange, ends, 0, origin));
+        let epoch = parts.checkpoints.as_ref().map_or(0, |shared| shared.durable_epoch());
         Self {
             index: parts.index,
             shard_count: parts.shard_count,
@@ -130,6 +144,9 @@ impl Shard {
             finished: false,
             wrote: false,
             noted_count: 0,
+            checkpoints: parts.checkpoints,
+            sealed_epoch: epoch,
+            released_epoch: epoch,
             topology,
         }
     }
@@ -143,7 +160,7 @@ impl Shard {
         if self.control.is_failing() && self.running.is_none() {
             return self.abandon();
         }
-        match self.work() {
+        match self.guarded_work() {
             Ok(true) => Step::Busy,
             Ok(false) if self.control.is_failing() => self.abandon(),
             Ok(false) if self.is_complete() => self.finish(),
@@ -154,6 +171,18 @@ impl Shard {
                 self.abandon()
             }
         }
+    }
+
+    /// Works; state that turns out to be damaged unwinds with its error, see [`crate::state::Pages`].
+    fn guarded_work(&mut self) -> Result<bool, JobError> {
+        if self.checkpoints.is_none() {
+            return self.work();
+        }
+        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
+        worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
+            Ok(error) => Err(JobError::State(*error)),
+            Err(payload) => resume_unwind(payload),
+        })
     }
 
     /// Ends early: what was written before the failure is shown.
@@ -247,7 +276,8 @@ impl Shard {
 
     fn finish(&mut self) -> Step {
         self.finished = true;
-        if let Err(error) = self.sinks.finish() {
+        // With snapshots the last barrier has sealed what is to be published.
+        if let Err(error) = self.sinks.finish(self.checkpoints.is_some()) {
             self.control.fail(error);
         }
         Step::Done
@@ -286,7 +316,7 @@ impl Shard {
                     self.run_targets(
                         &topology.exchanges[exchange].targets,
                         &batch,
-                        &Source::Exchange(before),
+                        &Source::Exchange(exchange, before),
                     )?;
                 }
                 Taken::Output(Output::Partials(payload)) => {
@@ -295,7 +325,7 @@ impl Shard {
                     self.exchanges[second].sender.push_partials(payload);
                     self.exchanges[second].collect();
                 }
-                Taken::Boundary(boundary) => self.pass_on(exchange, boundary),
+                Taken::Boundary(boundary) => self.pass_on(exchange, boundary)?,
             }
             busy = true;
         }
@@ -313,7 +343,7 @@ impl Shard {
     }
 
     /// Passes a boundary on to the exchanges that this one feeds.
-    fn pass_on(&mut self, exchange: usize, boundary: Boundary) {
+    fn pass_on(&mut self, exchange: usize, boundary: Boundary) -> Result<(), JobError> {
         let topology = Arc::clone(&self.topology);
         match boundary {
             Boundary::Mark(watermark_ms) => {
@@ -335,12 +365,20 @@ impl Shard {
                             end.watermark_ms = end.now_ms;
                         }
                         ends.sender.end_chunk();
+                        if end.barrier.is_some() && self.checkpoints.is_some() {
+                            ends.seal_sender();
+                        }
                         ends.collect();
                         ends.broadcast(Message::ChunkEnd(end));
                     }
                 }
+                if let Some(barrier) = end.barrier {
+                    self.seal_owner(exchange, barrier)?;
+                }
+                self.exchanges[exchange].owner.acknowledge();
             }
         }
+        Ok(())
     }
 
     fn note_progress(&mut self, exchange: usize, end: ChunkEnd) {

@@ -2,9 +2,11 @@
 //!
 //! `machine` is the shard as a state machine, `sequence` its part in the order of chunks, `flow` its own rows;
 //! `topology` what it runs; `token` the order of chunks; `input` reading and decoding; `exchange` rings, senders and
-//! owners; [`runtime`] what drives the machines: pinned threads (`poll`), io_uring executors (`uring`), or one thread
+//! owners; `checkpoint` snapshots, `barrier` a shard's part in them, `start` where a job begins or goes on; [`runtime`] what drives the machines: pinned threads (`poll`), io_uring executors (`uring`), or one thread
 //! and a seeded scheduler (`sim`).
 
+mod barrier;
+pub mod checkpoint;
 mod control;
 mod dead_letter;
 mod exchange;
@@ -14,27 +16,32 @@ mod machine;
 pub mod runtime;
 mod sequence;
 mod sinks;
+mod start;
 mod token;
 mod topology;
 mod watch;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-pub use control::{Control, Progress};
+pub use checkpoint::{Fresh, StateOptions};
+pub use control::{Control, Progress, Snapshots};
 pub use dead_letter::DeadLetters;
 
-use crate::connector::{CHUNK_BYTES, SequentialSplit, Split};
+use crate::connector::Split;
 use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::{Plan, Settings};
 use crate::ring::mesh::mesh;
+use crate::state::Pages;
+use checkpoint::{Manifest, Opened};
+use exchange::OwnerOrigin;
 use input::{GENERATED_CHUNK_ROWS, Input};
 use machine::{Parts, Shard};
 use sinks::{Limit, SinkEnds};
-use token::{Reach, ScanState, SplitSpec, SplitState, Token};
+use start::Start;
 use topology::Topology;
-use watch::{Streams, Watcher};
+use watch::Watcher;
 
 /// Slots of the rings between shards.
 const RING_SLOTS: usize = 64;
@@ -56,15 +63,33 @@ pub struct Job {
     control: Arc<Control>,
     dead_letters: Arc<DeadLetters>,
     ring_slots: usize,
+    state: Option<StateOptions>,
 }
 
 /// What a job came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// Late rows dropped, by the tables they came from.
     pub late: Vec<(String, LateRows)>,
     /// Why it ended early.
     pub failure: Option<JobError>,
+    /// The snapshot that it went on from.
+    pub went_on_from: Option<WentOnFrom>,
+}
+
+/// What a job with state found in its folder.
+#[derive(Clone, Debug, Default)]
+pub struct WentOnFrom {
+    /// The snapshot's number.
+    pub epoch: u64,
+    /// When it was taken, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// The job had finished: nothing was left to do.
+    pub finished: bool,
+    /// Rows that had been read by then.
+    pub rows: u64,
+    /// Inputs that are there now and do not belong to the job.
+    pub left_out: Vec<String>,
 }
 
 impl Job {
@@ -81,6 +106,7 @@ impl Job {
             control: Arc::new(Control::new(shard_count)?),
             dead_letters: Arc::new(DeadLetters::new(plan.settings.dead_letter_path.as_deref())?),
             ring_slots: RING_SLOTS,
+            state: None,
         })
     }
 
@@ -88,6 +114,13 @@ impl Job {
     #[must_use]
     pub fn ring_slots(mut self, slots: usize) -> Self {
         self.ring_slots = slots;
+        self
+    }
+
+    /// The same job with durable state.
+    #[must_use]
+    pub fn state(mut self, state: StateOptions) -> Self {
+        self.state = Some(state);
         self
     }
 
@@ -120,26 +153,82 @@ impl Job {
 
     /// Runs it to its end on a runtime.
     pub fn run(&self, runtime: &dyn runtime::Runtime) -> Outcome {
-        let result =
-            self.shards(runtime.start_ms()).map(|shards| runtime.run(shards, &self.control));
-        let (late, failure) = match result {
-            Ok(late) => (late, self.control.take_failure()),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        let failure = failure.or_else(|| self.commit().err());
-        Outcome { late: add_up(late), failure }
+        let mut outcome = self
+            .run_shards(runtime)
+            .unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+        outcome.failure = outcome.failure.or_else(|| self.commit().err());
+        outcome
     }
 
+    fn run_shards(&self, runtime: &dyn runtime::Runtime) -> Result<Outcome, JobError> {
+        let now_ms = runtime.start_ms();
+        let mut opened = self.open()?;
+        let manifest = opened.as_ref().and_then(|opened| opened.manifest.clone());
+        let mut went_on_from = manifest.as_ref().map(went_on_from);
+        if manifest.as_ref().is_some_and(|manifest| manifest.finished) {
+            return Ok(Outcome { went_on_from, ..Outcome::default() });
+        }
+        let chunk_bytes =
+            manifest.as_ref().map_or(self.settings.chunk_bytes, |manifest| manifest.chunk_bytes);
+        let mut start =
+            start::start(&self.topology, manifest.as_ref(), self.shard_count, chunk_bytes, now_ms)?;
+        if let Some(state) = &self.state {
+            for (split, opening) in &mut start.openings {
+                let log = state.folder.join(format!("ingest-{split}"));
+                opening.log = Some((Arc::clone(&state.storage), log));
+            }
+        }
+        if let Some(went_on_from) = &mut went_on_from {
+            went_on_from.left_out = std::mem::take(&mut start.left_out);
+        }
+        self.restore_counters(manifest.as_ref());
+        let shards = self.shards(start, opened.as_mut(), chunk_bytes)?;
+        let coordinator = opened.map(|opened| opened.coordinator);
+        let late = runtime.run(shards, &self.control, coordinator);
+        let failure = self.control.take_failure();
+        Ok(Outcome { late: add_up(late), failure, went_on_from })
+    }
+
+    /// Opens the state folder, if the job has one.
+    fn open(&self) -> Result<Option<Opened>, JobError> {
+        let Some(state) = &self.state else { return Ok(None) };
+        let chunk_bytes = self.settings.chunk_bytes;
+        let opened =
+            checkpoint::open(state, &self.topology, &self.control, self.shard_count, chunk_bytes)?;
+        Ok(Some(opened))
+    }
+
+    /// Counts on from a snapshot.
+    fn restore_counters(&self, manifest: Option<&Manifest>) {
+        let Some(manifest) = manifest else { return };
+        let first = &self.control.progress[0];
+        let [rows, bytes, malformed, jumps] = manifest.sources.counters;
+        first.rows.store(rows, Ordering::Relaxed);
+        first.bytes.store(bytes, Ordering::Relaxed);
+        first.malformed.store(malformed, Ordering::Relaxed);
+        first.jumps.store(jumps, Ordering::Relaxed);
+        first.rows_out.store(manifest.rows_out, Ordering::Relaxed);
+        self.control.snapshots.epoch.store(manifest.epoch, Ordering::Relaxed);
+    }
+
+    /// Publishes what spans parts. With snapshots, transactional sinks have published at the last one.
     fn commit(&self) -> Result<(), JobError> {
-        self.topology.sinks.iter().try_for_each(|spec| spec.sink.commit())
+        let shown = self.topology.sinks.iter().map(|spec| &spec.sink);
+        let with_snapshots = self.state.is_some();
+        let mut shown = shown.filter(|sink| !with_snapshots || sink.transactional().is_none());
+        shown.try_for_each(|sink| sink.commit())
     }
 
     /// The machines, connected.
-    fn shards(&self, now_ms: i64) -> Result<Vec<Shard>, JobError> {
-        let (token, mut streams) = self.token(now_ms)?;
-        let view = token.splits.clone();
-        let mut token = Some(token);
-        let mut watcher = Watcher::new(&self.topology, self.settings.chunk_bytes);
+    fn shards(
+        &self,
+        mut start: Start,
+        mut opened: Option<&mut Opened>,
+        chunk_bytes: u64,
+    ) -> Result<Vec<Shard>, JobError> {
+        let view = start.token.splits.clone();
+        let mut token = Some(start.token);
+        let mut watcher = Watcher::new(&self.topology, chunk_bytes);
         let limits: Arc<Vec<Limit>> =
             Arc::new(self.topology.sinks.iter().map(|sink| Limit::new(sink.limit)).collect());
         let mut meshes: Vec<_> = self
@@ -156,20 +245,26 @@ impl Job {
                 let exchanges =
                     meshes.iter_mut().map(|mesh| mesh.next().expect("one a shard")).collect();
                 let sinks = SinkEnds::new(
-                    &self.topology.sinks,
+                    &self.topology,
                     Arc::clone(&limits),
                     Arc::clone(&self.control),
                     index,
                     self.shard_count,
                 )?;
+                let streams = std::mem::take(&mut start.streams[index]);
+                let openings = streams.keys();
+                let openings =
+                    openings.filter_map(|split| Some((*split, start.openings.remove(split)?)));
+                let openings = openings.collect();
                 let input = Input::new(
                     Arc::clone(&self.topology),
                     index,
                     self.shard_count,
-                    self.settings.chunk_bytes,
+                    chunk_bytes,
                     self.settings.time_zone,
                     view.clone(),
-                    std::mem::take(&mut streams[index]),
+                    streams,
+                    openings,
                 );
                 Ok(Shard::new(Parts {
                     index,
@@ -185,82 +280,43 @@ impl Job {
                     token: if index == 0 { token.take() } else { None },
                     idle_timeout_ms: self.settings.idle_timeout_ms as i64,
                     watcher: if index == 0 { watcher.take() } else { None },
+                    owners: self.owners(index, opened.as_deref_mut()),
+                    checkpoints: opened.as_ref().map(|opened| Arc::clone(&opened.shared)),
                 }))
             })
             .collect()
     }
 
-    /// The token at the start, and the streams of each shard.
-    fn token(&self, now_ms: i64) -> Result<(Box<Token>, Vec<Streams>), JobError> {
-        let mut streams: Vec<Streams> = (0..self.shard_count).map(|_| HashMap::new()).collect();
-        let mut splits = Vec::new();
-        let mut scans = Vec::new();
-        for (scan, spec) in self.topology.scans.iter().enumerate() {
-            let watched = spec.source.monitor_interval_ms().is_some();
-            scans.push(ScanState { watched, idle: false, active_at_ms: now_ms });
-            for split in spec.source.splits()? {
-                let (spec, stream) = split_spec(
-                    scan,
-                    split,
-                    splits.len() % self.shard_count,
-                    self.settings.chunk_bytes,
-                );
-                if let (Some(stream), Reach::Sequential { shard, .. }) = (stream, &spec.reach) {
-                    streams[*shard].insert(splits.len(), stream);
-                }
-                let mut state = SplitState::new(spec);
-                state.ended =
-                    matches!(state.spec.reach, Reach::Ranged(_, 0) | Reach::Generated(_, Some(0)));
-                splits.push(state);
-            }
-        }
-        let live = scans.iter().any(|scan| scan.watched)
-            || splits.iter().any(|split| {
-                matches!(split.spec.reach, Reach::Sequential { live: true, .. } | Reach::Paced(..))
-            });
-        let exchange_ms = vec![crate::op::WATERMARK_START; self.topology.exchanges.len()];
-        let shard_count = self.shard_count;
-        let token = Token {
-            splits,
-            exchange_ms,
-            chosen: None,
-            live,
-            scans,
-            turn: None,
-            turn_chunks: CHUNK_BYTES.div_ceil(self.settings.chunk_bytes),
-            now_ms,
-            ticked_ms: now_ms,
-            shard_count,
+    /// What the owners of a shard begin with.
+    fn owners(&self, shard: usize, opened: Option<&mut Opened>) -> Vec<OwnerOrigin> {
+        let Some(opened) = opened else {
+            return self.topology.exchanges.iter().map(|_| OwnerOrigin::default()).collect();
         };
-        Ok((Box::new(token), streams))
+        let manifest = &opened.manifest;
+        let spaces = std::mem::take(&mut opened.spaces[shard]).into_iter().enumerate();
+        let origin = |(exchange, (pages, header)): (usize, (Pages, Option<Vec<u64>>))| {
+            let mut origin = OwnerOrigin { pages, header, ..OwnerOrigin::default() };
+            if let Some(manifest) = manifest {
+                origin.watermark_ms = manifest.watermarks_ms[exchange];
+                // The first shard counts on for all.
+                if shard == 0 {
+                    let late: &[u64] = &manifest.late[exchange];
+                    origin.late = LateRows::from_words(late);
+                }
+            }
+            origin
+        };
+        spaces.map(origin).collect()
     }
 }
 
-/// A split as every shard knows it, and the stream behind it for the one that reads it: shard 0 if it is live.
-fn split_spec(
-    scan: usize,
-    split: Split,
-    shard: usize,
-    chunk_bytes: u64,
-) -> (SplitSpec, Option<Box<dyn SequentialSplit>>) {
-    let spec = |origin: String, reach| SplitSpec { scan, origin, reach };
-    match split {
-        Split::Ranged(file) => {
-            let chunks = file.length_bytes.div_ceil(chunk_bytes);
-            (spec(file.path.display().to_string(), Reach::Ranged(file, chunks)), None)
-        }
-        Split::Generated(generator) => match generator.rows_per_second() {
-            Some(rate) => (spec("datagen".into(), Reach::Paced(generator, rate)), None),
-            None => {
-                let chunks = generator.row_count().map(|rows| rows.div_ceil(GENERATED_CHUNK_ROWS));
-                (spec("datagen".into(), Reach::Generated(generator, chunks)), None)
-            }
-        },
-        Split::Sequential(stream) => {
-            let live = !stream.bounded();
-            let shard = if live { 0 } else { shard };
-            (spec(stream.origin(), Reach::Sequential { shard, live }), Some(stream))
-        }
+fn went_on_from(manifest: &Manifest) -> WentOnFrom {
+    WentOnFrom {
+        epoch: manifest.epoch,
+        at_ms: manifest.at_ms,
+        finished: manifest.finished,
+        rows: manifest.sources.counters[0],
+        left_out: Vec::new(),
     }
 }
 

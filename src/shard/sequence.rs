@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use arrow_buffer::ScalarBuffer;
 
+use super::barrier::Ends;
 use super::flow::Running;
 use super::input::{DecodedChunk, Input, ScanBatch};
 use super::machine::{Shard, Turn};
@@ -22,22 +23,15 @@ use crate::error::JobError;
 impl Shard {
     /// Takes the token, or the news that the sequence is over.
     pub(super) fn take_turn(&mut self) -> Result<bool, JobError> {
-        if self.token.is_none() {
-            for from in 0..self.shard_count {
-                match self.turns.from[from].try_pop() {
-                    Some(Turn::Token(token)) => {
-                        self.token = Some(token);
-                        break;
-                    }
-                    Some(Turn::Over) => {
-                        self.input_over = true;
-                        return Ok(true);
-                    }
-                    None => {}
-                }
-            }
+        if self.take_news()? {
+            return Ok(true);
+        }
+        if self.checkpoints.as_ref().is_some_and(|shared| shared.is_paused()) {
+            return Ok(false);
         }
         let Some(mut token) = self.token.take() else { return Ok(false) };
+        self.seal_scans(token.epoch)?;
+        self.release_streams()?;
         token.now_ms = token.now_ms.max(self.now_ms);
         self.now_ms = token.now_ms;
         let done = match token.chosen {
@@ -47,10 +41,26 @@ impl Shard {
         Ok(done)
     }
 
+    /// Takes what other shards have sent; whether the sequence is over.
+    fn take_news(&mut self) -> Result<bool, JobError> {
+        let mut over = false;
+        for from in 0..self.shard_count {
+            while let Some(turn) = self.turns.from[from].try_pop() {
+                match turn {
+                    Turn::Token(token) => self.token = Some(token),
+                    Turn::Barrier(epoch) => self.seal_scans(epoch)?,
+                    Turn::Over => over = true,
+                }
+            }
+        }
+        self.input_over |= over;
+        Ok(over)
+    }
+
     /// Chooses the next chunk: on shard 0 in a live job, and at the very start.
     fn choose(&mut self, mut token: Box<Token>) -> Result<bool, JobError> {
         if self.control.is_stopped() {
-            self.end_sequence(&token);
+            self.end_sequence(&mut token, Ends::Stopped);
             return Ok(true);
         }
         self.watch(&mut token)?;
@@ -69,11 +79,11 @@ impl Shard {
             return Ok(true);
         }
         if token.is_over() {
-            self.end_sequence(&token);
+            self.end_sequence(&mut token, Ends::Finished);
             return Ok(true);
         }
-        if news {
-            self.run_nothing(&mut token, self.index, false);
+        if news || self.checkpoints.as_ref().is_some_and(|shared| shared.is_due(token.epoch)) {
+            self.run_nothing(&mut token, self.index);
             self.token = Some(token);
             return Ok(true);
         }
@@ -110,7 +120,7 @@ impl Shard {
                 Reach::Sequential { live: true, .. } => {
                     self.input.read_stream(split, &spec, state.next_chunk, true, self.now_ms)?
                 }
-                Reach::Paced(..) => self.input.read_paced(split, &spec, self.now_ms),
+                Reach::Paced(..) => self.input.read_paced(split, &spec, state.rows, self.now_ms),
                 _ => None,
             };
             if let Some(chunk) = chunk {
@@ -139,34 +149,38 @@ impl Shard {
     }
 
     /// A chunk without rows: it says whose turn is next, or what time it is.
-    fn run_nothing(&mut self, token: &mut Token, next_shard: usize, is_last: bool) {
+    fn run_nothing(&mut self, token: &mut Token, next_shard: usize) {
         let caps = self.caps(token, None);
         let times = self.times_after(token, caps);
+        let barrier = self.begin_barrier(token, Ends::No);
         self.running = Some(Running {
             scan: 0,
             batches: VecDeque::new(),
             times,
             next_shard,
-            is_last,
+            is_last: false,
+            barrier,
             failure: None,
         });
     }
 
     /// Passes the token on to the shard that reads `chunk`; the owners are told by a chunk without rows.
     fn hand_over(&mut self, mut token: Box<Token>, chunk: Chunk) {
-        self.run_nothing(&mut token, chunk.shard, false);
+        self.run_nothing(&mut token, chunk.shard);
         token.chosen = Some(chunk);
         self.turn_out.push_back((chunk.shard, Turn::Token(token)));
     }
 
-    fn end_sequence(&mut self, token: &Token) {
+    fn end_sequence(&mut self, token: &mut Token, ends: Ends) {
         let times = token.exchange_ms.iter().map(|&reached| (reached, reached, reached)).collect();
+        let barrier = self.begin_barrier(token, ends);
         self.running = Some(Running {
             scan: 0,
             batches: VecDeque::new(),
             times,
             next_shard: self.index,
             is_last: true,
+            barrier,
             failure: None,
         });
         self.announce_over();
@@ -198,6 +212,7 @@ impl Shard {
     fn take_decoded(&mut self, mut token: Box<Token>, split: usize, mut decoded: DecodedChunk) {
         let others: Vec<i64> = self.caps(&token, Some(split));
         let scan = token.splits[split].spec.scan;
+        let row_count = decoded.batches.iter().map(|batch| batch.batch.rows as u64).sum::<u64>();
         let failure = self.note_bad_records(&token, split, &mut decoded);
         let mut state = token.splits[split].clone();
         let mut jumps = 0;
@@ -211,6 +226,14 @@ impl Shard {
         state.lines += decoded.line_count;
         state.next_chunk += 1;
         state.ended = decoded.is_last || is_last_chunk(&state);
+        match state.spec.reach {
+            Reach::Sequential { .. } => state.position = self.input.position(split),
+            Reach::Paced(..) => state.rows += row_count,
+            _ => {}
+        }
+        if let Some(shared) = &self.checkpoints {
+            shared.note_chunk();
+        }
         token.splits[split] = state;
         token.turn = Some(split);
         token.scans[scan].active_at_ms = self.now_ms;
@@ -219,16 +242,26 @@ impl Shard {
         let is_last = !token.live && token.choose().is_none();
         let next = if token.live { None } else { token.choose() };
         let next_shard = next.map_or(0, |chunk| chunk.shard);
+        let stopped = self.control.is_stopped() && !token.live;
+        let ends = match (is_last, stopped) {
+            (true, _) => Ends::Finished,
+            (false, true) => Ends::Stopped,
+            (false, false) => Ends::No,
+        };
+        let barrier = match failure {
+            None => self.begin_barrier(&mut token, ends),
+            Some(_) => None,
+        };
         self.running = Some(Running {
             scan,
             batches,
             times,
             next_shard,
             is_last: is_last && failure.is_none(),
+            barrier,
             failure,
         });
         token.chosen = next;
-        let stopped = self.control.is_stopped() && !token.live;
         if is_last || stopped {
             let running = self.running.as_mut().expect("set above");
             running.is_last = running.failure.is_none();

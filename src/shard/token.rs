@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use super::checkpoint::{ScanRecord, Sources, SplitRecord};
 use super::topology::Feeds;
 use crate::connector::{Generator, RangedSplit};
 use crate::op::{WATERMARK_END, WATERMARK_START};
@@ -46,6 +47,10 @@ pub(crate) struct SplitState {
     pub(crate) lines: u64,
     pub(crate) in_quotes: bool,
     pub(crate) ended: bool,
+    /// Of a stream that can be read again: where reading goes on.
+    pub(crate) position: Option<u64>,
+    /// Of a generator on the clock: rows made.
+    pub(crate) rows: u64,
 }
 
 /// What the token knows of a table.
@@ -68,6 +73,8 @@ impl SplitState {
             lines: 0,
             in_quotes: false,
             ended: false,
+            position: None,
+            rows: 0,
         }
     }
 
@@ -102,9 +109,45 @@ pub(crate) struct Token {
     /// When processing-time triggers were last told the time.
     pub(crate) ticked_ms: i64,
     pub(crate) shard_count: usize,
+    /// The last barrier.
+    pub(crate) epoch: u64,
 }
 
 impl Token {
+    /// What a snapshot keeps of it.
+    pub(crate) fn sources(&self, tables: &[String], counters: [u64; 4]) -> Sources {
+        let split = |state: &SplitState| SplitRecord {
+            scan: state.spec.scan,
+            origin: state.spec.origin.clone(),
+            length_bytes: match &state.spec.reach {
+                Reach::Ranged(file, _) => Some(file.length_bytes),
+                _ => None,
+            },
+            next_chunk: state.next_chunk,
+            watermark_ms: state.watermark_ms,
+            lines: state.lines,
+            in_quotes: state.in_quotes,
+            ended: state.ended,
+            position: state.position,
+            rows: state.rows,
+            content: None,
+        };
+        let scan = |(scan, table): (&ScanState, &String)| ScanRecord {
+            table: table.clone(),
+            idle: scan.idle,
+            active_at_ms: scan.active_at_ms,
+        };
+        Sources {
+            splits: self.splits.iter().map(split).collect(),
+            scans: self.scans.iter().zip(tables).map(scan).collect(),
+            exchange_ms: self.exchange_ms.clone(),
+            turn: self.turn,
+            now_ms: self.now_ms,
+            ticked_ms: self.ticked_ms,
+            counters,
+        }
+    }
+
     /// The shard that reads chunk `index` of split `split`.
     pub(crate) fn reader(&self, split: usize, index: u64) -> usize {
         match self.splits[split].spec.reach {

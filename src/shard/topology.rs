@@ -12,7 +12,7 @@
 //! 1. An exchange is fed by scans or by exchanges, never by both; feeds have smaller indices.
 //! 2. Every shard builds the same topology from the same plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::agg::AggregateCall;
@@ -29,7 +29,11 @@ use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
 use crate::plan::{GroupingSet, NodeIndex, Op, Plan, Watermark};
 use crate::state::{Pages, Saved};
+use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
+
+/// Changes when an operator lays out its state anew.
+const STATE_VERSION: u32 = 1;
 
 /// What every shard runs.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(crate) struct Topology {
     pub(crate) steps: Vec<Step>,
     pub(crate) exchanges: Vec<Exchange>,
     pub(crate) sinks: Vec<SinkSpec>,
+    /// By sink: where its rows come from, ascending; 0: scans, *e* + 1: exchange *e*.
+    pub(crate) origins: Vec<Vec<usize>>,
 }
 
 /// A table that is read.
@@ -106,12 +112,24 @@ pub(crate) enum Owner {
 /// A table that is written.
 #[derive(Debug)]
 pub(crate) struct SinkSpec {
+    /// Its name in the script; empty for a bare SELECT.
+    pub(crate) table: String,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) schema: Schema,
     pub(crate) limit: Option<u64>,
 }
 
 impl Exchange {
+    /// What the words of the owner's state mean, as a number.
+    pub(crate) fn schema_hash(&self) -> u64 {
+        let shape = &self.shape;
+        let text = format!(
+            "{:?} {:?} {:?} {:?} {}",
+            self.owner, shape.layout, shape.key_types, shape.distinct, STATE_VERSION
+        );
+        xxh64(text.as_bytes())
+    }
+
     /// The operator itself, one a shard, over `pages`; it goes on from `header` if there is one.
     pub(crate) fn receiver(&self, pages: Pages, header: Option<&[u64]>) -> Box<dyn Receiver> {
         let (shape, window) = (Arc::clone(&self.shape), &self.send.window);
@@ -157,13 +175,69 @@ impl Topology {
     ///
     /// A shape of plan that cannot run yet.
     pub(crate) fn new(plan: &Plan) -> Result<Self, JobError> {
-        let topology =
-            Self { scans: Vec::new(), steps: Vec::new(), exchanges: Vec::new(), sinks: Vec::new() };
+        let topology = Self {
+            scans: Vec::new(),
+            steps: Vec::new(),
+            exchanges: Vec::new(),
+            sinks: Vec::new(),
+            origins: Vec::new(),
+        };
         let mut builder = Builder { plan, topology, outputs: Vec::new(), behind: BTreeMap::new() };
         for node in 0..plan.nodes.len() {
             builder.add(node)?;
         }
-        Ok(builder.topology)
+        let mut topology = builder.topology;
+        topology.origins = topology.sink_origins();
+        Ok(topology)
+    }
+
+    fn sink_origins(&self) -> Vec<Vec<usize>> {
+        let mut origins = vec![BTreeSet::new(); self.sinks.len()];
+        let mut note = |origin: usize, targets: &[usize]| {
+            let mut rest = targets.to_vec();
+            while let Some(step) = rest.pop() {
+                rest.extend_from_slice(&self.steps[step].targets);
+                if let StepKind::Sink(sink) = self.steps[step].kind {
+                    origins[sink].insert(origin);
+                }
+            }
+        };
+        self.scans.iter().for_each(|scan| note(0, &scan.targets));
+        for (index, exchange) in self.exchanges.iter().enumerate() {
+            note(index + 1, &exchange.targets);
+        }
+        origins.into_iter().map(|origins| origins.into_iter().collect()).collect()
+    }
+
+    /// The job's operators, one description each: two jobs with the same ones can go on from each other's state.
+    pub(crate) fn operators(&self) -> Vec<String> {
+        let scans = self.scans.iter().map(|scan| {
+            let format = scan.source.format().map(|format| format.framing());
+            format!(
+                "table {}: {:?}, {:?} columns {:?} watermark {:?} to {:?}",
+                scan.table, format, scan.physical, scan.columns, scan.watermark, scan.targets
+            )
+        });
+        let steps =
+            self.steps.iter().map(|step| format!("step {:?} to {:?}", step.kind, step.targets));
+        let exchanges = self.exchanges.iter().map(|exchange| {
+            let calls: Vec<String> = exchange.shape.calls.iter().map(ToString::to_string).collect();
+            format!(
+                "window {} by {:?} of {:?}: {} ({:?}, {:?}, emit {:?}, from {:?} to {:?}, {:?})",
+                exchange.send.window,
+                exchange.shape.keys,
+                exchange.shape.key_types,
+                calls.join(", "),
+                exchange.owner,
+                exchange.send.ship,
+                exchange.send.emit,
+                exchange.feeds,
+                exchange.targets,
+                exchange.second_stage,
+            )
+        });
+        let sinks = self.sinks.iter().map(|sink| format!("sink {}: {:?}", sink.table, sink.schema));
+        scans.chain(steps).chain(exchanges).chain(sinks).collect()
     }
 }
 
@@ -208,9 +282,10 @@ impl Builder<'_> {
             Op::WindowAggregate { input, window, keys, aggregates, emit } => {
                 self.aggregate(*input, window, keys, aggregates, *emit)?
             }
-            Op::Sink { input, sink, limit, .. } => {
+            Op::Sink { input, table, sink, limit } => {
                 let schema = self.plan.nodes[*input].schema.clone();
                 self.topology.sinks.push(SinkSpec {
+                    table: table.clone(),
                     sink: Arc::clone(sink),
                     schema,
                     limit: *limit,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::start::split_spec;
 use super::token::SplitState;
 use super::topology::Topology;
 use crate::connector::{SequentialSplit, Source};
@@ -55,7 +56,7 @@ impl Watcher {
             }
             watched.looked_at_ms = Some(now_ms);
             for split in watched.source.new_splits()? {
-                let (spec, stream) = super::split_spec(watched.scan, split, 0, self.chunk_bytes);
+                let (spec, stream) = split_spec(watched.scan, split, self.chunk_bytes);
                 found.push((SplitState::new(spec), stream));
             }
         }

@@ -213,7 +213,7 @@ impl Frames {
     /// # Errors
     ///
     /// What the storage says.
-    pub(super) fn shrink(&self) -> Result<(), StateError> {
+    pub fn shrink(&self) -> Result<(), StateError> {
         let mut free = self.lock();
         let end = free.end().max(SHRINK_FRAMES_MIN / 2);
         let kept = end + end / 8;

@@ -18,9 +18,7 @@ fn own_group() -> Vec<String> {
         let mut fields = line.splitn(3, ':').skip(1);
         match (fields.next()?, fields.next()?) {
             ("", path) => Some(format!("/sys/fs/cgroup{path}/memory.max")),
-            ("memory", path) => {
-                Some(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes"))
-            }
+            ("memory", path) => Some(format!("/sys/fs/cgroup/memory{path}/memory.limit_in_bytes")),
             _ => None,
         }
     };

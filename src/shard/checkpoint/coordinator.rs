@@ -9,7 +9,7 @@
 //! 2. Frames are given back, and old manifests removed, only behind the rename and the publishing.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::error::{JobError, StateError};
 use crate::metrics::LateRows;
 use crate::planted;
 use crate::shard::control::Control;
+use crate::shard::start::content_hash;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Sealed, Written};
 use crate::sys::clock::Clock;
@@ -77,6 +78,16 @@ pub(super) struct Collected {
 }
 
 impl Coordinator {
+    /// What it shares with the shards.
+    pub(crate) fn shared(&self) -> Arc<Checkpoints> {
+        Arc::clone(&self.shared)
+    }
+
+    /// The same without waiting for a full disk: it is an error then.
+    pub(crate) fn without_waiting(self) -> Self {
+        Self { waits: false, ..self }
+    }
+
     /// Does what there is to do.
     pub(crate) fn step(&mut self, now_ms: i64) -> CoordinatorStep {
         // Looked at first: what was reported before it is then among the reports.
@@ -127,7 +138,8 @@ impl Coordinator {
         crash_point!("barrier-complete");
         let watch = Clock.start();
         let Collected { sources, owners, parts, watermarks_ms, late, row_count, .. } = collected;
-        let (barrier, sources) = sources.expect("a complete epoch has its sources");
+        let (barrier, mut sources) = sources.expect("a complete epoch has its sources");
+        note_contents(&mut sources, self.newest.chunk_bytes);
         let early = planted!("manifest-before-sync");
         let written = self.write(owners)?;
         crash_point!("commit-before-sync");
@@ -261,6 +273,15 @@ impl Coordinator {
             self.ledgers[shard][exchange].commit(written, oldest);
         }
         crash_point!("commit-acknowledged");
+    }
+}
+
+/// Notes what the plain files look like that are being read. A file that cannot be looked at will be missed by whoever reads it.
+fn note_contents(sources: &mut Sources, chunk_bytes: u64) {
+    for split in sources.splits.iter_mut().filter(|split| !split.ended) {
+        let Some(length_bytes) = split.length_bytes else { continue };
+        let position = (split.next_chunk * chunk_bytes).min(length_bytes);
+        split.content = content_hash(Path::new(&split.origin), position).ok();
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use coordinator::{Coordinator, CoordinatorStep};
 pub use manifest::{Manifest, SplitRecord, list as list_manifests};
 pub(crate) use manifest::{ScanRecord, Sources};
 pub use restore::{Fresh, StateOptions};
-pub(crate) use restore::{Opened, Restored, open};
+pub(crate) use restore::{Opened, open};
 
 use super::control::Doorbell;
 use crate::connector::SealedPart;

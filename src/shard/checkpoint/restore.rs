@@ -56,19 +56,14 @@ pub struct StateOptions {
     pub pid: u32,
 }
 
-/// What a job goes on from.
-#[derive(Debug)]
-pub(crate) struct Restored {
-    pub(crate) manifest: Manifest,
-}
-
 /// A state folder, opened.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Checkpoints>,
     pub(crate) coordinator: Coordinator,
     /// By shard and exchange: the pages, and the header if there is one.
     pub(crate) spaces: Vec<Vec<(Pages, Option<Vec<u64>>)>>,
-    pub(crate) restored: Option<Restored>,
+    /// What the job goes on from.
+    pub(crate) manifest: Option<Manifest>,
 }
 
 /// Opens the folder for a job on `shard_count` shards; sinks publish what the newest manifest names.
@@ -159,8 +154,7 @@ pub(crate) fn open(
         waits: true,
         collected: std::collections::BTreeMap::new(),
     };
-    let restored = manifest.map(|manifest| Restored { manifest });
-    Ok(Opened { shared, coordinator, spaces, restored })
+    Ok(Opened { shared, coordinator, spaces, manifest })
 }
 
 /// Makes the folder, if need be, and locks it.
@@ -178,7 +172,9 @@ fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     };
     let names = storage.list(folder).map_err(failed)?;
     if let Some(name) = names.iter().find(|name| !is_ours(name)) {
-        let reason = format!("the folder holds '{name}', which is none of ours; give the state a folder of its own");
+        let reason = format!(
+            "the folder holds '{name}', which is none of ours; give the state a folder of its own"
+        );
         return Err(StateError::Foreign { path: folder.display().to_string(), reason });
     }
     if storage.length_bytes(&owner).map_err(failed)?.is_some() {
@@ -199,9 +195,9 @@ fn is_ours(name: &str) -> bool {
 fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
     let failed = |error| StateError::io(folder, error);
     let names = storage.list(folder).map_err(failed)?;
-    let used = names.iter().filter_map(|name| {
-        name.strip_prefix("old-")?.split_once('.')?.0.parse::<u64>().ok()
-    });
+    let used = names
+        .iter()
+        .filter_map(|name| name.strip_prefix("old-")?.split_once('.')?.0.parse::<u64>().ok());
     let next = used.max().map_or(1, |last| last + 1);
     let live = names.iter().filter(|name| !name.starts_with("old-") && *name != "owner");
     // Manifests go first: without one the rest means nothing.
@@ -319,10 +315,13 @@ fn retained(
         };
         let mut seen: Vec<std::collections::HashSet<u32>> = spaces
             .iter()
-            .map(|spaces| spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect())
+            .map(|spaces| {
+                spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
+            })
             .collect();
         for (shard, runs) in runs.into_iter().enumerate() {
-            let own: Vec<Run> = runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
+            let own: Vec<Run> =
+                runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
             if let (Some(space), Some(newer)) = (spaces[shard].first_mut(), newer) {
                 space.ledger.supersede(newer as u32, own);
             }

@@ -14,6 +14,7 @@ pub use poll::Poll;
 pub use sim::Sim;
 pub use uring::{Uring, is_uring_allowed};
 
+pub(crate) use super::checkpoint::{Coordinator, CoordinatorStep};
 use super::control::Control;
 pub(crate) use super::input::ReadRequest;
 pub(crate) use super::machine::{Shard, Step};
@@ -23,7 +24,12 @@ use crate::metrics::LateRows;
 pub trait Runtime {
     /// Processing time at the start, in milliseconds since the epoch.
     fn start_ms(&self) -> i64;
-    /// Runs the shards and returns what each says of late rows.
+    /// Runs the shards, and the coordinator of snapshots until it has nothing left to do, and returns what each says of late rows.
     #[allow(private_interfaces)]
-    fn run(&self, shards: Vec<Shard>, control: &Arc<Control>) -> Vec<Vec<(String, LateRows)>>;
+    fn run(
+        &self,
+        shards: Vec<Shard>,
+        control: &Arc<Control>,
+        coordinator: Option<Coordinator>,
+    ) -> Vec<Vec<(String, LateRows)>>;
 }

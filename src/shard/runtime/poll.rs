@@ -9,11 +9,13 @@
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Runtime, Shard, Step};
+use super::{Coordinator, CoordinatorStep, Runtime, Shard, Step};
 use crate::metrics::LateRows;
+use crate::shard::checkpoint::Checkpoints;
 use crate::shard::control::Control;
 use crate::sys::clock::Clock;
 
@@ -32,9 +34,15 @@ impl Runtime for Poll {
     }
 
     #[allow(private_interfaces)]
-    fn run(&self, shards: Vec<Shard>, control: &Arc<Control>) -> Vec<Vec<(String, LateRows)>> {
+    fn run(
+        &self,
+        shards: Vec<Shard>,
+        control: &Arc<Control>,
+        coordinator: Option<Coordinator>,
+    ) -> Vec<Vec<(String, LateRows)>> {
+        let snapshots = SnapshotThread::start(coordinator, control, self.clock);
         let cores = core_affinity::get_core_ids().unwrap_or_default();
-        std::thread::scope(|scope| {
+        let late = std::thread::scope(|scope| {
             let threads: Vec<_> = shards
                 .into_iter()
                 .map(|shard| {
@@ -52,8 +60,58 @@ impl Runtime for Poll {
                 })
                 .collect();
             threads.into_iter().map(|thread| join(thread.join(), control)).collect()
-        })
+        });
+        snapshots.finish(control);
+        late
     }
+}
+
+/// The thread that makes snapshots durable, in a job that takes any.
+pub(super) struct SnapshotThread(Option<(JoinHandle<()>, Arc<Checkpoints>)>);
+
+impl SnapshotThread {
+    pub(super) fn start(
+        coordinator: Option<Coordinator>,
+        control: &Arc<Control>,
+        clock: Clock,
+    ) -> Self {
+        let Some(mut coordinator) = coordinator else { return Self(None) };
+        let (shared, control) = (coordinator.shared(), Arc::clone(control));
+        let body = move || {
+            let _guard = FailOnPanic(&control);
+            loop {
+                match coordinator.step(clock.now_ms()) {
+                    CoordinatorStep::Busy => {}
+                    CoordinatorStep::Done => break,
+                    CoordinatorStep::Idle(_) => rest(&mut coordinator, clock),
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("snapshots".into()).spawn(body);
+        Self(Some((thread.expect("threads can be started"), shared)))
+    }
+
+    /// Waits until what the shards have reported is durable.
+    pub(super) fn finish(self, control: &Control) {
+        let Some((thread, shared)) = self.0 else { return };
+        shared.over.store(true, Ordering::SeqCst);
+        shared.doorbell.ring();
+        join(thread.join(), control);
+    }
+}
+
+/// Lets the coordinator sleep until there may be something to do.
+fn rest(coordinator: &mut Coordinator, clock: Clock) {
+    let shared = coordinator.shared();
+    shared.doorbell.sleeping.store(true, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    if let CoordinatorStep::Idle(wake_at_ms) = coordinator.step(clock.now_ms()) {
+        let timeout_ms = wake_at_ms.map(|at| at - clock.now_ms());
+        wait(shared.doorbell.descriptor.as_fd(), &[], timeout_ms);
+    }
+    shared.doorbell.sleeping.store(false, Ordering::Relaxed);
+    // It may not have rung.
+    let _ = rustix::io::read(&shared.doorbell.descriptor, &mut [0; 8]);
 }
 
 /// A shard that panicked has a bug; the job ends, its surroundings go on.

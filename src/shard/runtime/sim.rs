@@ -1,8 +1,9 @@
 //! All shards on one thread, in an order drawn from a seed, on simulated time: any schedule can be had again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{Runtime, Shard, Step};
+use super::{Coordinator, CoordinatorStep, Runtime, Shard, Step};
 use crate::metrics::LateRows;
 use crate::shard::control::Control;
 use crate::sys::random::Random;
@@ -32,7 +33,13 @@ impl Runtime for Sim {
     ///
     /// If no shard can move although the job has not ended: a deadlock, which is a bug.
     #[allow(private_interfaces)]
-    fn run(&self, mut shards: Vec<Shard>, _control: &Arc<Control>) -> Vec<Vec<(String, LateRows)>> {
+    fn run(
+        &self,
+        mut shards: Vec<Shard>,
+        _control: &Arc<Control>,
+        coordinator: Option<Coordinator>,
+    ) -> Vec<Vec<(String, LateRows)>> {
+        let mut snapshots = coordinator.map(Coordinator::without_waiting);
         let mut random = Random::new(self.seed);
         let mut now_ms = START_MS;
         let mut late: Vec<Option<Vec<(String, LateRows)>>> = shards.iter().map(|_| None).collect();
@@ -41,6 +48,13 @@ impl Runtime for Sim {
             let open: Vec<usize> =
                 (0..shards.len()).filter(|&shard| late[shard].is_none()).collect();
             let chosen = open[random.below(open.len() as u64) as usize];
+            // The coordinator takes its turn about as often as a shard does.
+            if let Some(coordinator) = &mut snapshots
+                && random.below(open.len() as u64 + 1) == 0
+                && coordinator.step(now_ms) == CoordinatorStep::Busy
+            {
+                idle.fill(false);
+            }
             match shards[chosen].step(now_ms) {
                 Step::Busy => idle.fill(false),
                 Step::Done => {
@@ -50,12 +64,22 @@ impl Runtime for Sim {
                 Step::Idle { wake_at_ms, .. } => {
                     idle[chosen] = true;
                     if open.iter().all(|&shard| idle[shard]) {
+                        if let Some(coordinator) = &mut snapshots {
+                            if coordinator.step(now_ms) == CoordinatorStep::Busy {
+                                idle.fill(false);
+                                continue;
+                            }
+                        }
                         let wake = wake_at_ms.or_else(|| wakes(&mut shards, &open, now_ms));
                         now_ms = wake.expect("a shard can always move: deadlock").max(now_ms + 1);
                         idle.fill(false);
                     }
                 }
             }
+        }
+        if let Some(mut coordinator) = snapshots {
+            coordinator.shared().over.store(true, Ordering::SeqCst);
+            while coordinator.step(now_ms) != CoordinatorStep::Done {}
         }
         late.into_iter().map(|late| late.expect("all are done")).collect()
     }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use glommio::io::BufferedFile;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::poll::{FailOnPanic, SPINS, join, sleep};
-use super::{ReadRequest, Runtime, Shard, Step};
+use super::poll::{FailOnPanic, SPINS, SnapshotThread, join, sleep};
+use super::{Coordinator, ReadRequest, Runtime, Shard, Step};
 use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::shard::control::Control;
@@ -42,7 +42,13 @@ impl Runtime for Uring {
     }
 
     #[allow(private_interfaces)]
-    fn run(&self, shards: Vec<Shard>, control: &Arc<Control>) -> Vec<Vec<(String, LateRows)>> {
+    fn run(
+        &self,
+        shards: Vec<Shard>,
+        control: &Arc<Control>,
+        coordinator: Option<Coordinator>,
+    ) -> Vec<Vec<(String, LateRows)>> {
+        let snapshots = SnapshotThread::start(coordinator, control, self.clock);
         let core_count = core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1));
         let mut handles = Vec::new();
         for shard in shards {
@@ -57,7 +63,7 @@ impl Runtime for Uring {
                 .ring_depth(RING_DEPTH);
             handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
         }
-        handles
+        let late = handles
             .into_iter()
             .map(|handle| match handle {
                 Ok(handle) => match handle.join() {
@@ -66,7 +72,9 @@ impl Runtime for Uring {
                 },
                 Err(error) => fail(control, error.to_string()),
             })
-            .collect()
+            .collect();
+        snapshots.finish(control);
+        late
     }
 }
 

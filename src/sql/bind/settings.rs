@@ -24,6 +24,9 @@ const LATE: &str = "table.exec.emit.late-fire.enabled";
 const LATE_DELAY: &str = "table.exec.emit.late-fire.delay";
 const ENFORCER: &str = "table.exec.sink.not-null-enforcer";
 const LATENESS: &str = "table.exec.emit.allow-lateness";
+const SNAPSHOT_INTERVAL: &str = "execution.checkpointing.interval";
+const SNAPSHOTS_RETAINED: &str = "execution.checkpointing.num-retained";
+const STATE_MEMORY: &str = "tidemill.state.memory-bytes";
 
 /// Flink's keys (or their beginnings, with a dot) that change how a job runs but no row of its result.
 const SILENT: [&str; 17] = [
@@ -141,6 +144,9 @@ impl Configuration {
             idle_timeout_ms: self.value("table.exec.source.idle-timeout", duration_ms).unwrap_or(0),
             dead_letter_path: self
                 .value("tidemill.dead-letter.path", |value| Some(PathBuf::from(value))),
+            snapshot_interval_ms: self.value(SNAPSHOT_INTERVAL, duration_ms),
+            snapshots_retained: self.value(SNAPSHOTS_RETAINED, |value| value.parse().ok()),
+            state_memory_bytes: self.value(STATE_MEMORY, |value| value.parse().ok()),
             chunk_bytes: self
                 .value("tidemill.chunk-bytes", |value| value.parse().ok())
                 .unwrap_or(defaults.chunk_bytes),
@@ -233,7 +239,7 @@ const BOOLEAN: Rule =
 const WATERMARK_INTERVAL: &str = "pipeline.auto-watermark-interval";
 
 /// The keys that mean something here.
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 20] = [
     (EARLY, BOOLEAN),
     (EARLY_DELAY, DURATION),
     (LATE, BOOLEAN),
@@ -273,6 +279,24 @@ const RULES: [(&str, Rule); 17] = [
         "tidemill.emit.mode",
         ("'retracting', 'accumulating' or 'discarding'", |value| {
             ["retracting", "accumulating", "discarding"].contains(&value)
+        }),
+    ),
+    (
+        SNAPSHOT_INTERVAL,
+        ("a duration of at least 1 ms such as '1 s' or '500 ms'", |value| {
+            duration_ms(value).is_some_and(|ms| ms > 0)
+        }),
+    ),
+    (
+        SNAPSHOTS_RETAINED,
+        ("a number of snapshots from 1 to 1000", |value| {
+            value.parse().is_ok_and(|count: usize| (1..=1000).contains(&count))
+        }),
+    ),
+    (
+        STATE_MEMORY,
+        ("a number of bytes of at least 1048576", |value| {
+            value.parse().is_ok_and(|bytes: u64| bytes >= 1 << 20)
         }),
     ),
     ("tidemill.dead-letter.path", ("a file's path", |value| !value.is_empty())),
