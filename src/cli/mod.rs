@@ -6,7 +6,7 @@
 //! | `run` | runs it: output, progress, signals, summary |
 //! | `check` | `check` and `explain`: what can be said without running |
 //! | `generate` | makes files of click events |
-//! | `progress`, `summary`, `amount` | what a person reads on stderr |
+//! | `going_on`, `progress`, `summary`, `amount` | what a person reads on stderr |
 //! | `signal`, `terminal` | Ctrl-C; writing to streams that may be closed |
 //!
 //! # Invariants
@@ -18,6 +18,7 @@
 mod amount;
 mod check;
 mod generate;
+mod going_on;
 mod progress;
 mod run;
 mod script;
@@ -32,7 +33,7 @@ use clap::{Parser, Subcommand};
 use self::check::{CheckArgs, ExplainArgs};
 use self::generate::GenerateArgs;
 use self::run::RunArgs;
-use crate::error::JobError;
+use crate::error::{Class, JobError, StateError};
 
 /// Why a command ended early: the exit code, and what has not been said yet.
 struct Exit {
@@ -51,9 +52,19 @@ impl Exit {
         Self { code: 1, error: Some(error.into()) }
     }
 
-    /// The job failed; the error's text names its cause already.
+    /// The job failed, or its state folder is that of another script or process, which makes the command line wrong. The
+    /// error's text names its cause already.
     fn job(error: &JobError) -> Self {
-        Self::failed(anyhow::anyhow!("{error}"))
+        match error {
+            JobError::State(state) => Self::state(state),
+            _ => Self::failed(anyhow::anyhow!("{error}")),
+        }
+    }
+
+    /// A state folder cannot be used.
+    fn state(error: &StateError) -> Self {
+        let code = if error.class() == Class::User { 2 } else { 1 };
+        Self { code, error: Some(anyhow::anyhow!("{error}")) }
     }
 
     /// All is said.

@@ -215,6 +215,15 @@ impl SequentialSplit for SocketSplit {
         false
     }
 
+    fn remedy_of_loss(&self) -> Option<&'static str> {
+        Some(match self.mode.limits {
+            Some(_) => "set 'durable' = 'true'",
+            None => {
+                "let the server connect to a socket with 'mode' = 'listen' and 'durable' = 'true'"
+            }
+        })
+    }
+
     fn open(self: Box<Self>, _: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         match self.mode.limits {
             Some(limits) => Ok(Box::new(self.listen(limits)?)),
