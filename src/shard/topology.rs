@@ -15,6 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
+
+use super::operators::{Extent, NodeParts};
 use crate::agg::AggregateCall;
 use crate::batch::{DataType, Field, Schema};
 use crate::connector::{Sink, Source};
@@ -27,7 +30,7 @@ use crate::op::session_table;
 use crate::op::shape::Shape;
 use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
-use crate::plan::{GroupingSet, NodeIndex, Op, Plan, Watermark};
+use crate::plan::{self, GroupingSet, NodeIndex, Op, Plan, Watermark};
 use crate::state::{Pages, Saved};
 use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
@@ -44,6 +47,9 @@ pub(crate) struct Topology {
     pub(crate) sinks: Vec<SinkSpec>,
     /// By sink: where its rows come from, ascending; 0: scans, *e* + 1: exchange *e*.
     pub(crate) origins: Vec<Vec<usize>>,
+    /// By node of the plan, what became of it.
+    pub(super) nodes: Vec<NodeParts>,
+    pub(super) time_zone: Tz,
 }
 
 /// A table that is read.
@@ -181,10 +187,15 @@ impl Topology {
             exchanges: Vec::new(),
             sinks: Vec::new(),
             origins: Vec::new(),
+            nodes: Vec::new(),
+            time_zone: plan.settings.time_zone,
         };
         let mut builder = Builder { plan, topology, outputs: Vec::new(), behind: BTreeMap::new() };
         for node in 0..plan.nodes.len() {
+            let before = Extent::of(&builder.topology);
             builder.add(node)?;
+            let parts = before.to_now(&builder.topology, plan::describe(plan, node));
+            builder.topology.nodes.push(parts);
         }
         let mut topology = builder.topology;
         topology.origins = topology.sink_origins();
@@ -207,37 +218,6 @@ impl Topology {
             note(index + 1, &exchange.targets);
         }
         origins.into_iter().map(|origins| origins.into_iter().collect()).collect()
-    }
-
-    /// The job's operators, one description each: two jobs with the same ones can go on from each other's state.
-    pub(crate) fn operators(&self) -> Vec<String> {
-        let scans = self.scans.iter().map(|scan| {
-            let format = scan.source.format().map(|format| format.framing());
-            format!(
-                "table {}: {:?}, {:?} columns {:?} watermark {:?} to {:?}",
-                scan.table, format, scan.physical, scan.columns, scan.watermark, scan.targets
-            )
-        });
-        let steps =
-            self.steps.iter().map(|step| format!("step {:?} to {:?}", step.kind, step.targets));
-        let exchanges = self.exchanges.iter().map(|exchange| {
-            let calls: Vec<String> = exchange.shape.calls.iter().map(ToString::to_string).collect();
-            format!(
-                "window {} by {:?} of {:?}: {} ({:?}, {:?}, emit {:?}, from {:?} to {:?}, {:?})",
-                exchange.send.window,
-                exchange.shape.keys,
-                exchange.shape.key_types,
-                calls.join(", "),
-                exchange.owner,
-                exchange.send.ship,
-                exchange.send.emit,
-                exchange.feeds,
-                exchange.targets,
-                exchange.second_stage,
-            )
-        });
-        let sinks = self.sinks.iter().map(|sink| format!("sink {}: {:?}", sink.table, sink.schema));
-        scans.chain(steps).chain(exchanges).chain(sinks).collect()
     }
 }
 

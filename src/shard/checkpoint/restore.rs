@@ -23,6 +23,7 @@ use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
 use crate::error::{JobError, StateError};
 use crate::shard::control::Control;
+use crate::shard::operators::differences;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
 use crate::sys::storage::{FolderLock, Storage};
@@ -222,15 +223,11 @@ fn check_operators(
     if manifest.operators == operators {
         return Ok(());
     }
-    let mut reason = "the script is not the one whose state this is:\n".to_owned();
-    let of = |list: &[String], index: usize| list.get(index).cloned().unwrap_or("nothing".into());
-    for index in 0..operators.len().max(manifest.operators.len()) {
-        let (old, new) = (of(&manifest.operators, index), of(operators, index));
-        if old != new {
-            reason += &format!("  state:  {old}\n  script: {new}\n");
-        }
-    }
-    reason += "run the old script, or start over with `--fresh` (the old state is kept aside)";
+    let reason = format!(
+        "the script is not the one whose state this is:\n{}run the old script, or start over with `--fresh` (the old state \
+         is kept aside)",
+        differences(&manifest.operators, operators)
+    );
     Err(StateError::Changed { path: folder.display().to_string(), reason })
 }
 
