@@ -78,10 +78,36 @@ pub trait Receiver: Send {
     fn fired_count(&self) -> u64;
     /// Bytes of state held.
     fn state_bytes(&self) -> usize;
-    /// A barrier: hands over what has changed since the last one. Called when `next_output` has said `None`.
+    /// A barrier: hands over what has changed since the last one; the header begins with a [`Census`]. Called when
+    /// `next_output` has said `None`.
     fn seal(&mut self) -> Sealed;
     /// Takes in, a piece at a time, what has become durable.
     fn acknowledge(&mut self);
+}
+
+/// How much an operator remembers, for people who look at its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Windows that have rows and are open; of sessions nobody keeps count.
+    pub windows: Option<u64>,
+    /// Groups, in each slice or window on its own; of sessions their keys.
+    pub groups: u64,
+}
+
+impl Census {
+    /// How many words it takes.
+    pub const WORDS: usize = 2;
+
+    /// The header that begins with it.
+    fn header(self) -> Vec<u64> {
+        vec![self.windows.unwrap_or(u64::MAX), self.groups]
+    }
+
+    /// What a header begins with.
+    pub fn of(header: &[u64]) -> Option<Self> {
+        let &[windows, groups, ..] = header else { return None };
+        Some(Self { windows: (windows != u64::MAX).then_some(windows), groups })
+    }
 }
 
 /// The job's end: every window closes.

@@ -26,7 +26,7 @@ use arrow_array::{ArrayRef, Int64Array, UInt32Array};
 
 use super::pane::{SessionSets, TableSlots, update_calls};
 use super::shape::Shape;
-use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{self, Partials};
 use crate::batch::hash::hash_bytes;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, take_columns};
@@ -93,6 +93,7 @@ impl Session {
     /// Goes on from what [`Receiver::seal`] saved.
     #[must_use]
     pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        saved.words(Census::WORDS);
         self.watermark_ms = saved.signed();
         self.fired_count = saved.word();
         self.keys = Table::load(1, saved, &self.pages);
@@ -383,7 +384,8 @@ impl Receiver for Session {
 
     fn seal(&mut self) -> Sealed {
         assert!(self.due.is_empty());
-        let mut header = vec![self.watermark_ms.cast_unsigned(), self.fired_count];
+        let mut header = Census { windows: None, groups: self.keys.count() as u64 }.header();
+        header.extend([self.watermark_ms.cast_unsigned(), self.fired_count]);
         for table in [&self.keys, &self.records, &self.timer_table] {
             table.save(&mut header);
         }

@@ -22,7 +22,7 @@ use arrow_array::{ArrayRef, UInt32Array};
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
 use super::window_aggregate::{clear_slot, runs_by_end, ticked};
-use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::Slots;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind, take_columns};
 use crate::state::{Pages, Saved, Sealed};
@@ -95,6 +95,7 @@ impl Trigger {
     /// Goes on from what [`Receiver::seal`] saved.
     #[must_use]
     pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        saved.words(Census::WORDS);
         (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
         self.fired_count = saved.word();
         for _ in 0..saved.word() {
@@ -429,12 +430,12 @@ impl Receiver for Trigger {
 
     fn seal(&mut self) -> Sealed {
         assert!(self.ready.is_empty() && self.due.is_empty());
-        let mut header = vec![
-            self.watermark_ms.cast_unsigned(),
-            self.now_ms.cast_unsigned(),
-            self.fired_count,
-            self.windows.len() as u64,
-        ];
+        let panes = self.windows.values().map(|window| &window.pane);
+        let groups = panes.map(|pane| pane.table.count() as u64).sum();
+        let window_count = self.windows.len() as u64;
+        let mut header = Census { windows: Some(window_count), groups }.header();
+        header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
+        header.extend([self.fired_count, window_count]);
         for (&end_ms, window) in &self.windows {
             let (first, last) = window.changed;
             header.extend([

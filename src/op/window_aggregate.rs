@@ -15,7 +15,7 @@ use arrow_array::UInt32Array;
 
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
-use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
 use crate::batch::{BATCH_ROWS_MAX, Keys, take_columns};
 use crate::state::{Pages, Saved, Sealed};
@@ -103,6 +103,7 @@ impl WindowAggregate {
     /// Goes on from what [`Receiver::seal`] saved.
     #[must_use]
     pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        saved.words(Census::WORDS);
         (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
         self.fired_count = saved.word();
         self.panes = self.load_panes(self.slot_words(), saved);
@@ -440,8 +441,11 @@ impl Receiver for WindowAggregate {
 
     fn seal(&mut self) -> Sealed {
         assert!(self.firing.is_none() && self.due.is_empty() && self.increments.is_empty());
-        let mut header =
-            vec![self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned(), self.fired_count];
+        let panes = self.panes.values().chain(self.running.values());
+        let groups = panes.map(|pane| pane.table.count() as u64).sum();
+        let mut header = Census { windows: Some(self.pending.len() as u64), groups }.header();
+        header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
+        header.push(self.fired_count);
         for panes in [&self.panes, &self.running] {
             header.push(panes.len() as u64);
             for (&end_ms, pane) in panes {

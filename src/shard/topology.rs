@@ -36,7 +36,7 @@ use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// Changes when an operator lays out its state anew.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// What every shard runs.
 #[derive(Debug)]
