@@ -1,4 +1,4 @@
-//! The command line: `tidemill run | check | explain | generate`.
+//! The command line: `tidemill run | check | explain | generate | state`.
 //!
 //! | file | does |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `run` | runs it: output, progress, signals, summary |
 //! | `check` | `check` and `explain`: what can be said without running |
 //! | `generate` | makes files of click events |
+//! | `state` | looks at the state that jobs keep |
 //! | `going_on`, `progress`, `summary`, `amount` | what a person reads on stderr |
 //! | `signal`, `terminal` | Ctrl-C; writing to streams that may be closed |
 //!
@@ -23,6 +24,7 @@ mod progress;
 mod run;
 mod script;
 mod signal;
+mod state;
 mod summary;
 mod terminal;
 
@@ -33,6 +35,7 @@ use clap::{Parser, Subcommand};
 use self::check::{CheckArgs, ExplainArgs};
 use self::generate::GenerateArgs;
 use self::run::RunArgs;
+use self::state::StateArgs;
 use crate::error::{Class, JobError, StateError};
 
 /// Why a command ended early: the exit code, and what has not been said yet.
@@ -101,6 +104,8 @@ enum Command {
     Explain(ExplainArgs),
     /// Make files to try things on
     Generate(GenerateArgs),
+    /// Look at the state that a job keeps
+    State(StateArgs),
 }
 
 /// Parses the command line, runs the command, says what went wrong.
@@ -110,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => check::explain(&args),
         Command::Generate(args) => generate::generate(args),
+        Command::State(args) => state::state(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

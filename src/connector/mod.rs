@@ -90,6 +90,12 @@ pub trait SequentialSplit: Send + std::fmt::Debug {
     fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError>;
 }
 
+/// What a record of [`TransactionalSink::prepare`] says, for people.
+pub fn describe_record(record: &str) -> String {
+    // There is one connector that writes records.
+    filesystem::describe_record(record).unwrap_or_else(|| record.to_owned())
+}
+
 /// Where and how a stream is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Opening {

@@ -28,6 +28,9 @@ use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
 use crate::sys::storage::{FolderLock, Storage};
 
+/// The file that names the process.
+const OWNER: &str = "owner";
+
 /// Whether a job goes on from what the folder holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fresh {
@@ -165,19 +168,11 @@ fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     storage.create_folder(folder, true).map_err(failed)?;
     let parent = folder.parent().unwrap_or(Path::new(""));
     storage.sync_folder(parent).map_err(|error| StateError::io(parent, error))?;
-    let owner = folder.join("owner");
+    let owner = folder.join(OWNER);
     let Some(lock) = storage.lock_folder(folder).map_err(failed)? else {
-        let text = storage.read(&owner).unwrap_or_default();
-        let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-        return Err(StateError::Owned { path: folder.display().to_string(), pid });
+        return Err(owned(&**storage, folder));
     };
-    let names = storage.list(folder).map_err(failed)?;
-    if let Some(name) = names.iter().find(|name| !is_ours(name)) {
-        let reason = format!(
-            "the folder holds '{name}', which is none of ours; give the state a folder of its own"
-        );
-        return Err(StateError::Foreign { path: folder.display().to_string(), reason });
-    }
+    check_names(folder, &storage.list(folder).map_err(failed)?)?;
     if storage.length_bytes(&owner).map_err(failed)?.is_some() {
         storage.remove(&owner).map_err(failed)?;
     }
@@ -186,10 +181,36 @@ fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     Ok(lock)
 }
 
+/// The folder's lock is taken: by whom.
+pub(super) fn owned(storage: &dyn Storage, folder: &Path) -> StateError {
+    let written = written_pid(storage, folder);
+    let pid = storage.lock_holder(folder, written).or(written);
+    StateError::Owned { path: folder.display().to_string(), pid }
+}
+
+/// The process that ran on the folder last, or runs on it.
+pub(super) fn written_pid(storage: &dyn Storage, folder: &Path) -> Option<u32> {
+    let text = storage.read(&folder.join(OWNER)).ok()?;
+    std::str::from_utf8(&text).ok()?.trim().parse().ok()
+}
+
+/// Refuses a folder that holds anything but state.
+///
+/// # Errors
+///
+/// [`StateError::Foreign`].
+pub(super) fn check_names(folder: &Path, names: &[String]) -> Result<(), StateError> {
+    let Some(name) = names.iter().find(|name| !is_ours(name)) else { return Ok(()) };
+    let reason = format!(
+        "the folder holds '{name}', which is none of ours; give the state a folder of its own"
+    );
+    Err(StateError::Foreign { path: folder.display().to_string(), reason })
+}
+
 /// Whether a name is one that we give.
 fn is_ours(name: &str) -> bool {
     let name = name.trim_start_matches('.');
-    ["owner", "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
+    [OWNER, "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
 }
 
 /// Gives everything in the folder a name under which it is not looked for.
@@ -200,7 +221,7 @@ fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
         .iter()
         .filter_map(|name| name.strip_prefix("old-")?.split_once('.')?.0.parse::<u64>().ok());
     let next = used.max().map_or(1, |last| last + 1);
-    let live = names.iter().filter(|name| !name.starts_with("old-") && *name != "owner");
+    let live = names.iter().filter(|name| !name.starts_with("old-") && *name != OWNER);
     // Manifests go first: without one the rest means nothing.
     let (manifests, others): (Vec<&String>, Vec<&String>) =
         live.partition(|name| name.starts_with("manifest-"));
