@@ -222,9 +222,9 @@ fn inspection_text(folder: &Path, inspection: &Inspection) -> String {
         second(manifest.at_ms)
     );
     text += &format!(
-        "  {} rows read ({}B), {} malformed, {} rows written; {}B written for the snapshot\n",
+        "  {} rows read{}, {} malformed, {} rows written; {}B written for the snapshot\n",
         grouped(rows),
-        rounded(bytes as f64),
+        if bytes > 0 { format!(" ({}B)", rounded(bytes as f64)) } else { String::new() },
         grouped(malformed),
         grouped(manifest.rows_out),
         rounded(manifest.written_bytes as f64)
@@ -357,9 +357,13 @@ fn inspection_json(inspection: &Inspection) -> Value {
 
 fn verify(args: &VerifyArgs) -> Result<(), Exit> {
     let watch = crate::sys::clock::Clock.start();
-    let found = checkpoint::verify(&ReadOnly, &args.folder)
-        .map_err(|error| failed(&args.folder, &error))?;
     let folder = args.folder.display();
+    let found = checkpoint::verify(&ReadOnly, &args.folder).map_err(|error| match error {
+        StateError::Owned { pid: Some(pid), .. } => Exit::wrong(anyhow!(
+            "process {pid} is running on {folder} and writes to what it checks; stop that job first"
+        )),
+        error => failed(&args.folder, &error),
+    })?;
     for (epoch, path, damage) in &found.damage {
         say(&format!(
             "{path}: {} at byte {} is damaged: {} (snapshot {epoch})\n",

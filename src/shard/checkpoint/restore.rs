@@ -96,17 +96,7 @@ pub(crate) fn open(
     let operators = topology.operators();
     if let Some(manifest) = &manifest {
         check_operators(folder, manifest, &operators)?;
-        if manifest.files.len() != shard_count {
-            return Err(StateError::Changed {
-                path: folder.display().to_string(),
-                reason: format!(
-                    "it is the state of {} shards; run with `--shards {}`",
-                    manifest.files.len(),
-                    manifest.files.len()
-                ),
-            }
-            .into());
-        }
+        check_shards(folder, manifest, shard_count)?;
     }
     let names = match &manifest {
         Some(manifest) => manifest.files.clone(),
@@ -131,16 +121,7 @@ pub(crate) fn open(
         ..Manifest::default()
     });
     let (retained, spaces) = retained;
-    let mut ledgers = Vec::new();
-    let spaces = spaces.into_iter().map(|spaces| {
-        let (own, pages) = spaces
-            .into_iter()
-            .map(|space| (space.ledger, (space.pages, space.header)))
-            .unzip::<Ledger, _, Vec<_>, Vec<_>>();
-        ledgers.push(own);
-        pages
-    });
-    let spaces = spaces.collect();
+    let (ledgers, spaces) = spaces.into_iter().map(halves).unzip();
     let coordinator = Coordinator {
         shared: Arc::clone(&shared),
         control: Arc::clone(control),
@@ -159,6 +140,11 @@ pub(crate) fn open(
         collected: std::collections::BTreeMap::new(),
     };
     Ok(Opened { shared, coordinator, spaces, manifest })
+}
+
+/// The spaces of a shard as its writer has them, and as its operators do.
+fn halves(spaces: Vec<Space>) -> (Vec<Ledger>, Vec<(Pages, Option<Vec<u64>>)>) {
+    spaces.into_iter().map(|space| (space.ledger, (space.pages, space.header))).unzip()
 }
 
 /// Makes the folder, if need be, and locks it.
@@ -249,6 +235,16 @@ fn check_operators(
          is kept aside)",
         differences(&manifest.operators, operators)
     );
+    Err(StateError::Changed { path: folder.display().to_string(), reason })
+}
+
+/// Refuses to go on with another number of shards.
+fn check_shards(folder: &Path, manifest: &Manifest, shard_count: usize) -> Result<(), StateError> {
+    let count = manifest.files.len();
+    if count == shard_count {
+        return Ok(());
+    }
+    let reason = format!("it is the state of {count} shards; run with `--shards {count}`");
     Err(StateError::Changed { path: folder.display().to_string(), reason })
 }
 
