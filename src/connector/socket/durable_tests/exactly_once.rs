@@ -22,6 +22,8 @@ enum Step {
     Kill(bool),
     /// The disk is full for a call.
     Full,
+    /// The machine goes down when it is to sync.
+    KillInSync,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -33,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Snapshot),
         1 => any::<bool>().prop_map(Step::Kill),
         1 => Just(Step::Full),
+        1 => Just(Step::KillInSync),
     ]
 }
 
@@ -41,6 +44,8 @@ struct Sender {
     id: String,
     file: Vec<u8>,
     connection: Option<Connection>,
+    /// The most that it was ever told: this much it has forgotten.
+    acknowledged: usize,
     /// Connections that it has forgotten.
     lost: Vec<TcpStream>,
 }
@@ -50,7 +55,6 @@ struct Connection {
     told: Vec<u8>,
     /// Where in the file it goes on; `None` until it is told.
     sent: Option<usize>,
-    acknowledged: usize,
 }
 
 impl Sender {
@@ -58,14 +62,14 @@ impl Sender {
         let id = format!("client-{index}");
         let line = |record| format!("{id} {record} {}\n", "x".repeat((record * 7 % 23) as usize));
         let file = (0..RECORDS).map(line).collect::<String>().into_bytes();
-        Self { id, file, connection: None, lost: Vec::new() }
+        Self { id, file, connection: None, acknowledged: 0, lost: Vec::new() }
     }
 
     fn connect(&mut self, reader: &ListenReader) {
         let mut stream = TcpStream::connect(reader.address()).unwrap();
         stream.write_all(format!("HELLO {}\n", self.id).as_bytes()).unwrap();
         stream.set_nonblocking(true).unwrap();
-        let connection = Connection { stream, told: Vec::new(), sent: None, acknowledged: 0 };
+        let connection = Connection { stream, told: Vec::new(), sent: None };
         let old = self.connection.replace(connection);
         self.lost.extend(old.map(|old| old.stream));
     }
@@ -76,7 +80,7 @@ impl Sender {
             return self.connect(reader);
         }
         let connection = self.connection.as_mut().unwrap();
-        if !connection.listen() {
+        if !connection.listen(&mut self.acknowledged) {
             self.connection = None;
             return;
         }
@@ -90,14 +94,13 @@ impl Sender {
     }
 
     fn is_done(&self) -> bool {
-        let acknowledged = self.connection.as_ref().map(|connection| connection.acknowledged);
-        acknowledged == Some(self.file.len())
+        self.acknowledged == self.file.len()
     }
 }
 
 impl Connection {
     /// Reads what it is told; false if the connection is closed.
-    fn listen(&mut self) -> bool {
+    fn listen(&mut self, acknowledged: &mut usize) -> bool {
         let mut some = [0; 4096];
         let open = loop {
             match self.stream.read(&mut some) {
@@ -110,8 +113,8 @@ impl Connection {
             let line = String::from_utf8(self.told.drain(..=end).collect()).unwrap();
             if let Some(offset) = line.trim_end().strip_prefix("OFFSET ") {
                 let offset = offset.parse().unwrap();
-                assert!(offset >= self.acknowledged, "offsets only grow");
-                self.acknowledged = offset;
+                assert!(offset >= *acknowledged, "offsets only grow");
+                *acknowledged = offset;
                 self.sent.get_or_insert(offset);
             } else {
                 assert!(line.starts_with("tidemill: "), "{line}");
@@ -147,6 +150,17 @@ impl Job {
             other => panic!("{other:?}"),
         }
         true
+    }
+
+    fn kill_in_sync(&mut self) {
+        self.disk.refuse(Some(Fault::Sync(ErrorKind::Other)));
+        match self.reader.as_mut().unwrap().read(true) {
+            // Read again, or nothing new.
+            Ok(_) | Err(JobError::State(StateError::Io { .. })) => {}
+            other => panic!("{other:?}"),
+        }
+        self.disk.refuse(None);
+        self.kill(true);
     }
 
     fn kill(&mut self, with_machine: bool) {
@@ -186,6 +200,7 @@ fn run(steps: &[Step], seed: u64) {
                 job.read();
                 job.disk.refuse(None);
             }
+            Step::KillInSync => job.kill_in_sync(),
         }
     }
     for _ in 0..100_000 {
@@ -207,7 +222,7 @@ fn run(steps: &[Step], seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_record_counts_once(steps in prop::collection::vec(step(), 1..150), seed in any::<u64>()) {
         run(&steps, seed);
