@@ -187,16 +187,16 @@ impl Session {
             return None;
         }
         let record = home.unwrap_or_else(|| self.new_record(key_slot, end));
-        self.set_word(record, START, start);
-        self.set_word(record, END, end);
+        let words = self.records.words_mut(&mut self.pages, record);
+        (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
         Some(record)
     }
 
     fn new_record(&mut self, key_slot: u32, end_ms: i64) -> u32 {
         let record = self.records.new_slot(&mut self.pages);
         let head = self.keys.words(&self.pages, key_slot)[0];
-        self.set_word(record, NEXT, head as i64);
-        self.set_word(record, OWNER, i64::from(key_slot) + 1);
+        let words = self.records.words_mut(&mut self.pages, record);
+        (words[NEXT], words[OWNER]) = (head, u64::from(key_slot) + 1);
         self.keys.words_mut(&mut self.pages, key_slot)[0] = u64::from(record) + 1;
         self.sets.ensure(&mut self.pages, record);
         self.arm(record, end_ms);
