@@ -14,7 +14,7 @@
 //! written to frames of its own, which the next seal hands over like any other.
 //!
 //! A frame that turns out to be damaged unwinds the shard with its [`StateError`] as the payload (`resume_unwind`): whoever
-//! drives the shard catches it there and ends the job with that error. The structures above so need no error path
+//! drives the shard catches it there ([`caught`]) and ends the job with that error. The structures above so need no error path
 //! in their inner loops, and nobody ever sees a wrong word.
 //!
 //! # Invariants
@@ -28,14 +28,14 @@
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
 use std::cell::{Cell, RefCell};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::buffer::{Buffer, Changes, LINE_WORDS, PAGE_LINES, keep_changes};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::{Place, materialise};
 use crate::crash_point;
-use crate::error::StateError;
+use crate::error::{JobError, StateError};
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -171,6 +171,19 @@ impl Default for Pages {
             durable: None,
         }
     }
+}
+
+/// Does `work`; damage that unwinds it becomes its error.
+///
+/// # Errors
+///
+/// As `work`, and the [`StateError`] that a page space unwound it with.
+pub fn caught<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
+    let worked = catch_unwind(AssertUnwindSafe(work));
+    worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
+        Ok(error) => Err(JobError::State(*error)),
+        Err(payload) => resume_unwind(payload),
+    })
 }
 
 /// Unwinds the shard; see the module's header.

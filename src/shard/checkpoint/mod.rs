@@ -20,6 +20,7 @@
 
 mod coordinator;
 mod manifest;
+mod rescale;
 mod restore;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -18,9 +18,10 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Checkpoints;
 use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
+use super::{Checkpoints, rescale};
+use crate::crash_point;
 use crate::error::{JobError, StateError};
 use crate::shard::control::Control;
 use crate::shard::topology::Topology;
@@ -85,28 +86,29 @@ pub(crate) fn open(
         set_aside(&**storage, folder)?;
         epochs.clear();
     }
-    let manifest = match epochs.last() {
+    let mut manifest = match epochs.last() {
         Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
         None => None,
     };
     let operators = topology.operators();
-    if let Some(manifest) = &manifest {
-        check_operators(folder, manifest, &operators)?;
-        if manifest.files.len() != shard_count {
-            return Err(StateError::Changed {
-                path: folder.display().to_string(),
-                reason: format!(
-                    "it is the state of {} shards; run with `--shards {}`",
-                    manifest.files.len(),
-                    manifest.files.len()
-                ),
+    if let Some(held) = &mut manifest {
+        check_operators(folder, held, &operators)?;
+        if rescale::is_needed(held, shard_count) && !held.finished {
+            // Files of an attempt that did not come to its end.
+            remove_strays(&**storage, folder, &held.files, Some(held.epoch))?;
+            *held = rescale::rescale(options, topology, held, shard_count)?;
+            // Older snapshots are of other files, and not to be gone back to.
+            for &epoch in &epochs {
+                let path = Manifest::path(folder, epoch);
+                storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
             }
-            .into());
+            crash_point!("rescale-old-retired");
+            epochs = vec![held.epoch];
         }
     }
     let names = match &manifest {
         Some(manifest) => manifest.files.clone(),
-        None => (0..shard_count).map(|shard| format!("state-0-{shard}")).collect(),
+        None => rescale::file_names(0, shard_count),
     };
     remove_strays(&**storage, folder, &names, epochs.last().copied())?;
     let frames = open_frames(options, &names, manifest.is_some())?;
@@ -252,7 +254,7 @@ fn remove_strays(
     Ok(())
 }
 
-fn open_frames(
+pub(super) fn open_frames(
     options: &StateOptions,
     names: &[String],
     exist: bool,
@@ -270,7 +272,7 @@ fn open_frames(
     Ok(frames)
 }
 
-fn open_spaces(
+pub(super) fn open_spaces(
     options: &StateOptions,
     topology: &Topology,
     frames: &[Arc<Frames>],
