@@ -12,6 +12,7 @@
 
 pub mod calc;
 pub mod expand;
+pub mod moving;
 pub mod pane;
 pub mod send;
 pub mod session;
@@ -20,6 +21,8 @@ pub mod shape;
 pub mod trigger;
 pub mod window_aggregate;
 pub mod window_table;
+
+pub use moving::{Moved, Standing};
 
 use arrow_array::ArrayRef;
 
@@ -83,6 +86,14 @@ pub trait Receiver: Send {
     fn seal(&mut self) -> Sealed;
     /// Takes in, a piece at a time, what has become durable.
     fn acknowledge(&mut self);
+    /// Hands over all its groups, for another number of shards; the owner is of no use after that.
+    fn give(&mut self, to: &mut dyn FnMut(Moved));
+    /// Takes a group that another owner has given.
+    fn adopt(&mut self, moved: Moved);
+    /// What it knows besides its groups.
+    fn standing(&self) -> Standing;
+    /// Begins where owners stood that will give it groups.
+    fn stand(&mut self, standing: &Standing);
 }
 
 /// How much an operator remembers, for people who look at its state.

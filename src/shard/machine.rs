@@ -12,7 +12,6 @@
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,10 +26,11 @@ use super::input::{Input, ReadRequest};
 use super::sinks::SinkEnds;
 use super::token::Token;
 use super::topology::{Feeds, Topology};
-use crate::error::{JobError, StateError};
+use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::op::Output;
 use crate::ring::mesh::Ends;
+use crate::state::caught;
 use crate::window::TimeDomain;
 
 /// What a step came to.
@@ -83,6 +83,8 @@ pub(crate) struct Shard {
     pub(super) sealed_epoch: u64,
     /// The last durable epoch that streams were told of.
     pub(super) released_epoch: u64,
+    /// A stream could not keep what it received, because the disk is full.
+    pub(super) full: bool,
 }
 
 /// What a shard is made of.
@@ -107,6 +109,9 @@ pub(crate) struct Parts {
 
 /// Batches of a chunk, or messages of an owner, that one step takes at most.
 pub(super) const STEP_ITEMS: usize = 8;
+
+/// How long a stream that met a full disk is left alone.
+const FULL_DISK_WAIT_MS: i64 = 200;
 
 /// Chunk ends between two measurements of the state's size.
 const STATE_NOTED_EVERY: u64 = 64;
@@ -147,6 +152,7 @@ impl Shard {
             checkpoints: parts.checkpoints,
             sealed_epoch: epoch,
             released_epoch: epoch,
+            full: false,
             topology,
         }
     }
@@ -178,11 +184,7 @@ impl Shard {
         if self.checkpoints.is_none() {
             return self.work();
         }
-        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
-        worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
-            Ok(error) => Err(JobError::State(*error)),
-            Err(payload) => resume_unwind(payload),
-        })
+        caught(|| self.work())
     }
 
     /// Ends early: what was written before the failure is shown.
@@ -244,7 +246,9 @@ impl Shard {
             awake.map(|scan| scan.active_at_ms + self.idle_timeout_ms).min()
         });
         let tick = self.needs_clock().then(|| self.now_ms + self.tick_ms());
-        [paced.then(|| self.now_ms + 10), watch, idle.flatten(), tick].into_iter().flatten().min()
+        let full = self.full.then(|| self.now_ms + FULL_DISK_WAIT_MS);
+        let paced = paced.then(|| self.now_ms + 10);
+        [paced, watch, idle.flatten(), tick, full].into_iter().flatten().min()
     }
 
     pub(super) fn needs_clock(&self) -> bool {

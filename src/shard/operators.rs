@@ -68,13 +68,13 @@ impl Topology {
             scan_details(&mut text, scan);
         }
         for step in &self.steps[node.steps.clone()] {
-            let _ = write!(text, "step {:?} to {:?}\n", step.kind, step.targets);
+            let _ = writeln!(text, "step {:?} to {:?}", step.kind, step.targets);
         }
         for exchange in &self.exchanges[node.exchanges.clone()] {
             exchange_details(&mut text, exchange);
         }
         for SinkSpec { table, schema, limit, .. } in &self.sinks[node.sinks.clone()] {
-            let _ = write!(text, "sink {table}: {schema:?} limit {limit:?}\n");
+            let _ = writeln!(text, "sink {table}: {schema:?} limit {limit:?}");
         }
         text
     }
@@ -82,18 +82,18 @@ impl Topology {
 
 fn scan_details(text: &mut String, scan: &Scan) {
     let format = scan.source.format().map(|format| format.framing());
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "table {}: {:?}, {:?} columns {:?} watermark {:?} to {:?}\n",
+        "table {}: {:?}, {:?} columns {:?} watermark {:?} to {:?}",
         scan.table, format, scan.physical, scan.columns, scan.watermark, scan.targets
     );
 }
 
 fn exchange_details(text: &mut String, exchange: &Exchange) {
     let calls: Vec<String> = exchange.shape.calls.iter().map(ToString::to_string).collect();
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "window {} by {:?} of {:?}: {} ({:?}, {:?}, emit {:?}, from {:?} to {:?}, {:?})\n",
+        "window {} by {:?} of {:?}: {} ({:?}, {:?}, emit {:?}, from {:?} to {:?}, {:?})",
         exchange.send.window,
         exchange.shape.keys,
         exchange.shape.key_types,

@@ -28,7 +28,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::buffer::{CHANGE_WORDS, CHANGED_LINES_MAX, LINE_WORDS, changed_lines, lines_of};
+use super::buffer::{CHANGED_LINES_MAX, Changes, LINE_WORDS, PAGE_LINES, changed_lines, lines_of};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::pages::{Ack, Acks, Dirty, PAGE_WORDS, PageId, Sealed};
 use super::root::RootParts;
@@ -245,7 +245,7 @@ impl Ledger {
         let count = place.word_count as usize;
         let mut words = self.frames.checked("a page", place.frame, count, place.checksum)?.to_vec();
         if place.delta_frame != NOWHERE {
-            materialise(&self.frames, place, &mut words, &mut [0; CHANGE_WORDS])?;
+            materialise(&self.frames, place, &mut words, &mut [0; PAGE_LINES])?;
         }
         Ok(words)
     }
@@ -340,10 +340,10 @@ impl Ledger {
                 Dirty::Buffer(page, buffer) => {
                     let (words, changes) = (buffer.words(), buffer.changes());
                     let base = self.places[page as usize];
-                    let few = changed_lines(&changes) <= CHANGED_LINES_MAX;
+                    let few = changed_lines(changes) <= CHANGED_LINES_MAX;
                     let place = if words.len() == PAGE_WORDS && few {
                         assert!(base.frame != NOWHERE, "a page without a base counts as changed");
-                        let (delta_frame, delta_at) = log.append(writer, page, words, &changes)?;
+                        let (delta_frame, delta_at) = log.append(writer, page, words, changes)?;
                         Place { delta_frame, delta_at, ..base }
                     } else {
                         writer.place(words)?
@@ -490,7 +490,7 @@ impl Log {
         writer: &mut Writer<'_>,
         page: PageId,
         words: &[u64],
-        changes: &[u64; CHANGE_WORDS],
+        changes: &Changes,
     ) -> Result<(u32, u32), StateError> {
         let delta = delta(page, words, changes);
         if self.words.len() + delta.len() > PAGE_WORDS {
@@ -513,7 +513,7 @@ impl Log {
 }
 
 /// A delta as words.
-fn delta(page: PageId, words: &[u64], changes: &[u64; CHANGE_WORDS]) -> Vec<u64> {
+fn delta(page: PageId, words: &[u64], changes: &Changes) -> Vec<u64> {
     let lines: Vec<u16> = lines_of(changes).collect();
     let mut delta = vec![u64::from(page) | (lines.len() as u64) << 32, 0];
     delta.extend(lines.chunks(4).map(|chunk| {
@@ -541,7 +541,7 @@ pub(super) fn materialise(
     frames: &Frames,
     place: &Place,
     words: &mut [u64],
-    changes: &mut [u64; CHANGE_WORDS],
+    changes: &mut Changes,
 ) -> Result<(), StateError> {
     let damaged = |reason: &str| frames.damaged(place.delta_frame, "a delta", reason.into());
     let frame = frames.words(place.delta_frame, PAGE_WORDS)?;
@@ -551,7 +551,7 @@ pub(super) fn materialise(
         let start = number * LINE_WORDS;
         let room = words.get_mut(start..start + LINE_WORDS);
         room.ok_or_else(|| damaged("a line lies beyond its page"))?.copy_from_slice(line);
-        changes[number / 64] |= 1 << (number % 64);
+        changes[number] = 1;
     }
     Ok(())
 }

@@ -37,7 +37,7 @@ pub mod table;
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
-pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
+pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed, caught};
 pub use saved::Saved;
 pub use sets::DistinctSets;
 pub use space::Space;

@@ -21,6 +21,7 @@
 mod coordinator;
 mod inspect;
 mod manifest;
+mod rescale;
 mod restore;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

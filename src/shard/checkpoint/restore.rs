@@ -18,9 +18,10 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Checkpoints;
 use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
+use super::{Checkpoints, rescale};
+use crate::crash_point;
 use crate::error::{JobError, StateError};
 use crate::shard::control::Control;
 use crate::shard::operators::differences;
@@ -89,18 +90,21 @@ pub(crate) fn open(
         set_aside(&**storage, folder)?;
         epochs.clear();
     }
-    let manifest = match epochs.last() {
+    let mut manifest = match epochs.last() {
         Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
         None => None,
     };
     let operators = topology.operators();
-    if let Some(manifest) = &manifest {
-        check_operators(folder, manifest, &operators)?;
-        check_shards(folder, manifest, shard_count)?;
+    if let Some(held) = &mut manifest {
+        check_operators(folder, held, &operators)?;
+        if rescale::is_needed(held, shard_count) && !held.finished {
+            *held = another_number(options, topology, held, &epochs, shard_count)?;
+            epochs = vec![held.epoch];
+        }
     }
     let names = match &manifest {
         Some(manifest) => manifest.files.clone(),
-        None => (0..shard_count).map(|shard| format!("state-0-{shard}")).collect(),
+        None => rescale::file_names(0, shard_count),
     };
     remove_strays(&**storage, folder, &names, epochs.last().copied())?;
     let frames = open_frames(options, &names, manifest.is_some())?;
@@ -238,14 +242,25 @@ fn check_operators(
     Err(StateError::Changed { path: folder.display().to_string(), reason })
 }
 
-/// Refuses to go on with another number of shards.
-fn check_shards(folder: &Path, manifest: &Manifest, shard_count: usize) -> Result<(), StateError> {
-    let count = manifest.files.len();
-    if count == shard_count {
-        return Ok(());
+/// Deals the state behind `held` out to another number of shards, and retires the snapshots that there are.
+fn another_number(
+    options: &StateOptions,
+    topology: &Topology,
+    held: &Manifest,
+    epochs: &[u64],
+    shard_count: usize,
+) -> Result<Manifest, JobError> {
+    let (storage, folder) = (&options.storage, &options.folder);
+    // Files of an attempt that did not come to its end.
+    remove_strays(&**storage, folder, &held.files, Some(held.epoch))?;
+    let dealt = rescale::rescale(options, topology, held, shard_count)?;
+    // Older snapshots are of other files, and not to be gone back to.
+    for &epoch in epochs {
+        let path = Manifest::path(folder, epoch);
+        storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
     }
-    let reason = format!("it is the state of {count} shards; run with `--shards {count}`");
-    Err(StateError::Changed { path: folder.display().to_string(), reason })
+    crash_point!("rescale-old-retired");
+    Ok(dealt)
 }
 
 /// Removes files that the newest manifest does not name.
@@ -266,7 +281,7 @@ fn remove_strays(
     Ok(())
 }
 
-fn open_frames(
+pub(super) fn open_frames(
     options: &StateOptions,
     names: &[String],
     exist: bool,
@@ -284,7 +299,7 @@ fn open_frames(
     Ok(frames)
 }
 
-fn open_spaces(
+pub(super) fn open_spaces(
     options: &StateOptions,
     topology: &Topology,
     frames: &[Arc<Frames>],
