@@ -37,7 +37,7 @@ Examples:
 In a pipe a row is a JSON object: {\"op\":\"+I\",\"page\":\"page-0001\",\"uv\":17}. `op` is its kind: +I a new row,
 -U and +U the old and the new version of a row that changes, -D a row that goes.
 Ctrl-C stops the sources and finishes what was read; windows that are still open are not shown, because they
-are not complete. A second Ctrl-C ends at once.
+are not complete (with --state they go on next time). A second Ctrl-C ends at once.
 Exit codes: 0 done; 1 the job failed (data, disk, peer); 2 the script or the command line is wrong.")]
 pub(super) struct RunArgs {
     #[command(flatten)]

@@ -61,12 +61,15 @@ pub struct StateOptions {
     pub pid: u32,
 }
 
+/// What an operator goes on from: its pages, and its header if there is one.
+pub(crate) type Kept = (Pages, Option<Vec<u64>>);
+
 /// A state folder, opened.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Checkpoints>,
     pub(crate) coordinator: Coordinator,
-    /// By shard and exchange: the pages, and the header if there is one.
-    pub(crate) spaces: Vec<Vec<(Pages, Option<Vec<u64>>)>>,
+    /// By shard and exchange.
+    pub(crate) spaces: Vec<Vec<Kept>>,
     /// What the job goes on from.
     pub(crate) manifest: Option<Manifest>,
 }
@@ -147,7 +150,7 @@ pub(crate) fn open(
 }
 
 /// The spaces of a shard as its writer has them, and as its operators do.
-fn halves(spaces: Vec<Space>) -> (Vec<Ledger>, Vec<(Pages, Option<Vec<u64>>)>) {
+fn halves(spaces: Vec<Space>) -> (Vec<Ledger>, Vec<Kept>) {
     spaces.into_iter().map(|space| (space.ledger, (space.pages, space.header))).unzip()
 }
 
