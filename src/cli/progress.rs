@@ -14,7 +14,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Watch {
                     let totals = Totals::of(&watched.control);
                     pace.update(watch.elapsed().as_secs_f64(), &totals);
                     let line = text(&totals, &pace, watched.input_bytes);
-                    drawn.set_message(line + &snapshots_text(snapshots));
+                    drawn.set_message(with_snapshots(line, snapshots));
                     drawn.tick();
                 }
             }
@@ -162,22 +162,21 @@ fn text(totals: &Totals, pace: &Pace, input_bytes: Option<u64>) -> String {
     parts.join("  ")
 }
 
-/// The newest snapshot, and whether the job waits; empty without any.
-fn snapshots_text(snapshots: &Snapshots) -> String {
-    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let mut text = String::new();
+/// The line with the newest snapshot behind it; before it, where no terminal is too narrow, that the job waits.
+fn with_snapshots(mut line: String, snapshots: &Snapshots) -> String {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     if load(&snapshots.count) > 0 {
-        text += &format!(
+        line += &format!(
             "  snapshot {} ({}B in {})",
             grouped(load(&snapshots.epoch)),
             rounded(load(&snapshots.last_bytes) as f64),
             span_ns(load(&snapshots.last_us) * 1000)
         );
     }
-    if snapshots.waiting_for().is_some() {
-        text += "  WAITING: the disk is full";
+    match snapshots.waiting_for() {
+        Some(_) => format!("WAITING, the disk is full  {line}"),
+        None => line,
     }
-    text
 }
 
 #[cfg(test)]
@@ -205,11 +204,13 @@ mod tests {
         pace.update(0.5, &totals);
         assert!(text(&totals, &pace, None).starts_with("1.50 M rows  1.00 M rows/s  "));
         let snapshots = Snapshots::default();
-        assert_eq!(snapshots_text(&snapshots), "");
+        assert_eq!(with_snapshots("rows".into(), &snapshots), "rows");
         snapshots.note_commit(17, 4_200_000, Duration::from_micros(31_400));
-        assert_eq!(snapshots_text(&snapshots), "  snapshot 17 (4.20 MB in 31 ms)");
-        snapshots.alarm(Some("the disk is full".into()));
-        assert!(snapshots_text(&snapshots).ends_with("WAITING: the disk is full"));
+        let line = "rows  snapshot 17 (4.20 MB in 31 ms)";
+        assert_eq!(with_snapshots("rows".into(), &snapshots), line);
+        snapshots.alarm(Some("there is no room".into()));
+        let waiting = with_snapshots("rows".into(), &snapshots);
+        assert_eq!(waiting, format!("WAITING, the disk is full  {line}"));
         assert_eq!(
             text(&Totals::default(), &Pace::default(), None),
             "0 rows  0 rows/s  0 late  0 windows"
