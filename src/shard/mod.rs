@@ -33,7 +33,7 @@ use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::{Plan, Settings};
 use crate::ring::mesh::mesh;
-use crate::state::Pages;
+use crate::state::{Pages, caught};
 use checkpoint::{Manifest, Opened};
 use exchange::OwnerOrigin;
 use input::{GENERATED_CHUNK_ROWS, Input};
@@ -153,9 +153,9 @@ impl Job {
 
     /// Runs it to its end on a runtime.
     pub fn run(&self, runtime: &dyn runtime::Runtime) -> Outcome {
-        let mut outcome = self
-            .run_shards(runtime)
-            .unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+        let ran = caught(|| self.run_shards(runtime));
+        let mut outcome =
+            ran.unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
         outcome.failure = outcome.failure.or_else(|| self.commit().err());
         outcome
     }
