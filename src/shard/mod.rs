@@ -34,7 +34,7 @@ use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::{Plan, Settings};
 use crate::ring::mesh::mesh;
-use crate::state::Pages;
+use crate::state::{Pages, caught};
 use checkpoint::{Manifest, Opened};
 use exchange::OwnerOrigin;
 use input::{GENERATED_CHUNK_ROWS, Input};
@@ -180,7 +180,7 @@ impl Job {
     ///
     /// State or inputs that cannot be had, or gone on with.
     pub fn open(&mut self, now_ms: i64) -> Result<Beginning, JobError> {
-        let begun = self.begin(now_ms)?;
+        let begun = caught(|| self.begin(now_ms))?;
         let beginning = begun.beginning.clone();
         self.begun = Some(begun);
         Ok(beginning)
@@ -188,9 +188,9 @@ impl Job {
 
     /// Runs it to its end on a runtime, once; opens it first if that has not been done.
     pub fn run(&mut self, runtime: &dyn runtime::Runtime) -> Outcome {
-        let mut outcome = self
-            .run_shards(runtime)
-            .unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+        let ran = caught(|| self.run_shards(runtime));
+        let mut outcome =
+            ran.unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
         outcome.failure = outcome.failure.or_else(|| self.commit().err());
         outcome
     }

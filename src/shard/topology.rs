@@ -9,7 +9,8 @@
 //!
 //! # Invariants
 //!
-//! 1. An exchange is fed by scans or by exchanges, never by both; feeds have smaller indices.
+//! 1. An exchange is fed by scans or by exchanges, never by both; feeds are ascending and have smaller indices. A second
+//!    stage follows its first at once.
 //! 2. Every shard builds the same topology from the same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,6 +102,8 @@ pub(crate) struct Exchange {
     pub(crate) owner: Owner,
     pub(crate) instant_time: bool,
     pub(crate) feeds: Feeds,
+    /// No feed yields between its points, see [`super::exchange`].
+    pub(crate) in_turn: bool,
     /// The steps that take its result rows.
     pub(crate) targets: Vec<usize>,
     /// The exchange that takes its accumulators, and its marks.
@@ -199,7 +202,19 @@ impl Topology {
         }
         let mut topology = builder.topology;
         topology.origins = topology.sink_origins();
+        for exchange in 0..topology.exchanges.len() {
+            topology.exchanges[exchange].in_turn = topology.is_in_turn(exchange);
+        }
         Ok(topology)
+    }
+
+    /// Whether no feed shows each row's change at once. Behind a scan, where all of a chunk has been sent, it may.
+    fn is_in_turn(&self, exchange: usize) -> bool {
+        let Feeds::Exchanges(feeds) = &self.exchanges[exchange].feeds else { return true };
+        feeds.iter().map(|&feed| &self.exchanges[feed]).all(|feed| {
+            let by_row = matches!(feed.owner, Owner::Trigger) && feed.send.ship == Ship::Rows;
+            !by_row || matches!(feed.feeds, Feeds::Scans(_))
+        })
     }
 
     fn sink_origins(&self) -> Vec<Vec<usize>> {
@@ -357,6 +372,7 @@ impl Builder<'_> {
             owner,
             instant_time,
             feeds,
+            in_turn: true,
             targets: Vec::new(),
             second_stage,
         };
@@ -416,6 +432,7 @@ impl Builder<'_> {
             owner,
             instant_time,
             feeds,
+            in_turn: true,
             targets: vec![unpack],
             second_stage: None,
         });
@@ -426,6 +443,7 @@ impl Builder<'_> {
     fn feeds(&self, node: NodeIndex) -> Result<Feeds, JobError> {
         let (mut scans, mut exchanges) = (Vec::new(), Vec::new());
         self.collect_feeds(node, &mut scans, &mut exchanges);
+        exchanges.sort_unstable();
         match (scans.is_empty(), exchanges.is_empty()) {
             (false, true) => Ok(Feeds::Scans(scans)),
             (true, false) => Ok(Feeds::Exchanges(exchanges)),
