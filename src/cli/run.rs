@@ -145,6 +145,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
             stopped: stopped.load(Ordering::Relaxed),
             dead_letter_path: path.map(|path| path.display().to_string()),
             before,
+            first_row_after: control.first_row_after(),
             snapshots: args.state.is_some().then_some(&control.snapshots),
         };
         complain(&summary(&report, &circumstances));

@@ -5,6 +5,7 @@
 //! 1. Every dropped row is counted here, and the way to see it is named.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::amount::{grouped, rounded, span_ms, span_ns, time};
 use crate::job::{Report, RuntimeKind, Totals};
@@ -29,6 +30,8 @@ pub(super) struct Circumstances<'a> {
     pub(super) dead_letter_path: Option<String>,
     /// What had been counted before it ran: by the runs that it went on from.
     pub(super) before: Totals,
+    /// How long after its start it had read rows.
+    pub(super) first_row_after: Option<Duration>,
     /// Its snapshots, if it takes any.
     pub(super) snapshots: Option<&'a Snapshots>,
 }
@@ -65,6 +68,9 @@ pub(super) fn summary(report: &Report, circumstances: &Circumstances<'_>) -> Str
         None => {}
     }
     if let Some(snapshots) = circumstances.snapshots {
+        if let Some(after) = circumstances.first_row_after {
+            line("first row", format!("after {}", span_ns(after.as_nanos() as u64)));
+        }
         line("snapshots", snapshots_text(snapshots));
     }
     line("late rows", grouped(totals.late));

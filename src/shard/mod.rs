@@ -196,6 +196,7 @@ impl Job {
     }
 
     fn run_shards(&mut self, runtime: &dyn runtime::Runtime) -> Result<Outcome, JobError> {
+        self.control.note_start();
         let begun = match self.begun.take() {
             Some(begun) => begun,
             None => self.begin(runtime.start_ms())?,

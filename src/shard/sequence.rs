@@ -247,6 +247,9 @@ impl Shard {
             Reach::Paced(..) => state.rows += row_count,
             _ => {}
         }
+        if row_count > 0 {
+            self.control.note_rows();
+        }
         if let Some(shared) = &self.checkpoints {
             shared.note_chunk();
         }

@@ -304,7 +304,8 @@ impl Pages {
         if self.hot[page as usize].epoch != self.epoch {
             self.make_writable(page);
         }
-        let hot = &self.hot[page as usize];
+        // SAFETY: there was such a page above, and `hot` never gets shorter.
+        let hot = unsafe { self.hot.get_unchecked(page as usize) };
         let (words, word_count) = (hot.words.get(), hot.word_count as usize);
         assert!(start + count <= word_count);
         // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
@@ -580,14 +581,15 @@ impl Durable {
 /// `changes` points at the change bytes of a buffer that is the caller's alone (invariant 3).
 #[inline]
 unsafe fn mark(changes: *mut u8, start: usize, count: usize) {
-    let (first, last) = (start / LINE_WORDS, (start + count.max(1) - 1) / LINE_WORDS);
+    // Of no words the line before counts as changed, or that behind: harmless, and without a branch.
+    let (first, last) = (start / LINE_WORDS, (start + count).wrapping_sub(1) / LINE_WORDS);
     // Of extents larger than a page the bytes mean nothing, so it does not matter that they wrap round.
     // SAFETY: the indices are below `PAGE_LINES`.
     unsafe {
         *changes.add(first % PAGE_LINES) = 1;
         *changes.add(last % PAGE_LINES) = 1;
     }
-    if last - first > 1 {
+    if last > first + 1 {
         // SAFETY: as above.
         unsafe { mark_between(changes, first, last) };
     }
@@ -598,6 +600,8 @@ unsafe fn mark(changes: *mut u8, start: usize, count: usize) {
 /// # Safety
 ///
 /// As for [`mark`].
+#[cold]
+#[inline(never)]
 unsafe fn mark_between(changes: *mut u8, first: usize, last: usize) {
     for line in (first..last).take(PAGE_LINES) {
         // SAFETY: the index is below `PAGE_LINES`.
