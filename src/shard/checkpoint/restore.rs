@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::Checkpoints;
 use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
+use crate::crash_point;
 use crate::error::{JobError, StateError};
 use crate::shard::control::Control;
 use crate::shard::topology::Topology;
@@ -80,6 +81,7 @@ pub(crate) fn open(
 ) -> Result<Opened, JobError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let lock = take_folder(options)?;
+    crash_point!("restore-locked");
     let mut epochs = list(&**storage, folder)?;
     if options.fresh == Fresh::StartOver {
         set_aside(&**storage, folder)?;
@@ -108,14 +110,17 @@ pub(crate) fn open(
         Some(manifest) => manifest.files.clone(),
         None => (0..shard_count).map(|shard| format!("state-0-{shard}")).collect(),
     };
+    crash_point!("restore-manifest-read");
     remove_strays(&**storage, folder, &names, epochs.last().copied())?;
     let frames = open_frames(options, &names, manifest.is_some())?;
     let spaces = open_spaces(options, topology, &frames, manifest.as_ref())?;
+    crash_point!("restore-spaces-opened");
     let retained = retained(options, topology, &frames, &epochs, spaces)?;
     for (index, spec) in topology.sinks.iter().enumerate() {
         if let Some(sink) = spec.sink.transactional() {
             let record = manifest.as_ref().and_then(|manifest| manifest.sinks[index].as_deref());
             sink.open(Arc::clone(storage), record)?;
+            crash_point!("restore-sink-opened");
         }
     }
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
@@ -207,9 +212,12 @@ fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
         for name in group {
             let target = folder.join(format!("old-{next}.{name}"));
             storage.rename(&folder.join(name), &target).map_err(failed)?;
+            crash_point!("set-aside-renamed");
         }
         storage.sync_folder(folder).map_err(failed)?;
+        crash_point!("set-aside-synced");
     }
+    crash_point!("set-aside-done");
     Ok(())
 }
 
@@ -247,6 +255,7 @@ fn remove_strays(
             || (name.starts_with("state-") && (newest.is_none() || !names.contains(&name)));
         if is_stray {
             storage.remove(&folder.join(name)).map_err(failed)?;
+            crash_point!("restore-stray-removed");
         }
     }
     Ok(())
@@ -265,6 +274,7 @@ fn open_frames(
     let frames = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     if !exist {
         frames.iter().try_for_each(|frames| frames.sync())?;
+        crash_point!("restore-frames-created");
         storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
     }
     Ok(frames)
@@ -311,6 +321,7 @@ fn retained(
         let Some(runs) = runs else {
             let path = Manifest::path(folder, epoch);
             storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
+            crash_point!("restore-manifest-removed");
             continue;
         };
         let mut seen: Vec<std::collections::HashSet<u32>> = spaces
