@@ -14,7 +14,7 @@
 //! 1. Nothing is removed or written before the newest manifest has been read and fits the script.
 //! 2. A folder that holds anything else is not touched.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -312,7 +312,12 @@ fn retained(
 ) -> Result<(VecDeque<u64>, Vec<Vec<Space>>), StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
-    let mut newer = kept.front().copied();
+    let own_runs = |spaces: &Vec<Space>| {
+        spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
+    };
+    // By shard: the frames that a newer snapshot needs too; those wait for that one.
+    let mut seen: Vec<HashSet<u32>> = spaces.iter().map(own_runs).collect();
+    let mut superseded = Vec::new();
     for &epoch in epochs.iter().rev().skip(1) {
         let runs = match kept.len() < options.retained_count {
             true => older_runs(&**storage, folder, topology, frames, epoch).ok(),
@@ -324,21 +329,19 @@ fn retained(
             crash_point!("restore-manifest-removed");
             continue;
         };
-        let mut seen: Vec<std::collections::HashSet<u32>> = spaces
-            .iter()
-            .map(|spaces| {
-                spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
-            })
-            .collect();
+        let newer = *kept.front().expect("the newest is kept");
         for (shard, runs) in runs.into_iter().enumerate() {
             let own: Vec<Run> =
                 runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
-            if let (Some(space), Some(newer)) = (spaces[shard].first_mut(), newer) {
-                space.ledger.supersede(newer as u32, own);
-            }
+            superseded.push((newer, shard, own));
         }
-        newer = Some(epoch);
         kept.push_front(epoch);
+    }
+    // Ledgers take them in the order in which they become free.
+    for (newer, shard, runs) in superseded.into_iter().rev() {
+        if let Some(space) = spaces[shard].first_mut() {
+            space.ledger.supersede(newer as u32, runs);
+        }
     }
     Ok((kept, spaces))
 }

@@ -71,11 +71,11 @@ pub const JOBS: [Job; 13] = [
         chunk_bytes: 16384,
         ..job(
             "shrink",
-            Input { rows: 12_000, per_second: 2000, devices: 1_000_000, shape: Shape::Burst },
+            Input { rows: 8000, per_second: 1500, devices: 1_000_000, shape: Shape::Burst },
             SHRINK,
         )
     },
-    Job { chunk_bytes: 8192, ..job("spill", csv(8000, 400, 6000), SPILL) },
+    Job { chunk_bytes: 8192, ..job("spill", csv(6000, 400, 5000), SPILL) },
 ];
 
 const TUMBLE: &str = "
@@ -181,7 +181,7 @@ FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' SECOND))
 GROUP BY window_start, window_end, action;
 END;";
 
-/// Ten seconds hold some 20 MB of text and the last ones next to nothing; what stays lies between.
+/// The first seconds hold some 10 MB of text and the last ones next to nothing; what stays lies between.
 const SHRINK: &str = "
 SET 'execution.checkpointing.num-retained' = '2';
 CREATE TABLE sizes (ws TIMESTAMP(3), device STRING, size BIGINT)
@@ -191,7 +191,7 @@ CREATE TABLE pages (ws TIMESTAMP(3), page STRING, size BIGINT)
 EXECUTE STATEMENT SET BEGIN
 INSERT INTO sizes
 SELECT window_start, device, MAX(CHAR_LENGTH(l)) FROM (
-  SELECT window_start, window_end, device, LISTAGG(RPAD(note, 2000, 'x')) AS l
+  SELECT window_start, window_end, device, LISTAGG(RPAD(note, 1800, 'x')) AS l
   FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '2' SECOND))
   GROUP BY window_start, window_end, device)
 GROUP BY window_start, window_end, device;
