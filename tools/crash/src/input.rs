@@ -26,12 +26,14 @@ pub enum Shape {
     Csv,
     /// The same, with notes of several lines.
     QuotedCsv,
-    /// The same, but all rows behind the first three quarters are of five devices: state grows and shrinks again.
+    /// The same, but all rows behind the first three quarters are of five devices and come slowly: state grows and shrinks.
     Burst,
     /// Several files of JSON lines, one of them packed.
     Files,
 }
 
+/// How much slower the rest of a burst comes.
+const REST_SLOWER: u64 = 30;
 const FILE_COUNT: u64 = 6;
 const ACTIONS: [&str; 4] = ["view", "click", "cart", "buy"];
 
@@ -46,10 +48,14 @@ struct Click {
 
 impl Input {
     fn click(&self, number: u64, random: &mut Random) -> Click {
+        let rest = match self.shape {
+            Shape::Burst => number.saturating_sub(self.rows / 4 * 3),
+            _ => 0,
+        };
+        let is_rest = rest > 0;
         // The first 30 s are left free for late rows.
-        let on_time_ms = 30_000 + number * 1000 / self.per_second;
+        let on_time_ms = 30_000 + (number + rest * REST_SLOWER) * 1000 / self.per_second;
         let late_ms = if random.once_in(150) { 20_000 } else { random.below(4000) };
-        let is_rest = self.shape == Shape::Burst && number >= self.rows / 4 * 3;
         let device = if is_rest { random.below(5) } else { random.below(self.devices) };
         Click {
             ts_ms: on_time_ms - late_ms,

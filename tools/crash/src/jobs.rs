@@ -16,6 +16,8 @@ pub struct Job {
     pub interval_ms: u64,
     /// Bytes in a chunk.
     pub chunk_bytes: u64,
+    /// What all its state files together may measure at most: frames that are free must be used again.
+    pub state_bytes_max: u64,
     /// Behind the tables of [`Job::script`].
     queries: &'static str,
 }
@@ -42,7 +44,7 @@ const fn csv(rows: u64, per_second: u64, devices: u64) -> Input {
 }
 
 const fn job(name: &'static str, input: Input, queries: &'static str) -> Job {
-    Job { name, input, interval_ms: 5, chunk_bytes: 2048, queries }
+    Job { name, input, interval_ms: 5, chunk_bytes: 2048, state_bytes_max: 16 << 20, queries }
 }
 
 /// All jobs.
@@ -67,15 +69,19 @@ pub const JOBS: [Job; 13] = [
     ),
     job("two-sinks", csv(6000, 100, 300), TWO_SINKS),
     Job {
-        interval_ms: 20,
-        chunk_bytes: 16384,
+        chunk_bytes: 4096,
+        state_bytes_max: 64 << 20,
         ..job(
             "shrink",
             Input { rows: 8000, per_second: 1500, devices: 1_000_000, shape: Shape::Burst },
             SHRINK,
         )
     },
-    Job { chunk_bytes: 8192, ..job("spill", csv(6000, 400, 5000), SPILL) },
+    Job {
+        chunk_bytes: 8192,
+        state_bytes_max: 24 << 20,
+        ..job("spill", csv(6000, 400, 5000), SPILL)
+    },
 ];
 
 const TUMBLE: &str = "
@@ -181,7 +187,7 @@ FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' SECOND))
 GROUP BY window_start, window_end, action;
 END;";
 
-/// The first seconds hold some 10 MB of text and the last ones next to nothing; what stays lies between.
+/// The first seconds hold some 15 MB of text and the last ones next to nothing; what stays lies between.
 const SHRINK: &str = "
 SET 'execution.checkpointing.num-retained' = '2';
 CREATE TABLE sizes (ws TIMESTAMP(3), device STRING, size BIGINT)
@@ -191,7 +197,7 @@ CREATE TABLE pages (ws TIMESTAMP(3), page STRING, size BIGINT)
 EXECUTE STATEMENT SET BEGIN
 INSERT INTO sizes
 SELECT window_start, device, MAX(CHAR_LENGTH(l)) FROM (
-  SELECT window_start, window_end, device, LISTAGG(RPAD(note, 1800, 'x')) AS l
+  SELECT window_start, window_end, device, LISTAGG(RPAD(note, 2600, 'x')) AS l
   FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '2' SECOND))
   GROUP BY window_start, window_end, device)
 GROUP BY window_start, window_end, device;
