@@ -36,6 +36,7 @@ use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::{Place, materialise};
 use crate::crash_point;
 use crate::error::StateError;
+use crate::planted;
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -384,7 +385,10 @@ impl Pages {
         let durable = self.durable.as_ref().expect("in memory there is one epoch");
         if let Some(mut buffer) = entry.buffer.take() {
             durable.resident(-i64::from(entry.word_count));
-            let kept = changes_kept(buffer.changes());
+            let mut kept = changes_kept(buffer.changes());
+            if planted!("state-forget-changes") {
+                kept = [0; CHANGE_WORDS];
+            }
             match Arc::get_mut(&mut buffer) {
                 Some(own) => own.set_changes(kept),
                 // The writer is reading it still.

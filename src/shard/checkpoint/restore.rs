@@ -23,6 +23,7 @@ use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
 use crate::crash_point;
 use crate::error::{JobError, StateError};
+use crate::planted;
 use crate::shard::control::Control;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
@@ -87,7 +88,8 @@ pub(crate) fn open(
         set_aside(&**storage, folder)?;
         epochs.clear();
     }
-    let manifest = match epochs.last() {
+    let newest = if planted!("restore-older") { epochs.first() } else { epochs.last() };
+    let manifest = match newest {
         Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
         None => None,
     };

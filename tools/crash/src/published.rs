@@ -119,6 +119,20 @@ pub(crate) fn newest_epoch(state: &Path) -> Result<u64, String> {
     Ok(entries(state)?.into_iter().filter_map(epoch).max().unwrap_or(0))
 }
 
+/// What the job has counted by its newest snapshot: rows read, dropped and written must come to the same however often it died.
+pub(crate) fn counts(state: &Path) -> Result<String, String> {
+    let path = state.join(format!("manifest-{:020}", newest_epoch(state)?));
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let body = text.split_once('\n').map_or("", |(_, body)| body);
+    let manifest: serde_json::Value =
+        serde_json::from_str(body).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (late, sources) = (&manifest["late"], &manifest["sources"]["counters"]);
+    Ok(format!(
+        "finished {}, written {}, read {sources}, late {late}",
+        manifest["finished"], manifest["rows_out"]
+    ))
+}
+
 /// The length of the state's files.
 pub(crate) fn state_bytes(state: &Path) -> Result<u64, String> {
     let files = entries(state)?.into_iter().filter(|(name, _)| name.starts_with("state-"));

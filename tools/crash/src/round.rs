@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::jobs::Job;
 use crate::points::Tally;
 use crate::process::{Death, Ended, Run};
-use crate::published::{Rows, newest_epoch, state_bytes, strays, take_parts};
+use crate::published::{Rows, counts, newest_epoch, state_bytes, strays, take_parts};
 use crate::random::Random;
 
 /// After so many starts a round is left to end.
@@ -23,6 +23,8 @@ pub(crate) struct Subject {
     pub(crate) job: Job,
     inputs: PathBuf,
     rows: Rows,
+    /// What the undisturbed run has counted.
+    counts: String,
     /// How long the undisturbed run takes at most.
     time: Duration,
 }
@@ -68,7 +70,13 @@ impl Subject {
     pub(crate) fn new(setting: &Setting<'_>, job: Job, seed: u64) -> Result<Self, String> {
         let inputs = setting.folder.join(format!("{}-inputs", job.name));
         job.input.write(&inputs, seed).map_err(io)?;
-        let mut subject = Self { job, inputs, rows: Rows::default(), time: Duration::ZERO };
+        let mut subject = Self {
+            job,
+            inputs,
+            rows: Rows::default(),
+            counts: String::new(),
+            time: Duration::ZERO,
+        };
         for (with_state, &shards) in
             std::iter::once((false, &1)).chain(setting.shards.iter().map(|shards| (true, shards)))
         {
@@ -92,6 +100,14 @@ impl Subject {
             let rows = Rows::read(&[&folder.join("out")])?;
             if with_state {
                 subject.is_whole(&rows)?;
+                let counts = counts(&folder.join("state"))?;
+                if !subject.counts.is_empty() && counts != subject.counts {
+                    return Err(format!(
+                        "counts depend on shards: {counts} and {}",
+                        subject.counts
+                    ));
+                }
+                subject.counts = counts;
                 subject.time = subject.time.max(start.elapsed());
                 let epochs = newest_epoch(&folder.join("state"))?;
                 let (name, ms) = (job.name, start.elapsed().as_millis());
@@ -285,6 +301,13 @@ impl Round<'_> {
     fn finish(&mut self) -> Result<(), String> {
         self.look()?;
         self.subject.is_whole(&self.seen)?;
+        let counts = counts(&self.state())?;
+        if counts != self.subject.counts {
+            return Err(format!(
+                "what was counted: {counts}\nundisturbed: {}",
+                self.subject.counts
+            ));
+        }
         let strays = strays(&self.outputs(), &self.state())?;
         if let Some(stray) = strays.difference(&self.forgotten).next() {
             return Err(format!("{} is left behind", stray.display()));
