@@ -31,6 +31,8 @@ pub struct Campaign {
     pub rescale: bool,
     /// Rounds at the same time.
     pub workers: usize,
+    /// How many times as many rows as a job has: more for a faster binary, so that a run takes many snapshots.
+    pub scale: u64,
     /// Whether every crash point must have had its kill.
     pub all_points: bool,
     /// A bug that is planted in the binary; the undisturbed runs go without.
@@ -61,9 +63,7 @@ impl Campaign {
     ///
     /// The first thing that was not as it should be; the folder is left as it was then.
     pub fn run(&self) -> Result<Outcome, String> {
-        let folder =
-            self.folder.join(format!("tidemill-crash-{}-{:x}", std::process::id(), self.seed));
-        let folder = folder.join(self.plant.as_deref().unwrap_or("plain"));
+        let folder = self.place();
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
         let setting = Setting {
@@ -74,7 +74,11 @@ impl Campaign {
             plant: self.plant.as_deref(),
             tally: Mutex::new(Tally::default()),
         };
-        let jobs: Vec<Job> = JOBS.into_iter().filter(|job| self.takes(job)).collect();
+        let jobs: Vec<Job> = JOBS
+            .into_iter()
+            .filter(|job| self.takes(job))
+            .map(|job| job.scaled(self.scale))
+            .collect();
         if jobs.is_empty() {
             return Err("no job has such a name".into());
         }
@@ -83,10 +87,23 @@ impl Campaign {
         };
         let subjects = jobs.into_iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let outcome = self.rounds(&setting, &subjects)?;
-        std::fs::remove_dir_all(&folder).map_err(|error| error.to_string())?;
-        // The folder around it goes with the last campaign in it.
-        let _ = std::fs::remove_dir(folder.parent().expect("made above"));
+        self.clear();
         Ok(outcome)
+    }
+
+    /// The folder of all files.
+    fn place(&self) -> PathBuf {
+        let name = format!("tidemill-crash-{}-{:x}", std::process::id(), self.seed);
+        let jobs = if self.only.is_empty() { "all".into() } else { self.only.join("+") };
+        self.folder.join(name).join(format!("{jobs}-{}", self.plant.as_deref().unwrap_or("plain")))
+    }
+
+    /// Removes what is left of it.
+    pub fn clear(&self) {
+        let folder = self.place();
+        let _ = std::fs::remove_dir_all(&folder);
+        // The folder around it goes with the last campaign in it.
+        let _ = folder.parent().map(std::fs::remove_dir);
     }
 
     fn takes(&self, job: &Job) -> bool {
@@ -101,7 +118,7 @@ impl Campaign {
                 && !self.is_enough(setting, kills.load(Ordering::Relaxed))
             {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let subject = &subjects[number as usize % subjects.len()];
+                let subject = self.choose(setting, subjects, number);
                 match round(setting, subject, self.seed, number) {
                     Ok(counted) => drop(kills.fetch_add(counted, Ordering::Relaxed)),
                     Err(error) => {
@@ -138,6 +155,22 @@ impl Campaign {
             let _ = writeln!(points, "{:6} {point}", tally.kills(&point));
         }
         Ok(Outcome { kills: kills.into_inner(), rounds: next.into_inner(), points })
+    }
+
+    /// The jobs take turns; every other round is one that comes to points where nothing was killed yet.
+    fn choose<'a>(
+        &self,
+        setting: &Setting<'_>,
+        subjects: &'a [Subject],
+        number: u64,
+    ) -> &'a Subject {
+        let wanting = setting.tally().wanting();
+        let wants = subjects.iter().filter(|subject| wanting.contains(&subject.job.name));
+        let list: Vec<&Subject> = match self.all_points && number % 2 == 1 && !wanting.is_empty() {
+            true => wants.collect(),
+            false => subjects.iter().collect(),
+        };
+        list[(number / 2) as usize % list.len()]
     }
 
     fn is_enough(&self, setting: &Setting<'_>, kills: u64) -> bool {

@@ -28,7 +28,7 @@ pub enum Shape {
     QuotedCsv,
     /// The same, but all rows behind the first three quarters are of five devices and come slowly: state grows and shrinks.
     Burst,
-    /// Several files of JSON lines, one of them packed.
+    /// Several files of JSON lines, one of them packed; some lines are malformed.
     Files,
 }
 
@@ -87,7 +87,11 @@ impl Input {
         for number in 0..self.rows {
             // Files overlap in time, so that their turns matter.
             let file = (number * FILE_COUNT / self.rows).saturating_sub(random.below(2));
-            self.click(number, &mut random).json(&mut texts[file as usize]);
+            let text = &mut texts[file as usize];
+            self.click(number, &mut random).json(text);
+            if random.once_in(100) {
+                text.push_str("{\"ts\":\n");
+            }
         }
         for (file, text) in texts.iter().enumerate() {
             if file == 2 {

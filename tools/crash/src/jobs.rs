@@ -23,9 +23,15 @@ pub struct Job {
 }
 
 const CSV: &str = "'path' = '$IN/clicks.csv', 'format' = 'csv'";
-const FILES: &str = "'path' = '$IN', 'format' = 'json'";
+const FILES: &str = "'path' = '$IN', 'format' = 'json', 'json.ignore-parse-errors' = 'true'";
 
 impl Job {
+    /// The same with so many times as many rows, as fast as before.
+    pub(crate) fn scaled(self, scale: u64) -> Self {
+        let input = Input { rows: self.input.rows * scale, ..self.input };
+        Self { input, ..self }
+    }
+
     /// The whole script.
     pub fn script(&self, inputs: &str, outputs: &str) -> String {
         let options = if self.input.shape == Shape::Files { FILES } else { CSV };
@@ -44,11 +50,11 @@ const fn csv(rows: u64, per_second: u64, devices: u64) -> Input {
 }
 
 const fn job(name: &'static str, input: Input, queries: &'static str) -> Job {
-    Job { name, input, interval_ms: 5, chunk_bytes: 2048, state_bytes_max: 16 << 20, queries }
+    Job { name, input, interval_ms: 2, chunk_bytes: 2048, state_bytes_max: 16 << 20, queries }
 }
 
 /// All jobs.
-pub const JOBS: [Job; 13] = [
+pub const JOBS: [Job; 15] = [
     job("tumble", csv(8000, 100, 500), TUMBLE),
     job("distinct", csv(8000, 200, 2000), DISTINCT),
     job("hop", csv(6000, 100, 300), HOP),
@@ -61,6 +67,8 @@ pub const JOBS: [Job; 13] = [
         Input { rows: 6000, per_second: 100, devices: 300, shape: Shape::Files },
         FILES_SUM,
     ),
+    job("uv-early", csv(6000, 100, 1000), UV_EARLY),
+    job("generated", csv(0, 1, 1), GENERATED),
     job("filter", csv(8000, 100, 300), FILTER),
     job(
         "quoted",
@@ -147,6 +155,29 @@ FROM TABLE(TUMBLE((SELECT page, window_time AS wt, COUNT(*) AS c, SUM(amount) AS
   FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' SECOND))
   GROUP BY window_start, window_end, window_time, page), DESCRIPTOR(wt), INTERVAL '4' SECOND))
 GROUP BY window_start, window_end;";
+
+const UV_EARLY: &str = "
+SET 'table.exec.emit.early-fire.enabled' = 'true';
+SET 'table.exec.emit.early-fire.delay' = '5 s';
+SET 'tidemill.emit.early-fire.clock' = 'event-time';
+CREATE TABLE visitors (ws TIMESTAMP(3), page STRING, uv BIGINT)
+  WITH ('connector' = 'filesystem', 'path' = '$OUT/visitors.jsonl', 'format' = 'json', 'sink.changelog' = 'true');
+INSERT INTO visitors
+SELECT window_start, page, COUNT(DISTINCT device)
+FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' DAY))
+GROUP BY window_start, window_end, page;";
+
+const GENERATED: &str = "
+CREATE TABLE made (ts TIMESTAMP(3), page STRING, device STRING, action STRING, amount DOUBLE,
+  WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+  WITH ('connector' = 'datagen', 'profile' = 'clicks', 'devices' = '1000', 'number-of-rows' = '150000');
+CREATE TABLE sums (ws TIMESTAMP(3), page STRING, c BIGINT, s DOUBLE)
+  WITH ('connector' = 'filesystem', 'path' = '$OUT/sums', 'format' = 'json');
+INSERT INTO sums
+SELECT window_start, page, COUNT(*), SUM(amount)
+FROM TABLE(TUMBLE(TABLE made, DESCRIPTOR(ts), INTERVAL '1' SECOND))
+WHERE action = 'buy'
+GROUP BY window_start, window_end, page;";
 
 const FILES_SUM: &str = "
 CREATE TABLE sums (ws TIMESTAMP(3), page STRING, c BIGINT, s DOUBLE, l STRING)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo build --release --features crash-points && cargo run --release -p tidemill-crash -- [--kills N] [--seed S]
-//!   [--binary PATH] [--folder PATH] [--only JOB,…] [--shards 1,2] [--workers N] [--rescale] [--plant NAME]
+//!   [--binary PATH] [--folder PATH] [--only JOB,…] [--shards 1,2] [--workers N] [--scale N] [--rescale] [--plant NAME]
 //! ```
 //!
 //! Prints how often each crash point had its kill. Ends with 1, and keeps the files, at the first row too many or too few.
@@ -46,6 +46,7 @@ fn campaign() -> Result<Campaign, String> {
         shards: vec![1, 2],
         rescale: false,
         workers: 2,
+        scale: 1,
         all_points: true,
         plant: None,
     };
@@ -61,6 +62,7 @@ fn campaign() -> Result<Campaign, String> {
             "--kills" => campaign.kills = number()?,
             "--seed" => campaign.seed = number()?,
             "--workers" => campaign.workers = number()? as usize,
+            "--scale" => campaign.scale = number()?,
             "--binary" => campaign.binary = PathBuf::from(value),
             "--folder" => campaign.folder = PathBuf::from(value),
             "--plant" => campaign.plant = Some(value),

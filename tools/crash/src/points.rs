@@ -16,20 +16,34 @@ pub(crate) const SET_ASIDE: &str = "set-aside-";
 ///
 /// If the source is not where it was when this was built.
 pub fn known() -> BTreeSet<String> {
-    let mut points = BTreeSet::new();
-    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src"), &mut points);
-    points
+    named("crash_point!(\"")
 }
 
-fn collect(folder: &Path, points: &mut BTreeSet<String>) {
+/// The names of all bugs that can be planted.
+///
+/// # Panics
+///
+/// As [`known`].
+pub fn planted() -> BTreeSet<String> {
+    named("planted!(\"")
+}
+
+/// What stands behind `call` in the engine's source.
+fn named(call: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../src"), call, &mut names);
+    names
+}
+
+fn collect(folder: &Path, call: &str, names: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).expect("the engine's source lies beside the tool's") {
         let path = entry.expect("the folder can be read").path();
         if path.is_dir() {
-            collect(&path, points);
+            collect(&path, call, names);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let source = std::fs::read_to_string(&path).expect("sources are text");
-            let named = source.split("crash_point!(\"").skip(1);
-            points.extend(named.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+            let named = source.split(call).skip(1);
+            names.extend(named.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
         }
     }
 }
@@ -61,10 +75,17 @@ impl Tally {
         let reached = self.reached.get(job)?;
         let points: Vec<&String> =
             reached.iter().filter(|point| !point.starts_with(SET_ASIDE)).collect();
+        let least = points.iter().map(|point| self.kills(point)).min().unwrap_or(0).min(1);
         let rare: Vec<&String> =
-            points.iter().copied().filter(|point| self.kills(point) < 2).collect();
+            points.iter().copied().filter(|point| self.kills(point) == least).collect();
         let list = if rare.is_empty() || random.once_in(3) { &points } else { &rare };
         (!list.is_empty()).then(|| (*random.one_of(list)).clone())
+    }
+
+    /// Jobs that come to points at which nothing was killed.
+    pub(crate) fn wanting(&self) -> Vec<&'static str> {
+        let wants = |points: &BTreeSet<String>| points.iter().any(|point| self.kills(point) == 0);
+        self.reached.iter().filter(|(_, points)| wants(points)).map(|(job, _)| *job).collect()
     }
 
     /// Points of `required` at which nothing was killed.

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// What is not done by then hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
@@ -33,6 +35,8 @@ pub(crate) enum Death<'a> {
     Never,
     /// After so much time.
     After(Duration),
+    /// Not killed, but asked to stop (SIGINT) after so much time: it ends with a snapshot.
+    Stop(Duration),
     /// When it comes to this crash point for the n-th time.
     At(&'a str, u64),
 }
@@ -55,6 +59,7 @@ impl Run<'_> {
             .map_err(|error| format!("cannot run {}: {error}", self.binary.display()))?;
         #[expect(clippy::disallowed_methods, reason = "nothing is simulated here")]
         let start = std::time::Instant::now();
+        let mut asked = false;
         let status = loop {
             let ended = child.try_wait().map_err(|error| error.to_string())?;
             if let Some(status) = ended {
@@ -71,12 +76,18 @@ impl Run<'_> {
                     Ended::Killed
                 });
             }
+            if !asked && matches!(self.death, Death::Stop(time) if start.elapsed() >= time) {
+                asked = true;
+                // It may have ended by itself.
+                let _ = kill_process(Pid::from_child(&child), Signal::INT);
+            }
             std::thread::sleep(LOOK_EVERY);
         };
-        const SIGKILL: i32 = 9;
+        let deadly = [Signal::KILL, Signal::INT].map(Signal::as_raw);
         Ok(match (status.code(), status.signal()) {
             (Some(0), _) => Ended::Done,
-            (_, Some(SIGKILL)) => Ended::Killed,
+            // SIGINT kills only what has not begun to run.
+            (_, Some(signal)) if deadly.contains(&signal) => Ended::Killed,
             _ => Ended::Failed(self.said(&status.to_string())),
         })
     }

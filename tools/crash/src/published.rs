@@ -119,6 +119,11 @@ pub(crate) fn newest_epoch(state: &Path) -> Result<u64, String> {
     Ok(entries(state)?.into_iter().filter_map(epoch).max().unwrap_or(0))
 }
 
+/// Whether the newest snapshot is the one behind the last row.
+pub(crate) fn is_finished(state: &Path) -> Result<bool, String> {
+    Ok(newest_epoch(state)? > 0 && counts(state)?.starts_with("finished true"))
+}
+
 /// What the job has counted by its newest snapshot: rows read, dropped and written must come to the same however often it died.
 pub(crate) fn counts(state: &Path) -> Result<String, String> {
     let path = state.join(format!("manifest-{:020}", newest_epoch(state)?));

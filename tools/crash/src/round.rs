@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::jobs::Job;
 use crate::points::Tally;
 use crate::process::{Death, Ended, Run};
-use crate::published::{Rows, counts, newest_epoch, state_bytes, strays, take_parts};
+use crate::published::{Rows, counts, is_finished, newest_epoch, state_bytes, strays, take_parts};
 use crate::random::Random;
 
 /// After so many starts a round is left to end.
@@ -47,7 +47,6 @@ struct Round<'a> {
     random: Random,
     folder: PathBuf,
     shards: usize,
-    runtime: Option<&'static str>,
     /// What could be seen at the last death.
     seen: Rows,
     /// Hidden files of runs that died before their first snapshot: nobody knows them.
@@ -167,7 +166,6 @@ pub(crate) fn round(
         setting,
         subject,
         shards: *random.one_of(setting.shards),
-        runtime: if random.once_in(4) { None } else { Some("poll") },
         random,
         folder,
         seen: Rows::default(),
@@ -205,17 +203,18 @@ impl Round<'_> {
                 self.shards = 1 + self.random.below(3) as usize;
             }
             let before = if fresh { 0 } else { newest_epoch(&self.state())? };
-            let ended = self.start(start, fresh)?;
+            let (ended, stopped) = self.start(start, fresh)?;
             let is_aside = reached(&self.folder).any(|point| point == "set-aside-done");
             fresh &= !is_aside;
             self.note_forgotten()?;
             match ended {
                 Ended::Failed(said) => return Err(said),
+                Ended::Done if stopped && !is_finished(&self.state())? => {}
                 Ended::Done => return self.finish(),
                 Ended::Killed => {}
             }
             self.look()?;
-            if !fresh && newest_epoch(&self.state())? > before {
+            if ended == Ended::Killed && !fresh && newest_epoch(&self.state())? > before {
                 self.counted += 1;
             }
             if self.random.once_in(4) {
@@ -225,8 +224,8 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// One start, up to the end or the death.
-    fn start(&mut self, start: u64, fresh: bool) -> Result<Ended, String> {
+    /// One start, up to the end or the death; and whether it was asked to stop.
+    fn start(&mut self, start: u64, fresh: bool) -> Result<(Ended, bool), String> {
         let point = if fresh && self.random.once_in(2) {
             let asides = ["set-aside-renamed", "set-aside-synced", "set-aside-done"];
             Some((*self.random.one_of(&asides)).to_owned())
@@ -241,6 +240,9 @@ impl Round<'_> {
         let death = match &point {
             _ if start >= STARTS_MAX => Death::Never,
             Some(point) => Death::At(point, passes),
+            None if self.random.once_in(6) => {
+                Death::Stop(Duration::from_micros(self.random.below(whole_us / 2)))
+            }
             None => Death::After(Duration::from_micros(self.random.below(whole_us / 4 * 3))),
         };
         let _ = fs::remove_file(self.folder.join("reached"));
@@ -249,7 +251,7 @@ impl Round<'_> {
             folder: &self.folder,
             with_state: true,
             shards: self.shards,
-            runtime: self.runtime,
+            runtime: if self.random.once_in(4) { None } else { Some("poll") },
             fresh,
             death,
             plant: self.setting.plant,
@@ -260,7 +262,7 @@ impl Round<'_> {
         if let (Some(point), Ended::Killed) = (&point, &ended) {
             tally.note_kill(point);
         }
-        Ok(ended)
+        Ok((ended, matches!(death, Death::Stop(_))))
     }
 
     /// Takes the outputs away before a fresh start, as one does who starts over.
@@ -316,7 +318,7 @@ impl Round<'_> {
             return Ok(());
         }
         // A job that is done has nothing to do.
-        match self.start(STARTS_MAX, false)? {
+        match self.start(STARTS_MAX, false)?.0 {
             Ended::Done => self.subject.is_whole(&Rows::read(&[&self.outputs(), &self.taken()])?),
             other => Err(format!("started again when it was done: {other:?}")),
         }
