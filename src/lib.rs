@@ -52,8 +52,8 @@
 //! # What is absent
 //!
 //! `window` and `agg` do no I/O and know no store. `sql` and `shard` never see each other. Nothing above `sys` reads the
-//! clock: time, randomness and storage arrive as arguments, so the same shards run in the simulator. Nothing is
-//! durable yet: `state` keeps everything in pages that a store can stand behind, and keeps them in memory.
+//! clock: time, randomness and storage arrive as arguments, so the same shards run in the simulator. What is
+//! durable hangs on one rename, that of a snapshot's manifest ([`shard::checkpoint`]).
 
 pub mod agg;
 pub mod batch;

@@ -32,6 +32,8 @@ pub(super) struct Start {
     pub(super) openings: HashMap<usize, Opening>,
     /// Inputs that are there and are not read, for people.
     pub(super) left_out: Vec<String>,
+    /// Tables that cannot be read again, each with the way around.
+    pub(super) lossy: Vec<(String, &'static str)>,
 }
 
 /// Starts the sequence, behind `manifest` if there is one.
@@ -59,12 +61,18 @@ pub(super) fn start(
         streams: (0..shard_count).map(|_| HashMap::new()).collect(),
         openings: HashMap::new(),
         left_out: Vec::new(),
+        lossy: Vec::new(),
     };
     let mut listed = Vec::new();
     for (scan, spec) in topology.scans.iter().enumerate() {
         let watched = spec.source.monitor_interval_ms().is_some();
         start.token.scans.push(ScanState { watched, idle: false, active_at_ms: now_ms });
         for split in spec.source.splits()? {
+            let remedy = match &split {
+                Split::Sequential(stream) => stream.remedy_of_loss(),
+                Split::Ranged(_) | Split::Generated(_) => None,
+            };
+            start.lossy.extend(remedy.map(|remedy| (spec.table.clone(), remedy)));
             listed.push(split_spec(scan, split, chunk_bytes));
         }
     }
