@@ -19,6 +19,7 @@
 //!    the epoch began, or all others have dropped it.
 
 use super::pages::PAGE_WORDS;
+use crate::planted;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 /// Words in a line, the unit in which changes are noted: 32 bytes.
@@ -121,7 +122,7 @@ pub(super) fn changed_lines(changes: &Changes) -> u32 {
 
 /// Keeps the changes noted after a snapshot took the buffer, unless it wrote the page whole.
 pub(super) fn keep_changes(changes: &mut Changes) {
-    if changed_lines(changes) > CHANGED_LINES_MAX {
+    if changed_lines(changes) > CHANGED_LINES_MAX || planted!("state-forget-changes") {
         changes.fill(0);
     }
 }

@@ -278,6 +278,9 @@ impl Ledger {
         let root = self.write_root(&mut writer, sealed.epoch, &sealed.header)?;
         writer.flush()?;
         crash_point!("commit-after-root");
+        if planted!("state-reuse-early") {
+            self.dropped.drain(..).for_each(|run| self.frames.free(run));
+        }
         self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
         let ack = Ack { epoch: sealed.epoch, places, released: Vec::new() };
         Ok(Written { root, byte_count: writer.byte_count, ack })

@@ -14,7 +14,7 @@
 //! 1. Nothing is removed or written before the newest manifest has been read and fits the script.
 //! 2. A folder that holds anything else is not touched.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use super::manifest::{Manifest, list};
 use super::{Checkpoints, rescale};
 use crate::crash_point;
 use crate::error::{JobError, StateError};
+use crate::planted;
 use crate::shard::control::Control;
 use crate::shard::operators::differences;
 use crate::shard::topology::Topology;
@@ -88,10 +89,14 @@ pub(crate) fn open(
 ) -> Result<Opened, JobError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let lock = take_folder(options)?;
+    crash_point!("restore-locked");
     let mut epochs = list(&**storage, folder)?;
     if options.fresh == Fresh::StartOver {
         set_aside(&**storage, folder)?;
         epochs.clear();
+    }
+    if planted!("restore-older") {
+        epochs.truncate(1);
     }
     let mut manifest = match epochs.last() {
         Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
@@ -109,16 +114,13 @@ pub(crate) fn open(
         Some(manifest) => manifest.files.clone(),
         None => rescale::file_names(0, shard_count),
     };
+    crash_point!("restore-manifest-read");
     remove_strays(&**storage, folder, &names, epochs.last().copied())?;
     let frames = open_frames(options, &names, manifest.is_some())?;
     let spaces = open_spaces(options, topology, &frames, manifest.as_ref())?;
+    crash_point!("restore-spaces-opened");
     let retained = retained(options, topology, &frames, &epochs, spaces)?;
-    for (index, spec) in topology.sinks.iter().enumerate() {
-        if let Some(sink) = spec.sink.transactional() {
-            let record = manifest.as_ref().and_then(|manifest| manifest.sinks[index].as_deref());
-            sink.open(Arc::clone(storage), record)?;
-        }
-    }
+    open_sinks(options, topology, manifest.as_ref())?;
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
     let shared = Arc::new(Checkpoints::new(epoch)?);
     let newest = manifest.clone().unwrap_or(Manifest {
@@ -147,6 +149,22 @@ pub(crate) fn open(
         collected: std::collections::BTreeMap::new(),
     };
     Ok(Opened { shared, coordinator, spaces, manifest })
+}
+
+/// Opens the sinks: they publish what the manifest names.
+fn open_sinks(
+    options: &StateOptions,
+    topology: &Topology,
+    manifest: Option<&Manifest>,
+) -> Result<(), JobError> {
+    for (index, spec) in topology.sinks.iter().enumerate() {
+        if let Some(sink) = spec.sink.transactional() {
+            let record = manifest.and_then(|manifest| manifest.sinks[index].as_deref());
+            sink.open(Arc::clone(&options.storage), record)?;
+            crash_point!("restore-sink-opened");
+        }
+    }
+    Ok(())
 }
 
 /// The spaces of a shard as its writer has them, and as its operators do.
@@ -222,9 +240,12 @@ fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
         for name in group {
             let target = folder.join(format!("old-{next}.{name}"));
             storage.rename(&folder.join(name), &target).map_err(failed)?;
+            crash_point!("set-aside-renamed");
         }
         storage.sync_folder(folder).map_err(failed)?;
+        crash_point!("set-aside-synced");
     }
+    crash_point!("set-aside-done");
     Ok(())
 }
 
@@ -279,6 +300,7 @@ fn remove_strays(
             || (name.starts_with("state-") && (newest.is_none() || !names.contains(&name)));
         if is_stray {
             storage.remove(&folder.join(name)).map_err(failed)?;
+            crash_point!("restore-stray-removed");
         }
     }
     Ok(())
@@ -297,6 +319,7 @@ pub(super) fn open_frames(
     let frames = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     if !exist {
         frames.iter().try_for_each(|frames| frames.sync())?;
+        crash_point!("restore-frames-created");
         storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
     }
     Ok(frames)
@@ -334,7 +357,12 @@ fn retained(
 ) -> Result<(VecDeque<u64>, Vec<Vec<Space>>), StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
-    let mut newer = kept.front().copied();
+    let own_runs = |spaces: &Vec<Space>| {
+        spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
+    };
+    // By shard: the frames that a newer snapshot needs too; those wait for that one.
+    let mut seen: Vec<HashSet<u32>> = spaces.iter().map(own_runs).collect();
+    let mut superseded = Vec::new();
     for &epoch in epochs.iter().rev().skip(1) {
         let runs = match kept.len() < options.retained_count {
             true => older_runs(&**storage, folder, topology, frames, epoch).ok(),
@@ -343,23 +371,22 @@ fn retained(
         let Some(runs) = runs else {
             let path = Manifest::path(folder, epoch);
             storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
+            crash_point!("restore-manifest-removed");
             continue;
         };
-        let mut seen: Vec<std::collections::HashSet<u32>> = spaces
-            .iter()
-            .map(|spaces| {
-                spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
-            })
-            .collect();
+        let newer = *kept.front().expect("the newest is kept");
         for (shard, runs) in runs.into_iter().enumerate() {
             let own: Vec<Run> =
                 runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
-            if let (Some(space), Some(newer)) = (spaces[shard].first_mut(), newer) {
-                space.ledger.supersede(newer as u32, own);
-            }
+            superseded.push((newer, shard, own));
         }
-        newer = Some(epoch);
         kept.push_front(epoch);
+    }
+    // Ledgers take them in the order in which they become free.
+    for (newer, shard, runs) in superseded.into_iter().rev() {
+        if let Some(space) = spaces[shard].first_mut() {
+            space.ledger.supersede(newer as u32, runs);
+        }
     }
     Ok((kept, spaces))
 }
