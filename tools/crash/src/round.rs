@@ -99,6 +99,9 @@ impl Subject {
             let rows = Rows::read(&[&folder.join("out")])?;
             if with_state {
                 subject.is_whole(&rows)?;
+                if reached(&folder).next().is_none() {
+                    return Err("the binary was built without the feature `crash-points`".into());
+                }
                 let counts = counts(&folder.join("state"))?;
                 if !subject.counts.is_empty() && counts != subject.counts {
                     return Err(format!(
