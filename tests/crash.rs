@@ -30,7 +30,7 @@ fn campaign(only: &[&str], kills: u64) -> Campaign {
 #[test]
 fn kills_anywhere_change_no_row() {
     let outcome = campaign(&[], 300).run().unwrap_or_else(|failure| panic!("{failure}"));
-    println!("{}{} kills in {} rounds", outcome.points, outcome.kills, outcome.rounds);
+    eprintln!("{}{} kills in {} rounds", outcome.points, outcome.kills, outcome.rounds);
     assert!(outcome.kills >= 300);
 }
 
@@ -84,7 +84,7 @@ fn planted_bugs_are_caught() {
         match campaign.run() {
             Ok(outcome) => panic!("{plant}: not found by {} kills", outcome.kills),
             Err(failure) => {
-                println!("{plant}: {failure}\n");
+                eprintln!("{plant}: {failure}\n");
                 assert!(!failure.contains("it hangs"), "{plant}: found by impatience: {failure}");
                 campaign.clear();
             }
