@@ -65,7 +65,7 @@ const TRIGGERS: [(&str, &str, &str, &str); 2] = [
         "HOP(ts, INTERVAL '0.5' SECOND, INTERVAL '2' SECOND)",
     ),
 ];
-const EARLY: &str = "SET 'table.exec.emit.early-fire.enabled' = 'true'; SET 'table.exec.emit.early-fire.delay' = '0.2 s';
+const EARLY: &str = "SET 'table.exec.emit.early-fire.enabled' = 'true'; SET 'table.exec.emit.early-fire.delay' = '200 ms';
     SET 'tidemill.emit.early-fire.clock' = 'event-time';";
 
 /// A script with `columns` for each of `kinds`, its sinks below `folder`; `more` stands first.
