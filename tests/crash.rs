@@ -18,7 +18,7 @@ fn campaign(only: &[&str], kills: u64) -> Campaign {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_tidemill")),
         folder: fast_folder(),
         only: only.iter().map(|name| name.to_string()).collect(),
-        shards: vec![1, 2],
+        shards: vec![1, 2, 3],
         rescale: false,
         workers: 2,
         scale: 1,

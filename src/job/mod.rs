@@ -92,7 +92,7 @@ pub fn bind(
 /// Time between two snapshots unless the script says.
 const SNAPSHOT_INTERVAL_MS: u64 = 1000;
 /// The share of this process's memory that durable state may hold unless the script says.
-const STATE_MEMORY_SHARE: u64 = 4;
+const STATE_MEMORY_SHARE: u64 = 2;
 
 /// Durable state in `folder`, as the plan's settings have it.
 pub fn state_options(plan: &Plan, folder: impl Into<PathBuf>, fresh: Fresh) -> StateOptions {

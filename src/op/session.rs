@@ -422,9 +422,13 @@ impl Receiver for Session {
             let hash = self.keys.hash(&self.pages, key_slot);
             let key = self.keys.key(&self.pages, key_slot).to_vec();
             let mut next = self.keys.words(&self.pages, key_slot)[0];
+            let mut records = Vec::new();
             while next != 0 {
-                let record = next as u32 - 1;
-                next = self.word(record, NEXT).cast_unsigned();
+                records.push(next as u32 - 1);
+                next = self.word(next as u32 - 1, NEXT).cast_unsigned();
+            }
+            // Who adopts them puts each in front: what is merged into what depends on their order.
+            for record in records.into_iter().rev() {
                 let part = MovedPart::Session(self.word(record, START), self.word(record, END));
                 let values = self.sets.values(&self.pages, record);
                 let mut accumulators = Partials::default();

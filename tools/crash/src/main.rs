@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo build --release --features crash-points && cargo run --release -p tidemill-crash -- [--kills N] [--seed S]
-//!   [--binary PATH] [--folder PATH] [--only JOB,…] [--shards 1,2] [--workers N] [--scale N] [--rescale] [--plant NAME]
+//!   [--binary PATH] [--folder PATH] [--only JOB,…] [--shards 1,2,3] [--workers N] [--scale N] [--rescale] [--plant NAME]
 //! ```
 //!
 //! Prints how often each crash point had its kill. Ends with 1, and keeps the files, at the first row too many or too few.
@@ -43,7 +43,7 @@ fn campaign() -> Result<Campaign, String> {
         binary: PathBuf::from("target/release/tidemill"),
         folder: tidemill_crash::campaign::fast_folder(),
         only: Vec::new(),
-        shards: vec![1, 2],
+        shards: vec![1, 2, 3],
         rescale: false,
         workers: 2,
         scale: 1,

@@ -99,6 +99,9 @@ impl Subject {
             let rows = Rows::read(&[&folder.join("out")])?;
             if with_state {
                 subject.is_whole(&rows)?;
+                if reached(&folder).next().is_none() {
+                    return Err("the binary was built without the feature `crash-points`".into());
+                }
                 let counts = counts(&folder.join("state"))?;
                 if !subject.counts.is_empty() && counts != subject.counts {
                     return Err(format!(
@@ -292,7 +295,10 @@ impl Round<'_> {
             return Err(format!("what was published has gone: {row}"));
         }
         self.seen = rows;
-        let (held, most) = (state_bytes(&self.state())?, self.subject.job.state_bytes_max);
+        // With another number of shards the files of two generations are there at the same time.
+        let generations = if self.setting.rescale { 3 } else { 1 };
+        let most = self.subject.job.state_bytes_max * generations;
+        let held = state_bytes(&self.state())?;
         if held > most {
             return Err(format!("the state's files are {held} bytes long, more than {most}"));
         }
