@@ -9,8 +9,8 @@
 
 use super::{Node, NodeIndex, Op, Plan};
 use crate::agg::{AggregateCall, AggregateFunction};
-use crate::batch::Schema;
-use crate::expr::{Expr, ExprKind};
+use crate::batch::{DataType, Schema};
+use crate::expr::{Expr, ExprKind, Value};
 use crate::sys::checksum::xxh64;
 use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 
@@ -215,7 +215,11 @@ fn spelled(expr: &Expr, columns: &[String]) -> String {
     };
     short(match &expr.kind {
         ExprKind::Column(column) => columns[*column].clone(),
-        ExprKind::Literal(value) => format!("{value:?} {}", expr.data_type),
+        ExprKind::Literal(value) => match (value, expr.data_type) {
+            (Value::Int(_), DataType::Int | DataType::BigInt) => expr.to_string(),
+            (Value::String(_) | Value::Boolean(_), _) => expr.to_string(),
+            (value, data_type) => format!("{value:?} {data_type}"),
+        },
         ExprKind::Call(name, args) => format!("{name}({})", list(args)),
         ExprKind::Cast(input) => format!("CAST({} AS {})", spelled(input, columns), expr.data_type),
         ExprKind::TryCast(input) => {

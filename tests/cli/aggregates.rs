@@ -22,6 +22,7 @@ const SUM: Column = ("SUM(v)", "s", "BIGINT");
 const GREATEST: Column = ("MAX(CAST(v AS STRING))", "m", "STRING");
 const LIST: Column =
     ("LISTAGG(CAST(id AS STRING), '+') FILTER (WHERE MOD(id, 100) < 30)", "l", "STRING");
+const LAST: Column = ("MIN(CAST(MOD(id, 50) AS STRING))", "f", "STRING");
 const VARIANCE: Column = ("STDDEV_POP(CAST(v AS DOUBLE))", "d", "DOUBLE");
 
 /// Windows of each kind: sink, the window in FROM, and its bounds in SELECT and GROUP BY.
@@ -214,6 +215,15 @@ fn aggregates_of_all_kinds_are_added_among_the_old() {
 }
 
 #[test]
+fn old_aggregates_of_all_kinds_go_on() {
+    let old = [LIST, GREATEST, COUNT, VARIANCE, MEAN_SEVENTH, DECIMALS, LAST, SEVENTHS];
+    let new =
+        [GREATEST, THIRTEENTHS, LAST, SEVENTHS, VARIANCE, LIST, SUM, DECIMALS, COUNT, MEAN_SEVENTH];
+    check(&ONCE, &old, &new, ["2", "3"], "");
+    check(&TRIGGERS, &old, &new, ["1", "2"], EARLY);
+}
+
+#[test]
 fn one_exchange_becomes_two() {
     let new = [SEVENTHS, COUNT, DECIMALS];
     check(&ONCE, &[COUNT, DECIMALS], &new, ["2", "2"], "");
@@ -238,7 +248,7 @@ fn two_exchanges_stay_two() {
 fn anything_else_is_refused() {
     let bench = tempfile::tempdir().unwrap();
     let [state, out] = ["state", "out"].map(|name| path(&bench, name));
-    let kinds = &ONCE[..1];
+    let kinds = &ONCE[..2];
     let first = script(&out, OLD_RATE, kinds, &[COUNT, SUM], "");
     let run = |script: &str| {
         tidemill(&[
@@ -267,6 +277,10 @@ fn anything_else_is_refused() {
     run(&window).expect(2).says(only).says("window of an aggregation differs:\n  state:  ");
     let filtered = more.replace(" GROUP BY", " WHERE id > 5 GROUP BY");
     run(&filtered).expect(2).says(only).says("input of an aggregation differs:\n  state:  ");
+    let first_value = ("FIRST_VALUE(v)", "f", "BIGINT");
+    let by_window = script(&out, OLD_RATE, kinds, &[COUNT, SUM, first_value], "");
+    let kept = "with FIRST_VALUE(t.v) the state is kept by window, no longer by slice";
+    run(&by_window).expect(2).says(only).says(kept);
     let elsewhere = more.replace("tumble_out", "others_out");
     run(&elsewhere).expect(2).says(only).says("what is written differs:\n  state:  tumble_out");
     // What has been refused has changed nothing.

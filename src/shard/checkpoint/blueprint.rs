@@ -137,8 +137,7 @@ impl AggregateRecord {
                 change.added.join(", ")
             ));
         }
-        let before = topology.formerly(aggregate, &change.places);
-        if names_windows(&before[0]) != names_windows(now) {
+        if goes_over_to_windows(&topology.formerly(aggregate, &change.places)[0], now) {
             return Err(format!(
                 "with {} the state is kept by window, no longer by slice: that cannot be added",
                 change.added.join(", ")
@@ -148,9 +147,10 @@ impl AggregateRecord {
     }
 }
 
-/// Whether groups are kept by window though windows have slices.
-fn names_windows(exchange: &Exchange) -> bool {
-    matches!(exchange.owner, Owner::Aggregate(_)) && exchange.send.per_window
+/// Whether groups were kept by slice and are to be kept by window. With triggers they always are.
+fn goes_over_to_windows(old: &Exchange, new: &Exchange) -> bool {
+    let slices = |exchange: &Exchange| matches!(exchange.owner, Owner::Aggregate(_));
+    slices(old) && slices(new) && old.send.per_window != new.send.per_window
 }
 
 fn same(what: &str, old: &str, new: &str) -> Result<(), String> {
