@@ -26,6 +26,13 @@ pub struct Lineage {
     columns: Vec<String>,
 }
 
+impl Lineage {
+    /// Which rows there are.
+    pub fn rows(&self) -> &str {
+        &self.rows
+    }
+}
+
 /// What an operator with windows is, in parts that each have a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

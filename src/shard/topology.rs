@@ -135,6 +135,8 @@ pub(crate) enum Owner {
 pub(crate) struct SinkSpec {
     /// Its name in the script; empty for a bare SELECT.
     pub(crate) table: String,
+    /// Which rows it takes, see [`Lineage`].
+    pub(crate) rows: String,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) schema: Schema,
     pub(crate) limit: Option<u64>,
@@ -315,6 +317,7 @@ impl Builder<'_> {
                 let schema = self.plan.nodes[*input].schema.clone();
                 self.topology.sinks.push(SinkSpec {
                     table: table.clone(),
+                    rows: self.lineages[*input].rows().to_owned(),
                     sink: Arc::clone(sink),
                     schema,
                     limit: *limit,

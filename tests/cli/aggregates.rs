@@ -277,6 +277,8 @@ fn anything_else_is_refused() {
     run(&window).expect(2).says(only).says("window of an aggregation differs:\n  state:  ");
     let filtered = more.replace(" GROUP BY", " WHERE id > 5 GROUP BY");
     run(&filtered).expect(2).says(only).says("input of an aggregation differs:\n  state:  ");
+    let having = more.replace("k;\n", "k HAVING COUNT(*) > 5;\n");
+    run(&having).expect(2).says(only).says("which rows 'tumble_out' gets differs:\n  state:  ");
     let first_value = ("FIRST_VALUE(v)", "f", "BIGINT");
     let by_window = script(&out, OLD_RATE, kinds, &[COUNT, SUM, first_value], "");
     let kept = "with FIRST_VALUE(t.v) the state is kept by window, no longer by slice";

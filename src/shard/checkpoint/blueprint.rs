@@ -19,8 +19,8 @@ pub struct Blueprint {
     tables: Vec<TableRecord>,
     /// The operators with windows, in the order of their exchanges.
     aggregates: Vec<AggregateRecord>,
-    /// The tables that are written, in the order of the sinks.
-    outputs: Vec<String>,
+    /// The tables that are written, in the order of the sinks, and which rows.
+    outputs: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,7 +76,11 @@ impl Blueprint {
             time_zone: topology.time_zone.to_string(),
             tables: tables.collect(),
             aggregates: topology.aggregates.iter().map(|own| record(&own.identity)).collect(),
-            outputs: topology.sinks.iter().map(|sink| sink.table.clone()).collect(),
+            outputs: topology
+                .sinks
+                .iter()
+                .map(|sink| (sink.table.clone(), format!("{} limit {:?}", sink.rows, sink.limit)))
+                .collect(),
         }
     }
 
@@ -92,13 +96,22 @@ impl Blueprint {
             tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>().join(", ")
         };
         same("what is read", &names(&self.tables), &names(&new.tables))?;
-        same("what is written", &self.outputs.join(", "), &new.outputs.join(", "))?;
+        let written = |outputs: &[(String, String)]| {
+            outputs.iter().map(|(table, _)| table.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        same("what is written", &written(&self.outputs), &written(&new.outputs))?;
         for (old, new) in self.tables.iter().zip(&new.tables) {
             let table = format!("table '{}'", old.name);
             same(&table, &old.framing, &new.framing)?;
             if !new.columns.starts_with(&old.columns) {
                 same(&table, &old.columns.join(", "), &new.columns.join(", "))?;
             }
+        }
+        for (aggregate, new) in self.aggregates.iter().zip(&new.aggregates) {
+            aggregate.check_parts(new)?;
+        }
+        for ((table, old), (_, new)) in self.outputs.iter().zip(&new.outputs) {
+            same(&format!("which rows '{table}' gets"), old, new)?;
         }
         let count = |blueprint: &Self| format!("{} with windows", blueprint.aggregates.len());
         same("the number of operators", &count(self), &count(&new))?;
@@ -108,6 +121,14 @@ impl Blueprint {
 }
 
 impl AggregateRecord {
+    fn check_parts(&self, new: &AggregateRecord) -> Result<(), String> {
+        for ((name, old), (_, new)) in self.parts.iter().zip(&new.parts) {
+            same(&format!("{name} of an aggregation"), old, new)?;
+        }
+        let count = |record: &Self| format!("{} parts", record.parts.len());
+        same("what an aggregation is", &count(self), &count(new))
+    }
+
     fn change(
         &self,
         new: &AggregateRecord,
@@ -115,12 +136,6 @@ impl AggregateRecord {
         topology: &Topology,
     ) -> Result<Change, String> {
         let window = self.parts.first().map_or("", |(_, window)| window.as_str());
-        for ((name, old), (_, new)) in self.parts.iter().zip(&new.parts) {
-            same(&format!("{name} of an aggregation"), old, new)?;
-        }
-        if self.parts.len() != new.parts.len() {
-            return Err(format!("an aggregation over {window} has become something else"));
-        }
         let mut change = Change::default();
         for call in &self.calls {
             let mut places = (0..new.calls.len()).filter(|&place| new.calls[place] == *call);
