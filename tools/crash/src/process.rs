@@ -15,7 +15,6 @@ const LOOK_EVERY: Duration = Duration::from_micros(500);
 const SAID_BYTES_MAX: usize = 2000;
 
 /// A run: `tidemill run job.sql --state state` in a folder.
-#[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) binary: &'a Path,
     /// Where `job.sql` is, and where all that is written goes.
@@ -29,7 +28,7 @@ pub(crate) struct Run<'a> {
 }
 
 /// When a run is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Death<'a> {
     /// Not at all.
     Never,
@@ -39,13 +38,20 @@ pub(crate) enum Death<'a> {
     Stop(Duration),
     /// When it comes to this crash point for the n-th time.
     At(&'a str, u64),
+    /// There, or at the latest after so much time.
+    AtOrAfter(&'a str, u64, Duration),
+    /// Not killed, but asked to stop when this is so.
+    StopWhen(&'a dyn Fn() -> bool),
 }
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     Done,
-    Killed,
+    /// `at_point`: by itself, at a crash point.
+    Killed {
+        at_point: bool,
+    },
     /// It failed, or hung; what it said.
     Failed(String),
 }
@@ -65,7 +71,10 @@ impl Run<'_> {
             if let Some(status) = ended {
                 break status;
             }
-            let is_due = matches!(self.death, Death::After(time) if start.elapsed() >= time);
+            let is_due = match self.death {
+                Death::After(time) | Death::AtOrAfter(_, _, time) => start.elapsed() >= time,
+                _ => false,
+            };
             let hangs = start.elapsed() >= PATIENCE;
             if is_due || hangs {
                 child.kill().map_err(|error| error.to_string())?;
@@ -73,10 +82,15 @@ impl Run<'_> {
                 return Ok(if hangs {
                     Ended::Failed(self.said("it hangs"))
                 } else {
-                    Ended::Killed
+                    Ended::Killed { at_point: false }
                 });
             }
-            if !asked && matches!(self.death, Death::Stop(time) if start.elapsed() >= time) {
+            let must_stop = || match self.death {
+                Death::Stop(time) => start.elapsed() >= time,
+                Death::StopWhen(is_due) => is_due(),
+                _ => false,
+            };
+            if !asked && must_stop() {
                 asked = true;
                 // It may have ended by itself.
                 let _ = kill_process(Pid::from_child(&child), Signal::INT);
@@ -87,7 +101,9 @@ impl Run<'_> {
         Ok(match (status.code(), status.signal()) {
             (Some(0), _) => Ended::Done,
             // SIGINT kills only what has not begun to run.
-            (_, Some(signal)) if deadly.contains(&signal) => Ended::Killed,
+            (_, Some(signal)) if deadly.contains(&signal) => {
+                Ended::Killed { at_point: signal == Signal::KILL.as_raw() }
+            }
             _ => Ended::Failed(self.said(&status.to_string())),
         })
     }
@@ -110,7 +126,7 @@ impl Run<'_> {
         for name in ["TIDEMILL_CRASH_AT", "TIDEMILL_PLANT"] {
             command.env_remove(name);
         }
-        if let Death::At(name, count) = self.death {
+        if let Death::At(name, count) | Death::AtOrAfter(name, count, _) = self.death {
             command.env("TIDEMILL_CRASH_AT", format!("{name}:{count}"));
         }
         if let Some(plant) = self.plant {
