@@ -8,8 +8,10 @@
 //!
 //! 1. Every group's accumulators arrive once, every value of a group once.
 
+use super::ages::Ages;
 use super::pane::{Pane, TableSlots};
 use super::shape::Shape;
+use super::trigger::CHANGED;
 use crate::agg::{self, Partials, Slots};
 use crate::batch::hash::shard_of;
 use crate::metrics::LateRows;
@@ -30,6 +32,8 @@ pub struct Moved {
     pub shown: Partials,
     /// The words behind its accumulators that are the owner's own.
     pub flags: u64,
+    /// Of a session: the generation that it is of, see [`Ages`].
+    pub age: u64,
     /// Its distinct values.
     pub values: Vec<MovedValue>,
 }
@@ -65,15 +69,25 @@ pub struct Standing {
     pub watermark_ms: i64,
     /// Processing time.
     pub now_ms: i64,
-    /// Windows that have rows and have not fired, by their ends.
+    /// Windows that have rows and are open, by their ends.
     pub pending: Vec<i64>,
     /// Windows fired so far.
     pub fired_count: u64,
     /// Rows found late.
     pub late: LateRows,
+    /// Which aggregates are younger than a window.
+    pub ages: Ages,
 }
 
 impl Moved {
+    /// A group of a first stage, whose slices are windows, as one of the triggers' own: changed if it has something to pass on.
+    #[must_use]
+    pub fn into_window(self) -> Moved {
+        let MovedPart::Slice(end_ms) = self.part else { return self };
+        let flags = if self.flags != 0 { CHANGED } else { 0 };
+        Moved { part: MovedPart::Window(end_ms, false), flags, ..self }
+    }
+
     /// The group in pieces, each with its shard among `shard_count`; `by_value`: values go by their own hash.
     pub fn pieces(mut self, shard_count: usize, by_value: bool) -> Vec<(usize, Moved)> {
         let home = shard_of(self.hash, shard_count);
@@ -116,7 +130,7 @@ impl Pane {
         };
         let shown = shown_at.map(export).unwrap_or_default();
         let flags = flags_at.map_or(0, |at| table.words(slot)[at]);
-        Moved { part, hash, key, accumulators: Some(export(0)), shown, flags, values }
+        Moved { part, hash, key, accumulators: Some(export(0)), shown, flags, age: 0, values }
     }
 
     /// Puts a group, or values of one, together again; its slot.

@@ -264,6 +264,12 @@ impl Ledger {
             first: 0,
             byte_count: 0,
         };
+        if self.places.len() < sealed.page_count as usize
+            && let Some(leaf) = self.leaves.last_mut()
+        {
+            // It may end in pages that were made and freed in this epoch, which nobody notes.
+            leaf.dirty = true;
+        }
         self.places.resize(sealed.page_count as usize, Place::NONE);
         let leaf = Leaf { frame: NOWHERE, checksum: 0, dirty: true };
         self.leaves.resize(self.places.len().div_ceil(LEAF_PLACES), leaf);

@@ -161,6 +161,22 @@ impl Bench {
     }
 }
 
+/// The last leaf of a page table was not written again when the table grew by pages that had been freed before the barrier, so
+/// that they were found in frame 0 after that.
+#[test]
+fn a_page_made_and_freed_within_an_epoch_leaves_no_trace() {
+    let mut bench = Bench::new(100);
+    bench.step(&Step::Alloc(false));
+    bench.step(&Step::Seal(0));
+    bench.step(&Step::Alloc(false));
+    bench.step(&Step::Free(1));
+    bench.step(&Step::Seal(0));
+    let (root, _) = bench.committed.as_ref().expect("sealed and written");
+    let (ledger, _) = Ledger::open(Arc::clone(&bench.frames), 7, root).unwrap();
+    assert_eq!(ledger.places().len(), 2);
+    assert_eq!(ledger.places()[1].frame, frames::NOWHERE);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
