@@ -60,23 +60,23 @@ impl Shard {
         counters
     }
 
-    /// The barrier of `epoch` has passed this shard's chunks.
+    /// The barriers up to `epoch` have passed this shard's chunks.
     pub(super) fn seal_scans(&mut self, epoch: u64) -> Result<(), JobError> {
         let Some(shared) = self.checkpoints.clone() else { return Ok(()) };
-        if epoch <= self.sealed_epoch {
-            return Ok(());
-        }
-        assert_eq!(epoch, self.sealed_epoch + 1, "a shard meets every barrier");
-        self.sealed_epoch = epoch;
-        let parts = self.sinks.seal(0)?;
-        let topology = Arc::clone(&self.topology);
-        for (ends, exchange) in self.exchanges.iter_mut().zip(&topology.exchanges) {
-            if matches!(exchange.feeds, Feeds::Scans(_)) {
-                ends.seal_sender();
+        // The news of the job's last barrier may overtake that of the one before, which comes from another shard. This shard has had
+        // no chunk in between, or it would have met the first with the token.
+        while self.sealed_epoch < epoch {
+            self.sealed_epoch += 1;
+            let parts = self.sinks.seal(0)?;
+            let topology = Arc::clone(&self.topology);
+            for (ends, exchange) in self.exchanges.iter_mut().zip(&topology.exchanges) {
+                if matches!(exchange.feeds, Feeds::Scans(_)) {
+                    ends.seal_sender();
+                }
             }
+            crash_point!("barrier-scans-sealed");
+            shared.report(Report::Scans { epoch: self.sealed_epoch, shard: self.index, parts });
         }
-        crash_point!("barrier-scans-sealed");
-        shared.report(Report::Scans { epoch, shard: self.index, parts });
         Ok(())
     }
 

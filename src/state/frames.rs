@@ -45,6 +45,13 @@ pub struct Run {
     pub count: u32,
 }
 
+impl Run {
+    /// Each of them.
+    pub fn frames(self) -> std::ops::Range<u32> {
+        self.frame..self.frame + self.count
+    }
+}
+
 /// A file of frames.
 #[derive(Debug)]
 pub struct Frames {

@@ -307,9 +307,10 @@ impl Ledger {
         self.acks.push(ack);
     }
 
-    /// Frames that an older manifest, which is retained too, needs besides: they become free when `epoch` is the oldest retained.
+    /// Frames that an older manifest, which is retained too, needs besides: they become free when `epoch` is the oldest retained. To be
+    /// called with the newest first, and before anything is written.
     pub fn supersede(&mut self, epoch: u32, runs: Vec<Run>) {
-        self.superseded.push_back((epoch, runs));
+        self.superseded.push_front((epoch, runs));
     }
 
     /// All frames that the table refers to.

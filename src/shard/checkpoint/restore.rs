@@ -14,7 +14,7 @@
 //! 1. Nothing is removed or written before the newest manifest has been read and fits the script.
 //! 2. A folder that holds anything else is not touched.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::error::{JobError, StateError};
 use crate::shard::control::Control;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
-use crate::sys::storage::{FolderLock, Storage};
+use crate::sys::storage::{FolderLock, Storage, make_folder};
 
 /// Whether a job goes on from what the folder holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,9 +161,7 @@ pub(crate) fn open(
 fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let failed = |error| StateError::io(folder, error);
-    storage.create_folder(folder, true).map_err(failed)?;
-    let parent = folder.parent().unwrap_or(Path::new(""));
-    storage.sync_folder(parent).map_err(|error| StateError::io(parent, error))?;
+    make_folder(&**storage, folder, true).map_err(|(path, error)| StateError::io(&path, error))?;
     let owner = folder.join("owner");
     let Some(lock) = storage.lock_folder(folder).map_err(failed)? else {
         let text = storage.read(&owner).unwrap_or_default();
@@ -302,7 +300,8 @@ fn retained(
 ) -> Result<(VecDeque<u64>, Vec<Vec<Space>>), StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
-    let mut newer = kept.front().copied();
+    // Frame by frame: what is left of a snapshot that was not retained any more may overlap with what took its place.
+    let mut seen: Vec<HashSet<u32>> = Vec::new();
     for &epoch in epochs.iter().rev().skip(1) {
         let runs = match kept.len() < options.retained_count {
             true => older_runs(&**storage, folder, topology, frames, epoch).ok(),
@@ -313,20 +312,21 @@ fn retained(
             storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
             continue;
         };
-        let mut seen: Vec<std::collections::HashSet<u32>> = spaces
-            .iter()
-            .map(|spaces| {
-                spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
-            })
-            .collect();
+        if seen.is_empty() {
+            let of = |spaces: &Vec<Space>| {
+                spaces.iter().flat_map(|space| space.ledger.runs()).flat_map(Run::frames).collect()
+            };
+            seen = spaces.iter().map(of).collect();
+        }
+        let newer = kept[0] as u32;
         for (shard, runs) in runs.into_iter().enumerate() {
-            let own: Vec<Run> =
-                runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
-            if let (Some(space), Some(newer)) = (spaces[shard].first_mut(), newer) {
-                space.ledger.supersede(newer as u32, own);
+            let own = runs.into_iter().flat_map(Run::frames);
+            let own = own.filter(|&frame| seen[shard].insert(frame));
+            let own = own.map(|frame| Run { frame, count: 1 }).collect();
+            if let Some(space) = spaces[shard].first_mut() {
+                space.ledger.supersede(newer, own);
             }
         }
-        newer = Some(epoch);
         kept.push_front(epoch);
     }
     Ok((kept, spaces))

@@ -1,0 +1,47 @@
+//! Durable state in a simulated world: seeds draw a query, its input, a schedule of the shards, deaths of the process, errors
+//! of the disk and losses of power that keep any part of what was not synced; whatever happens, every row is shown once.
+//!
+//! `SEED=123 cargo test --test snapshots` runs one seed again and tells its story; `SEEDS=100000` runs so many.
+
+#[path = "oracle/draw.rs"]
+#[allow(dead_code)]
+mod draw;
+#[allow(dead_code)]
+mod engine;
+#[path = "oracle/lines.rs"]
+mod lines;
+#[path = "oracle/model.rs"]
+mod model;
+#[path = "oracle/reference.rs"]
+mod reference;
+#[path = "snapshots/seeds.rs"]
+mod seeds;
+#[path = "snapshots/shown.rs"]
+mod shown;
+#[path = "snapshots/world.rs"]
+mod world;
+
+use seeds::{Tally, run_seed, run_seeds};
+
+/// How many seeds are run unless `SEEDS` says.
+const SEEDS: u64 = 300;
+
+fn number_of(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn seeds() {
+    let tally = Tally::default();
+    if let Some(seed) = number_of("SEED") {
+        run_seed(seed, &tally).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        return;
+    }
+    let failures = run_seeds(0, number_of("SEEDS").unwrap_or(SEEDS), &tally);
+    eprintln!("{tally:?}");
+    for (seed, failure) in &failures {
+        eprintln!("== seed {seed}: {failure}\n   SEED={seed} cargo test --test snapshots seeds");
+    }
+    let seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
+    assert!(failures.is_empty(), "seeds {seeds:?} failed; see above");
+}
