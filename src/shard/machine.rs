@@ -111,6 +111,15 @@ pub(super) const STEP_ITEMS: usize = 8;
 /// Chunk ends between two measurements of the state's size.
 const STATE_NOTED_EVERY: u64 = 64;
 
+/// Works on durable state: where that turns out to be damaged it unwinds with its error, see [`crate::state::Pages`].
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
+    let worked = catch_unwind(AssertUnwindSafe(work));
+    worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
+        Ok(error) => Err(JobError::State(*error)),
+        Err(payload) => resume_unwind(payload),
+    })
+}
+
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
         let topology = parts.topology;
@@ -173,16 +182,11 @@ impl Shard {
         }
     }
 
-    /// Works; state that turns out to be damaged unwinds with its error, see [`crate::state::Pages`].
     fn guarded_work(&mut self) -> Result<bool, JobError> {
-        if self.checkpoints.is_none() {
-            return self.work();
+        match self.checkpoints.is_none() {
+            true => self.work(),
+            false => guarded(|| self.work()),
         }
-        let worked = catch_unwind(AssertUnwindSafe(|| self.work()));
-        worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
-            Ok(error) => Err(JobError::State(*error)),
-            Err(payload) => resume_unwind(payload),
-        })
     }
 
     /// Ends early: what was written before the failure is shown.

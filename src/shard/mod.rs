@@ -182,7 +182,8 @@ impl Job {
             went_on_from.left_out = std::mem::take(&mut start.left_out);
         }
         self.restore_counters(manifest.as_ref());
-        let shards = self.shards(start, opened.as_mut(), chunk_bytes)?;
+        // Owners read pages when they are restored.
+        let shards = machine::guarded(|| self.shards(start, opened.as_mut(), chunk_bytes))?;
         let coordinator = opened.map(|opened| opened.coordinator);
         let late = runtime.run(shards, &self.control, coordinator);
         let failure = self.control.take_failure();

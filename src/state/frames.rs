@@ -330,6 +330,7 @@ impl FreeMap {
     }
 
     fn release(&mut self, frame: u32) {
+        assert!(frame != 0, "the file's head is no page's");
         assert!(self.is_used(frame), "frame {frame} is freed twice");
         self.used[frame as usize / 64] &= !(1 << (frame % 64));
         self.used_count -= 1;

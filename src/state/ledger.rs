@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! place:   frame u32, word count u32 │ checksum of the page's words │ delta frame u32, word in it u32       frame ffffffff: free
-//! leaf:    682 places, of consecutive page numbers; one frame
+//! leaf:    682 places, of consecutive page numbers, those behind the last page free; one frame
 //! root:    magic │ version, epoch u32 │ schema hash │ pages, header words u32 │ header … │ leaf: frame u32, 0 │ checksum │ leaf …
 //! ```
 //!
@@ -294,6 +294,8 @@ impl Ledger {
         writer.flush()?;
         crash_point!("commit-after-root");
         self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
+        // Taken from the end: where a page was written and moved, the move must come last.
+        places.reverse();
         let ack = Ack { epoch: sealed.epoch, places, released: Vec::new() };
         Ok(Written { root, byte_count: writer.byte_count, ack })
     }
@@ -407,7 +409,10 @@ impl Ledger {
     fn write_leaves(&mut self, writer: &mut Writer<'_>) -> Result<(), StateError> {
         for (index, leaf) in self.leaves.iter_mut().enumerate().filter(|(_, leaf)| leaf.dirty) {
             let mut words = vec![0; PAGE_WORDS];
-            let places = self.places[index * LEAF_PLACES..].iter().take(LEAF_PLACES);
+            // Pages that are made and freed before the next barrier leave no other trace than a higher page count: their places must
+            // be told from places already.
+            let places =
+                self.places[index * LEAF_PLACES..].iter().chain(std::iter::repeat(&Place::NONE));
             for (room, place) in words.as_chunks_mut::<PLACE_WORDS>().0.iter_mut().zip(places) {
                 *room = place.words();
             }

@@ -22,6 +22,7 @@ use super::Checkpoints;
 use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
 use crate::error::{JobError, StateError};
+use crate::planted;
 use crate::shard::control::Control;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
@@ -89,6 +90,10 @@ pub(crate) fn open(
         Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
         None => None,
     };
+    // Whoever wrote the manifest may have been killed before its name was durable, and sinks are about to publish on its word.
+    if manifest.is_some() && !planted!("open-skip-folder-sync") {
+        storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
+    }
     let operators = topology.operators();
     if let Some(manifest) = &manifest {
         check_operators(folder, manifest, &operators)?;
