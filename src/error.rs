@@ -203,6 +203,9 @@ pub enum JobError {
     /// Durable state cannot be read, written or gone on with.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The simulated process was killed.
+    #[error("the simulated process was killed")]
+    Killed,
     /// A bug of ours.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -213,9 +216,10 @@ impl JobError {
     pub fn class(&self) -> Class {
         match self {
             JobError::BadRecord { .. } | JobError::Expression { .. } => Class::User,
-            JobError::Io { .. } | JobError::OutputClosed | JobError::Environment(_) => {
-                Class::External
-            }
+            JobError::Io { .. }
+            | JobError::OutputClosed
+            | JobError::Environment(_)
+            | JobError::Killed => Class::External,
             JobError::State(error) => error.class(),
             JobError::Internal(_) => Class::Internal,
         }

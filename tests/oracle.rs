@@ -8,20 +8,20 @@ mod draw;
 mod engine;
 #[path = "oracle/found.rs"]
 mod found;
+#[path = "oracle/lines.rs"]
+mod lines;
 #[path = "oracle/model.rs"]
 mod model;
 #[path = "oracle/reference.rs"]
 mod reference;
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use draw::{Case, cases, coarse_settings, nested_cases, padded_cases, settings};
-use engine::{Run, Setting, run_script};
-use model::{Cell, Query, Row};
-use reference::{Turns, arrivals, expected};
+use engine::{Setting, run_script};
+use lines::{canonical, lines_of_engine, lines_of_oracle, turns};
+use reference::{arrivals, expected};
 
 /// How many cases a property draws unless `PROPTEST_CASES` says.
 fn config(cases: u32) -> ProptestConfig {
@@ -32,59 +32,6 @@ fn config(cases: u32) -> ProptestConfig {
         max_shrink_time: 60_000,
         ..ProptestConfig::default()
     }
-}
-
-/// A result row as text: kind, columns.
-type Line = (String, Vec<String>);
-
-fn lines_of_engine(query: &Query, run: &Run) -> Vec<Line> {
-    let names = ["ws", "we", "wt"].map(String::from).into_iter();
-    let names = names.chain((0..query.keys.len()).map(|index| format!("g{index}")));
-    let names: Vec<String> =
-        names.chain((0..query.calls.len()).map(|index| format!("a{index}"))).collect();
-    let first_call = query.key_columns();
-    let line = |row: &serde_json::Value| {
-        let cell = |(index, name): (usize, &String)| {
-            let double = index >= first_call && query.calls[index - first_call].is_double();
-            Cell::parse(&row[name], double)
-        };
-        (row["op"].as_str().unwrap().to_owned(), names.iter().enumerate().map(cell).collect())
-    };
-    run.rows.iter().map(line).collect()
-}
-
-/// What must not depend on anything: the multiset of rows, or each group's sequence of changes.
-fn canonical(query: &Query, lines: Vec<Line>) -> Vec<String> {
-    let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-    for (kind, cells) in lines {
-        let key = cells[..query.key_columns()].to_vec();
-        groups
-            .entry(key)
-            .or_default()
-            .push(format!("{kind} {}", cells[query.key_columns()..].join(" ")));
-    }
-    let text = |(key, mut changes): (Vec<String>, Vec<String>)| {
-        if query.emit.is_once() {
-            changes.sort();
-        }
-        format!("{}: {}", key.join(" "), changes.join(" | "))
-    };
-    groups.into_iter().map(text).collect()
-}
-
-/// A split keeps its turn for so many bytes, whatever the size of a chunk.
-const TURN_BYTES: u64 = 1 << 20;
-
-/// A file's records as the turns that they start in.
-fn turns(rows: &[Row], records: &[String]) -> Turns {
-    let length: u64 = records.iter().map(|record| record.len() as u64).sum();
-    let mut turns: Turns = vec![Vec::new(); length.div_ceil(TURN_BYTES) as usize];
-    let mut start = 0;
-    for (row, record) in rows.iter().zip(records) {
-        turns[(start / TURN_BYTES) as usize].push(row.clone());
-        start += record.len() as u64;
-    }
-    turns
 }
 
 /// Runs a case on both engines: one at one setting.
@@ -104,12 +51,8 @@ fn check(case: &Case, setting: Setting) -> Result<(), TestCaseError> {
     let script = query.script(&paths, case.format);
     let run = run_script(&script, setting, None);
     let oracle = expected(query, &arrivals(splits, query.delay));
-    let oracle_lines = oracle
-        .rows
-        .iter()
-        .map(|(kind, cells)| (kind.to_string(), cells.iter().map(Cell::text).collect()));
-    let (ours, theirs) =
-        (canonical(query, lines_of_engine(query, &run)), canonical(query, oracle_lines.collect()));
+    let ours = canonical(query, lines_of_engine(query, &run.rows));
+    let theirs = canonical(query, lines_of_oracle(&oracle));
     if run.failure.is_none() && ours == theirs && run.late_count == oracle.late_count {
         return Ok(());
     }

@@ -92,7 +92,7 @@ fn headline(report: &Report, circumstances: &Circumstances<'_>) -> String {
     let runtime = match runtime {
         RuntimeKind::Uring => "uring",
         RuntimeKind::Poll => "poll",
-        RuntimeKind::Sim(_) => "sim",
+        RuntimeKind::Sim(_) | RuntimeKind::Dying { .. } => "sim",
     };
     let plural = if *shards == 1 { "" } else { "s" };
     let elapsed = span_ms(report.elapsed.as_millis() as u64);

@@ -31,6 +31,13 @@ pub enum RuntimeKind {
     Poll,
     /// One thread, a schedule drawn from this seed, simulated time.
     Sim(u64),
+    /// The same, killed after so many steps.
+    Dying {
+        /// Of the schedule.
+        seed: u64,
+        /// Of shards; a job that needs fewer ends as it would.
+        steps: u64,
+    },
 }
 
 impl RuntimeKind {
@@ -185,6 +192,7 @@ impl Job {
             RuntimeKind::Uring => Box::new(Uring::default()),
             RuntimeKind::Poll => Box::new(Poll::default()),
             RuntimeKind::Sim(seed) => Box::new(Sim::new(seed)),
+            RuntimeKind::Dying { seed, steps } => Box::new(Sim::dying(seed, steps)),
         }
     }
 

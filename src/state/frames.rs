@@ -45,6 +45,13 @@ pub struct Run {
     pub count: u32,
 }
 
+impl Run {
+    /// Each of them.
+    pub fn frames(self) -> std::ops::Range<u32> {
+        self.frame..self.frame + self.count
+    }
+}
+
 /// A file of frames.
 #[derive(Debug)]
 pub struct Frames {
@@ -323,6 +330,7 @@ impl FreeMap {
     }
 
     fn release(&mut self, frame: u32) {
+        assert!(frame != 0, "the file's head is no page's");
         assert!(self.is_used(frame), "frame {frame} is freed twice");
         self.used[frame as usize / 64] &= !(1 << (frame % 64));
         self.used_count -= 1;

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! place:   frame u32, word count u32 │ checksum of the page's words │ delta frame u32, word in it u32       frame ffffffff: free
-//! leaf:    682 places, of consecutive page numbers; one frame
+//! leaf:    682 places, of consecutive page numbers, those behind the last page free; one frame
 //! root:    magic │ version, epoch u32 │ schema hash │ pages, header words u32 │ header … │ leaf: frame u32, 0 │ checksum │ leaf …
 //! ```
 //!
@@ -303,9 +303,10 @@ impl Ledger {
         self.acks.push(ack);
     }
 
-    /// Frames that an older manifest, which is retained too, needs besides: they become free when `epoch` is the oldest retained.
+    /// Frames that an older manifest, which is retained too, needs besides: they become free when `epoch` is the oldest retained. To be
+    /// called with the newest first, and before anything is written.
     pub fn supersede(&mut self, epoch: u32, runs: Vec<Run>) {
-        self.superseded.push_back((epoch, runs));
+        self.superseded.push_front((epoch, runs));
     }
 
     /// All frames that the table refers to.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use tidemill::connector::{Output, Style};
-use tidemill::job::{Job, RuntimeKind, bind};
+use tidemill::error::JobError;
+use tidemill::job::{Job, RuntimeKind, StateOptions, Totals, WentOnFrom, bind};
 
 /// A buffer that a job prints to.
 #[derive(Clone, Default)]
@@ -90,5 +91,54 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
             .collect(),
         late_count: report.late.iter().map(|(_, late)| late.count).sum(),
         failure: report.failure.map(|failure| failure.to_string()).or(hung),
+    }
+}
+
+/// One life of a job with durable state (or without), as a process would live it.
+#[derive(Debug)]
+#[allow(dead_code)]
+pub(crate) struct Life {
+    /// Why it ended early; a script that is refused, or a panic, is a bug of the suite or of ours.
+    pub failure: Option<JobError>,
+    pub totals: Totals,
+    /// Late rows dropped.
+    pub late_count: u64,
+    pub went_on_from: Option<WentOnFrom>,
+}
+
+/// Runs a script whose tables are files; `state` makes it durable.
+#[allow(dead_code)]
+pub(crate) fn live(text: &str, setting: Setting, state: Option<StateOptions>) -> Life {
+    let failed = |message: String| Life {
+        failure: Some(JobError::Internal(message)),
+        totals: Totals::default(),
+        late_count: 0,
+        went_on_from: None,
+    };
+    let output = Output::new(Box::new(std::io::sink()), Style::JsonLines);
+    let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
+    let script = match bind(text, &output, &overrides) {
+        Ok(script) => script,
+        Err(errors) => return failed(errors[0].to_string()),
+    };
+    let job = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+        Ok(job) => job,
+        Err(error) => return failed(error.to_string()),
+    };
+    let job = setting.ring_slots.into_iter().fold(job, Job::ring_slots);
+    let job = state.into_iter().fold(job, Job::state);
+    let run = std::panic::AssertUnwindSafe(|| job.run());
+    match std::panic::catch_unwind(run) {
+        Ok(report) => Life {
+            failure: report.failure,
+            totals: report.totals,
+            late_count: report.late.iter().map(|(_, late)| late.count).sum(),
+            went_on_from: report.went_on_from,
+        },
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+            failed(format!("it panicked: {}", text.unwrap_or("with a payload")))
+        }
     }
 }

@@ -303,8 +303,14 @@ impl Query {
         3 + self.keys.len()
     }
 
-    /// The script that reads one table for each of `paths` and unites them.
+    /// The script that reads one table for each of `paths`, unites them, and selects.
+    #[allow(dead_code)]
     pub(crate) fn script(&self, paths: &[String], format: Format) -> String {
+        self.views(paths, format) + &self.select() + ";\n"
+    }
+
+    /// What the script says before it selects.
+    pub(crate) fn views(&self, paths: &[String], format: Format) -> String {
         let mut text = self.settings();
         for (index, path) in paths.iter().enumerate() {
             write!(
@@ -333,7 +339,7 @@ impl Query {
             )
             .unwrap(),
         }
-        text + &self.select() + ";\n"
+        text
     }
 
     fn settings(&self) -> String {
@@ -358,7 +364,8 @@ impl Query {
         text
     }
 
-    fn select(&self) -> String {
+    /// The query alone.
+    pub(crate) fn select(&self) -> String {
         let mut columns: Vec<String> = match self.form {
             Form::TableFunction => ["window_start AS ws", "window_end AS we", "window_time AS wt"]
                 .map(String::from)

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::sink::{exists, failed, run_name};
 use crate::connector::SealedPart;
 use crate::error::JobError;
-use crate::sys::storage::Storage;
+use crate::sys::storage::{Storage, make_folder};
 use crate::{crash_point, planted};
 
 /// What hidden names end with.
@@ -168,7 +168,8 @@ impl Transaction {
             run: String::new(),
             progress: Mutex::default(),
         };
-        make_folder(&*transaction.storage, &transaction.folder)?;
+        make_folder(&*transaction.storage, &transaction.folder, false)
+            .map_err(|(folder, error)| failed(&folder, error))?;
         match record {
             None => transaction.start()?,
             Some(text) => transaction.recover(text)?,
@@ -429,25 +430,6 @@ fn folder_of(path: &Path, goal: Goal) -> PathBuf {
         (Goal::Plain { .. }, Some(parent)) if !parent.as_os_str().is_empty() => parent.to_owned(),
         (Goal::Plain { .. }, _) => PathBuf::from("."),
     }
-}
-
-/// Makes the folder, durably: with the names of all that lead to it, also of those that are there, for a job may have died
-/// between making and syncing them.
-fn make_folder(storage: &dyn Storage, folder: &Path) -> Result<(), JobError> {
-    storage.create_folder(folder, false).map_err(|error| failed(folder, error))?;
-    for parent in folder.ancestors().skip(1) {
-        match storage.sync_folder(parent) {
-            // A folder of others, or a file system that cannot be written to: none of it is new.
-            Err(error) if is_foreign(&error) => {}
-            synced => synced.map_err(|error| failed(parent, error))?,
-        }
-    }
-    Ok(())
-}
-
-fn is_foreign(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem)
 }
 
 #[cfg(test)]

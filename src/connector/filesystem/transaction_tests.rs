@@ -55,7 +55,7 @@ impl Script {
     /// Puts there what was there before.
     fn begin(&self, storage: &dyn Storage, root: &Path) {
         let Some(before) = self.before else { return };
-        make_folder(storage, &self.folder(root)).unwrap();
+        make_folder(storage, &self.folder(root), false).unwrap();
         let file = storage.create(&self.path(root)).unwrap();
         file.write_at(0, before.as_bytes()).unwrap();
         file.sync().unwrap();

@@ -29,7 +29,7 @@ use crate::shard::control::Control;
 use crate::shard::operators::differences;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
-use crate::sys::storage::{FolderLock, Storage};
+use crate::sys::storage::{FolderLock, Storage, make_folder};
 
 /// The file that names the process.
 const OWNER: &str = "owner";
@@ -103,10 +103,7 @@ pub(crate) fn open(
     if planted!("restore-older") {
         epochs.truncate(1);
     }
-    let mut manifest = match epochs.last() {
-        Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
-        None => None,
-    };
+    let mut manifest = newest_manifest(&**storage, folder, &epochs)?;
     let mut added = Vec::new();
     if let Some(held) = &mut manifest {
         added = fit(options, topology, held, &mut epochs, shard_count)?;
@@ -153,6 +150,21 @@ pub(crate) fn open(
     Ok(Opened { shared, coordinator, spaces, manifest, added })
 }
 
+/// The newest manifest, whose name is durable.
+fn newest_manifest(
+    storage: &dyn Storage,
+    folder: &Path,
+    epochs: &[u64],
+) -> Result<Option<Manifest>, StateError> {
+    let Some(&epoch) = epochs.last() else { return Ok(None) };
+    let manifest = Manifest::read(storage, folder, epoch)?;
+    // Whoever wrote it may have been killed before its name was durable, and sinks are about to publish on its word.
+    if !planted!("open-skip-folder-sync") {
+        storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
+    }
+    Ok(Some(manifest))
+}
+
 /// Opens the sinks: they publish what the manifest names.
 fn open_sinks(
     options: &StateOptions,
@@ -178,9 +190,7 @@ fn halves(spaces: Vec<Space>) -> (Vec<Ledger>, Vec<Kept>) {
 fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let failed = |error| StateError::io(folder, error);
-    storage.create_folder(folder, true).map_err(failed)?;
-    let parent = folder.parent().unwrap_or(Path::new(""));
-    storage.sync_folder(parent).map_err(|error| StateError::io(parent, error))?;
+    make_folder(&**storage, folder, true).map_err(|(path, error)| StateError::io(&path, error))?;
     let owner = folder.join(OWNER);
     let Some(lock) = storage.lock_folder(folder).map_err(failed)? else {
         return Err(owned(&**storage, folder));
@@ -382,9 +392,10 @@ fn retained(
     let (storage, folder) = (&options.storage, &options.folder);
     let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
     let own_runs = |spaces: &Vec<Space>| {
-        spaces.iter().flat_map(|space| space.ledger.runs()).map(|run| run.frame).collect()
+        spaces.iter().flat_map(|space| space.ledger.runs()).flat_map(Run::frames).collect()
     };
-    // By shard: the frames that a newer snapshot needs too; those wait for that one.
+    // By shard, frame by frame: those that a newer snapshot needs too wait for that one. What is left of a snapshot that was not
+    // retained any more may overlap with what took its place.
     let mut seen: Vec<HashSet<u32>> = spaces.iter().map(own_runs).collect();
     let mut superseded = Vec::new();
     for &epoch in epochs.iter().rev().skip(1) {
@@ -400,8 +411,9 @@ fn retained(
         };
         let newer = *kept.front().expect("the newest is kept");
         for (shard, runs) in runs.into_iter().enumerate() {
-            let own: Vec<Run> =
-                runs.into_iter().filter(|run| seen[shard].insert(run.frame)).collect();
+            let own = runs.into_iter().flat_map(Run::frames);
+            let own = own.filter(|&frame| seen[shard].insert(frame));
+            let own: Vec<Run> = own.map(|frame| Run { frame, count: 1 }).collect();
             superseded.push((newer, shard, own));
         }
         kept.push_front(epoch);

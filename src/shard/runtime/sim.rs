@@ -1,9 +1,13 @@
 //! All shards on one thread, in an order drawn from a seed, on simulated time: any schedule can be had again.
+//!
+//! The process that they simulate may be killed after a number of steps: shards and coordinator are dropped as they stand, with
+//! nothing flushed, sealed or finished.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Coordinator, CoordinatorStep, Runtime, Shard, Step};
+use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::shard::control::Control;
 use crate::sys::random::Random;
@@ -15,12 +19,19 @@ const START_MS: i64 = 1_704_067_200_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Sim {
     seed: u64,
+    /// After so many steps the process is killed.
+    steps_max: u64,
 }
 
 impl Sim {
     /// A scheduler that repeats itself for the same `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self::dying(seed, u64::MAX)
+    }
+
+    /// The same, killed after `steps` steps if the job has not ended by then: it fails with [`JobError::Killed`].
+    pub fn dying(seed: u64, steps: u64) -> Self {
+        Self { seed, steps_max: steps }
     }
 }
 
@@ -36,15 +47,21 @@ impl Runtime for Sim {
     fn run(
         &self,
         mut shards: Vec<Shard>,
-        _control: &Arc<Control>,
+        control: &Arc<Control>,
         coordinator: Option<Coordinator>,
     ) -> Vec<Vec<(String, LateRows)>> {
+        let mut steps_left = self.steps_max;
         let mut snapshots = coordinator.map(Coordinator::without_waiting);
         let mut random = Random::new(self.seed);
         let mut now_ms = START_MS;
         let mut late: Vec<Option<Vec<(String, LateRows)>>> = shards.iter().map(|_| None).collect();
         let mut idle = vec![false; shards.len()];
         while late.iter().any(Option::is_none) {
+            if steps_left == 0 {
+                control.fail(JobError::Killed);
+                return Vec::new();
+            }
+            steps_left -= 1;
             let open: Vec<usize> =
                 (0..shards.len()).filter(|&shard| late[shard].is_none()).collect();
             let chosen = open[random.below(open.len() as u64) as usize];
@@ -79,7 +96,13 @@ impl Runtime for Sim {
         }
         if let Some(mut coordinator) = snapshots {
             coordinator.shared().over.store(true, Ordering::SeqCst);
-            while coordinator.step(now_ms) != CoordinatorStep::Done {}
+            while coordinator.step(now_ms) != CoordinatorStep::Done {
+                if steps_left == 0 {
+                    control.fail(JobError::Killed);
+                    break;
+                }
+                steps_left -= 1;
+            }
         }
         late.into_iter().map(|late| late.expect("all are done")).collect()
     }

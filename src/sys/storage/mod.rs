@@ -15,7 +15,7 @@ mod sim;
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use disk::Disk;
@@ -70,6 +70,29 @@ pub trait Storage: Send + Sync + Debug {
         bytes.truncate(filled);
         Ok(bytes)
     }
+}
+
+/// Makes a folder, durably: with the names of all that lead to it, also of those that are there already, for a process may
+/// have died between making and syncing them. An error comes with the folder that it is about.
+pub fn make_folder(
+    storage: &dyn Storage,
+    folder: &Path,
+    private: bool,
+) -> Result<(), (PathBuf, io::Error)> {
+    storage.create_folder(folder, private).map_err(|error| (folder.to_owned(), error))?;
+    for parent in folder.ancestors().skip(1) {
+        match storage.sync_folder(parent) {
+            // A folder of others, or a file system that cannot be written to: none of it is new.
+            Err(error) if is_foreign(&error) => {}
+            synced => synced.map_err(|error| (parent.to_owned(), error))?,
+        }
+    }
+    Ok(())
+}
+
+fn is_foreign(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// An open file.
