@@ -143,8 +143,12 @@ fn check(
     let second = script(&mixed, OLD_RATE * 10, kinds, new, more);
     let args = ["run", "--shards", shards[1], "--state", &state, "-e", &second];
     tidemill(&args).expect(2).says("`--allow-new-aggregates`");
-    let ended = tidemill(&[&args[..], &["--allow-new-aggregates"]].concat()).expect(0);
-    ended.says("new aggregates: ").says("windows that are open show NULL for them");
+    let args_allowing = [&args[..], &["--allow-new-aggregates"]].concat();
+    crash_on_the_way(&args_allowing);
+    let ended = tidemill(&args_allowing).expect(0).says("going on from snapshot ");
+    if cfg!(not(feature = "crash-points")) {
+        ended.says("new aggregates: ").says("windows that are open show NULL for them");
+    }
     // It has taken hold.
     tidemill(&args).expect(0).says("the job had finished");
     tidemill(&["state", "verify", &state]).expect(0);
@@ -152,6 +156,22 @@ fn check(
     tidemill(&["run", "--shards", "1", "-q", "-e", &undisturbed]).expect(0);
     for (sink, ..) in kinds {
         compare(sink, &rows(&mixed, sink), &rows(&whole, sink), old, new);
+    }
+}
+
+/// With the feature `crash-points`: dies at every point up to the one where the change is durable.
+fn crash_on_the_way(args: &[&str]) {
+    let points = [
+        "convert-before",
+        "rescale-files-created",
+        "convert-dealt-one",
+        "rescale-synced",
+        "manifest-synced",
+        "convert-durable",
+    ];
+    for point in points.iter().filter(|_| cfg!(feature = "crash-points")) {
+        let child = command(args).env("TIDEMILL_CRASH_AT", format!("{point}:1")).spawn().unwrap();
+        assert_eq!(finish(child).code, None, "it comes to {point}");
     }
 }
 
