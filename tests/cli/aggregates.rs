@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::*;
 
 const ROWS: u64 = 12_000;
-const OLD_RATE: u64 = 6_000;
+/// Slow enough for a busy machine to stop it half way.
+const OLD_RATE: u64 = 3_000;
 
 /// A column of the results: its definition, name and type.
 type Column = (&'static str, &'static str, &'static str);
@@ -131,11 +132,11 @@ fn check(
     let first = script(&mixed, OLD_RATE, kinds, old, more);
     let child =
         command(&["run", "--shards", shards[0], "--state", &state, "-e", &first]).spawn().unwrap();
-    // Half of the rows.
-    let half = || rows(&mixed, "tumble").len() as u64 > ROWS / 1000 * 5 / 2;
+    // Some of the windows, of five keys each.
+    let some = || rows(&mixed, "tumble").len() >= 20;
     let is_there = (0..3000).any(|_| {
         thread::sleep(Duration::from_millis(10));
-        half()
+        some()
     });
     assert!(is_there, "no windows came");
     kill_process(pid(&child), Signal::KILL).unwrap();
@@ -212,7 +213,7 @@ fn compare(
         shown.values().all(|shown| !(is(shown, "NULL") && is(shown, "right"))),
         "{sink}: {shown:#?}"
     );
-    assert!(count("not yet") > 0 && count("right") > 5, "{sink}: {shown:#?}");
+    assert!(count("not yet") > 0 && count("right") > 1, "{sink}: {shown:#?}");
     let open = match sink {
         "tumble" => 0..=1,
         "session" => 0..=5,
