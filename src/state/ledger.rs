@@ -26,6 +26,7 @@
 //! 2. An epoch that failed half-way leaves the table unusable; the job ends, and recovery goes back to the last manifest.
 
 use std::collections::{HashMap, VecDeque};
+use std::iter::repeat;
 use std::sync::Arc;
 
 use super::buffer::{CHANGED_LINES_MAX, Changes, LINE_WORDS, PAGE_LINES, changed_lines, lines_of};
@@ -288,6 +289,7 @@ impl Ledger {
             self.dropped.drain(..).for_each(|run| self.frames.free(run));
         }
         self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
+        places.reverse();
         let ack = Ack { epoch: sealed.epoch, places, released: Vec::new() };
         Ok(Written { root, byte_count: writer.byte_count, ack })
     }
@@ -400,7 +402,8 @@ impl Ledger {
     fn write_leaves(&mut self, writer: &mut Writer<'_>) -> Result<(), StateError> {
         for (index, leaf) in self.leaves.iter_mut().enumerate().filter(|(_, leaf)| leaf.dirty) {
             let mut words = vec![0; PAGE_WORDS];
-            let places = self.places[index * LEAF_PLACES..].iter().take(LEAF_PLACES);
+            // Numbers that are given out later and never used do not make the leaf dirty: they are free from now on.
+            let places = self.places[index * LEAF_PLACES..].iter().chain(repeat(&Place::NONE));
             for (room, place) in words.as_chunks_mut::<PLACE_WORDS>().0.iter_mut().zip(places) {
                 *room = place.words();
             }

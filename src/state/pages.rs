@@ -136,7 +136,7 @@ pub struct Sealed {
 #[derive(Debug, Default)]
 pub(super) struct Ack {
     pub(super) epoch: u32,
-    /// Where pages lie now.
+    /// Where pages lie now, the last first: one that was moved lies where the later entry says.
     pub(super) places: Vec<(PageId, Place)>,
     /// Frames that nothing durable refers to any more.
     pub(super) released: Vec<Run>,
@@ -361,7 +361,7 @@ impl Pages {
         let Some(durable) = &mut self.durable else { return };
         let Some(mut ack) = durable.taking.take().or_else(|| durable.acks.take()) else { return };
         let rest = ack.places.len().saturating_sub(ACKNOWLEDGED_PAGES);
-        for (page, place) in ack.places.drain(rest..) {
+        for (page, place) in ack.places.drain(rest..).rev() {
             let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
             // Freed, and perhaps made anew, since; or written to other frames since.
             if hot.word_count == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {

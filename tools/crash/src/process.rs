@@ -10,6 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// What is not done by then hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// By then a run listens to signals.
+const STARTED: Duration = Duration::from_millis(200);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 /// Of what a failed run said, as much is told.
 const SAID_BYTES_MAX: usize = 2000;
@@ -65,7 +68,7 @@ impl Run<'_> {
             .map_err(|error| format!("cannot run {}: {error}", self.binary.display()))?;
         #[expect(clippy::disallowed_methods, reason = "nothing is simulated here")]
         let start = std::time::Instant::now();
-        let mut asked = false;
+        let mut asked_at = Duration::ZERO;
         let status = loop {
             let ended = child.try_wait().map_err(|error| error.to_string())?;
             if let Some(status) = ended {
@@ -87,11 +90,13 @@ impl Run<'_> {
             }
             let must_stop = || match self.death {
                 Death::Stop(time) => start.elapsed() >= time,
-                Death::StopWhen(is_due) => is_due(),
+                Death::StopWhen(is_due) => start.elapsed() >= STARTED && is_due(),
                 _ => false,
             };
-            if !asked && must_stop() {
-                asked = true;
+            // Who has not begun to listen may have missed it: again after a while.
+            let may_ask = asked_at.is_zero() || start.elapsed() - asked_at > ASK_AGAIN;
+            if may_ask && must_stop() {
+                asked_at = start.elapsed();
                 // It may have ended by itself.
                 let _ = kill_process(Pid::from_child(&child), Signal::INT);
             }
