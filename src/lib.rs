@@ -22,6 +22,9 @@
 //! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
 //! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices in bitmaps, and
 //!   a second exchange adds up.
+//! - **Snapshots.** A barrier is a flag of a chunk's end, so every operator is sealed at the same place of the sequence while rows flow on.
+//!   State is pages ([`state`]); sealing hands over the buffers that were written since, and a coordinator ([`shard::checkpoint`]) makes
+//!   them durable: new frames, sync, sinks prepared, manifest renamed, output published, old frames free.
 //! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.
 //!   This is our one departure from Flink's rows; `tests/golden/differences.md` lists it and the few others.
 //!
@@ -32,6 +35,14 @@
 //! - JSON is read by a tokenizer of our own that does not recurse (a library reads it in the tests, as the judge): Flink accepts raw control
 //!   characters that `serde_json` refuses, and speculating on the last row's fields is three times as fast.
 //! - Of several splits a turn is 1 MiB, not one row: see above.
+//! - Which frames of a state file are free is not stored: it follows from the page tables of the retained manifests, a
+//!   thousandth of the state, read when the file is opened.
+//! - A page of which few lines have changed is not written again: its changed lines are, gathered from many pages, all that have
+//!   changed since it was last written whole. So a page has at most one such delta, and opening follows no chains.
+//! - Each operator of a shard is a page space of its own in the shard's one file, sealed when the barrier comes to it; nobody waits for the
+//!   others of the shard.
+//! - A damaged frame unwinds the shard with its error as the payload, so that inner loops over state have no error path.
+//! - The sets of a distinct count are blocks of our own in pages; the `roaring` crate is their judge in the tests.
 //! - A first stage that counts distinct values ships accumulators, so that one exchange protocol serves both stages.
 //!
 //! # The layers
@@ -52,8 +63,8 @@
 //! # What is absent
 //!
 //! `window` and `agg` do no I/O and know no store. `sql` and `shard` never see each other. Nothing above `sys` reads the
-//! clock: time, randomness and storage arrive as arguments, so the same shards run in the simulator. Nothing is
-//! durable yet: `state` keeps everything in pages that a store can stand behind, and keeps them in memory.
+//! clock: time, randomness and storage arrive as arguments, so the same shards run in the simulator. What is
+//! durable hangs on one rename, that of a snapshot's manifest ([`shard::checkpoint`]).
 
 pub mod agg;
 pub mod batch;

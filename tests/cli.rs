@@ -1,5 +1,8 @@
 //! Drives the real binary: exit codes, error texts, pipes, signals, sockets, and every example.
 
+#[path = "cli/state.rs"]
+mod state;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -132,6 +135,10 @@ fn help_teaches_with_an_example() {
             help.contains("Example") && help.contains(&format!("  tidemill {command} ")),
             "{help}"
         );
+    }
+    for action in ["list", "inspect", "verify"] {
+        let help = tidemill(&["state", action, "--help"]).expect(0).out;
+        assert!(help.contains(&format!("Example:\n  tidemill state {action} ")), "{help}");
     }
     let help = tidemill(&["generate", "clicks", "--help"]).expect(0).out;
     assert!(help.contains("  tidemill generate clicks --rows 1000000"), "{help}");

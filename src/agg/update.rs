@@ -242,7 +242,13 @@ fn add_float<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
     let words = &mut table.words_mut(slot)[offset..offset + 4];
     words[2] += 1;
     match term(value) {
-        Term::Fixed(fixed) => add_fixed(table, slot, offset, fixed),
+        Term::Fixed(fixed) => {
+            if let Some(sum) = joined(words[0], words[1]).checked_add(fixed) {
+                (words[0], words[1]) = halves(sum);
+            } else {
+                add_fixed(table, slot, offset, fixed);
+            }
+        }
         Term::Special(flag) => words[2] |= flag,
         Term::Spill => {
             let mut addend = Spill::zero();

@@ -52,6 +52,18 @@ pub(super) fn span_ms(ms: u64) -> String {
     }
 }
 
+/// A short span of time: `800 ns`, `12 µs`, `4.2 ms`, then as [`span_ms`].
+pub(super) fn span_ns(ns: u64) -> String {
+    match ns {
+        0..1000 => format!("{ns} ns"),
+        1000..1_000_000 => format!("{} µs", ns / 1000),
+        1_000_000..10_000_000 => {
+            format!("{}.{} ms", ns / 1_000_000, ns / 100_000 % 10)
+        }
+        _ => span_ms(ns / 1_000_000),
+    }
+}
+
 /// A point in event time, in UTC.
 pub(super) fn time(ms: i64) -> String {
     match chrono::DateTime::from_timestamp_millis(ms) {
@@ -81,6 +93,9 @@ mod tests {
         let texts =
             ["0 ms", "999 ms", "1 s", "12.3 s", "1 min", "4 min 10 s", "26 h 40 min", "2 days 2 h"];
         assert_eq!(spans.map(span_ms), texts.map(String::from));
+        let spans = [800, 12_345, 4_250_000, 31_400_000, 2_000_000_000];
+        let texts = ["800 ns", "12 µs", "4.2 ms", "31 ms", "2 s"];
+        assert_eq!(spans.map(span_ns), texts.map(String::from));
         assert_eq!(time(1_704_067_200_000), "2024-01-01 00:00:00.000");
         assert_eq!(time(i64::MAX - 1), format!("{} ms", i64::MAX - 1));
     }

@@ -1,4 +1,4 @@
-//! The command line: `tidemill run | check | explain | generate`.
+//! The command line: `tidemill run | check | explain | generate | state`.
 //!
 //! | file | does |
 //! |---|---|
@@ -6,7 +6,8 @@
 //! | `run` | runs it: output, progress, signals, summary |
 //! | `check` | `check` and `explain`: what can be said without running |
 //! | `generate` | makes files of click events |
-//! | `progress`, `summary`, `amount` | what a person reads on stderr |
+//! | `state` | looks at the state that jobs keep |
+//! | `going_on`, `progress`, `summary`, `amount` | what a person reads on stderr |
 //! | `signal`, `terminal` | Ctrl-C; writing to streams that may be closed |
 //!
 //! # Invariants
@@ -18,10 +19,12 @@
 mod amount;
 mod check;
 mod generate;
+mod going_on;
 mod progress;
 mod run;
 mod script;
 mod signal;
+mod state;
 mod summary;
 mod terminal;
 
@@ -32,7 +35,8 @@ use clap::{Parser, Subcommand};
 use self::check::{CheckArgs, ExplainArgs};
 use self::generate::GenerateArgs;
 use self::run::RunArgs;
-use crate::error::JobError;
+use self::state::StateArgs;
+use crate::error::{Class, JobError, StateError};
 
 /// Why a command ended early: the exit code, and what has not been said yet.
 struct Exit {
@@ -51,9 +55,19 @@ impl Exit {
         Self { code: 1, error: Some(error.into()) }
     }
 
-    /// The job failed; the error's text names its cause already.
+    /// The job failed, or its state folder is that of another script or process, which makes the command line wrong. The
+    /// error's text names its cause already.
     fn job(error: &JobError) -> Self {
-        Self::failed(anyhow::anyhow!("{error}"))
+        match error {
+            JobError::State(state) => Self::state(state),
+            _ => Self::failed(anyhow::anyhow!("{error}")),
+        }
+    }
+
+    /// A state folder cannot be used.
+    fn state(error: &StateError) -> Self {
+        let code = if error.class() == Class::User { 2 } else { 1 };
+        Self { code, error: Some(anyhow::anyhow!("{error}")) }
     }
 
     /// All is said.
@@ -90,6 +104,8 @@ enum Command {
     Explain(ExplainArgs),
     /// Make files to try things on
     Generate(GenerateArgs),
+    /// Look at the state that a job keeps
+    State(StateArgs),
 }
 
 /// Parses the command line, runs the command, says what went wrong.
@@ -99,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Explain(args) => check::explain(&args),
         Command::Generate(args) => generate::generate(args),
+        Command::State(args) => state::state(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

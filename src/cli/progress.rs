@@ -4,21 +4,27 @@
 //! ⠙ 12.3 M rows  3.21 M rows/s  41% of 512 MB, 3 s left  watermark 2024-01-01 00:10:17  12 late  130 windows
 //! ```
 //!
+//! A job with state adds its snapshots: `snapshot 17 (4.20 MB in 31 ms)`. When it waits for a full disk, that is said on a line of its
+//! own, and once more when it goes on.
+//!
 //! # Invariants
 //!
-//! 1. Nothing is drawn where stderr is no terminal.
+//! 1. Nothing is drawn where stderr is no terminal; that a job waits is said there too.
+//! 2. Rates are those of this run, whatever the totals count.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::amount::{grouped, rounded, second, span_ms};
+use super::amount::{grouped, rounded, second, span_ms, span_ns};
+use super::terminal::complain;
 use crate::job::Totals;
-use crate::shard::Control;
+use crate::shard::{Control, Snapshots};
 use crate::sys::clock::Clock;
 
 /// How often the line is redrawn.
@@ -43,30 +49,57 @@ pub(super) struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is watched.
+pub(super) struct Watched {
+    /// The job's counters.
+    pub(super) control: Arc<Control>,
+    /// What they said before it ran.
+    pub(super) before: Totals,
+    /// All bytes there will be, if known.
+    pub(super) input_bytes: Option<u64>,
+    /// Whether to say that the job waits.
+    pub(super) alarms: bool,
+}
+
 impl Watch {
-    /// Shows what `control` counts; `input_bytes` are all there will be, if known.
-    pub(super) fn start(
-        bar: ProgressBar,
-        control: Arc<Control>,
-        input_bytes: Option<u64>,
-    ) -> std::io::Result<Self> {
-        if bar.is_hidden() {
+    /// Shows what is counted.
+    pub(super) fn start(bar: ProgressBar, watched: Watched) -> std::io::Result<Self> {
+        if bar.is_hidden() && !watched.alarms {
             return Ok(Self { bar, end: None, thread: None });
         }
         let (end, ended) = channel();
         let drawn = bar.clone();
         let thread = thread::Builder::new().name("progress".into()).spawn(move || {
             let watch = Clock.start();
-            let mut pace = Pace::default();
+            let mut pace = Pace::from(&watched.before);
+            let mut alarm = None;
             while ended.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
-                let totals = Totals::of(&control);
-                pace.update(watch.elapsed().as_secs_f64(), &totals);
-                drawn.set_message(text(&totals, &pace, input_bytes));
-                drawn.tick();
+                let snapshots = &watched.control.snapshots;
+                if watched.alarms {
+                    sound(&drawn, &mut alarm, snapshots.waiting_for());
+                }
+                if !drawn.is_hidden() {
+                    let totals = Totals::of(&watched.control);
+                    pace.update(watch.elapsed().as_secs_f64(), &totals);
+                    let line = text(&totals, &pace, watched.input_bytes);
+                    drawn.set_message(with_snapshots(line, snapshots));
+                    drawn.tick();
+                }
             }
         })?;
         Ok(Self { bar, end: Some(end), thread: Some(thread) })
     }
+}
+
+/// Says that the job begins to wait, or waits no more.
+fn sound(bar: &ProgressBar, alarm: &mut Option<String>, now: Option<String>) {
+    let said = match (&alarm, &now) {
+        (None, Some(reason)) => format!("waiting: {reason}; the job goes on when there is room\n"),
+        (Some(_), None) => "the job goes on: there is room again\n".to_owned(),
+        _ => return,
+    };
+    bar.suspend(|| complain(&said));
+    *alarm = now;
 }
 
 impl Drop for Watch {
@@ -89,6 +122,11 @@ struct Pace {
 }
 
 impl Pace {
+    /// From the beginning of a run, whose counters begin with `before`.
+    fn from(before: &Totals) -> Self {
+        Self { rows: before.rows, bytes: before.bytes, ..Self::default() }
+    }
+
     fn update(&mut self, now_s: f64, totals: &Totals) {
         let seconds = (now_s - self.at_s).max(1e-3);
         let smooth = |old: Option<f64>, more: u64| {
@@ -124,6 +162,23 @@ fn text(totals: &Totals, pace: &Pace, input_bytes: Option<u64>) -> String {
     parts.join("  ")
 }
 
+/// The line with the newest snapshot behind it; before it, where no terminal is too narrow, that the job waits.
+fn with_snapshots(mut line: String, snapshots: &Snapshots) -> String {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    if load(&snapshots.count) > 0 {
+        line += &format!(
+            "  snapshot {} ({}B in {})",
+            grouped(load(&snapshots.epoch)),
+            rounded(load(&snapshots.last_bytes) as f64),
+            span_ns(load(&snapshots.last_us) * 1000)
+        );
+    }
+    match snapshots.waiting_for() {
+        Some(_) => format!("WAITING, the disk is full  {line}"),
+        None => line,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,6 +200,17 @@ mod tests {
             shown,
             "1.50 M rows  3.00 M rows/s  25% of 1.00 GB, 2 s left  watermark 2024-01-01 00:10:17  12 late  130 windows"
         );
+        let mut pace = Pace::from(&Totals { rows: 1_000_000, ..totals });
+        pace.update(0.5, &totals);
+        assert!(text(&totals, &pace, None).starts_with("1.50 M rows  1.00 M rows/s  "));
+        let snapshots = Snapshots::default();
+        assert_eq!(with_snapshots("rows".into(), &snapshots), "rows");
+        snapshots.note_commit(17, 4_200_000, Duration::from_micros(31_400));
+        let line = "rows  snapshot 17 (4.20 MB in 31 ms)";
+        assert_eq!(with_snapshots("rows".into(), &snapshots), line);
+        snapshots.alarm(Some("there is no room".into()));
+        let waiting = with_snapshots("rows".into(), &snapshots);
+        assert_eq!(waiting, format!("WAITING, the disk is full  {line}"));
         assert_eq!(
             text(&Totals::default(), &Pace::default(), None),
             "0 rows  0 rows/s  0 late  0 windows"

@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use super::progress::{self, Watch};
+use super::progress::{self, Watch, Watched};
 use super::script::ScriptArgs;
 use super::summary::{Circumstances, summary};
 use super::terminal::{complain, rows_out, say};
-use super::{Exit, signal};
+use super::{Exit, going_on, signal};
 use crate::connector::{Output, Style};
 use crate::error::JobError;
-use crate::job::{Fresh, Job, RuntimeKind, state_options};
+use crate::job::{Fresh, Job, RuntimeKind, Totals, state_options};
 use crate::sql::Script;
 
 /// The most shards; more help nobody.
@@ -32,11 +32,12 @@ Examples:
                    'fields.id.start' = '1', 'fields.id.end' = '100'); SELECT * FROM t LIMIT 5\"
   tidemill run job.sql --table clicks.connector=filesystem --table clicks.path=today.csv > rows.jsonl
   zcat clicks.csv.gz | tidemill run job.sql --table clicks.connector=stdin
+  tidemill run job.sql --state job.state         killed and run again, it goes on; see tidemill state --help
 
 In a pipe a row is a JSON object: {\"op\":\"+I\",\"page\":\"page-0001\",\"uv\":17}. `op` is its kind: +I a new row,
 -U and +U the old and the new version of a row that changes, -D a row that goes.
 Ctrl-C stops the sources and finishes what was read; windows that are still open are not shown, because they
-are not complete. A second Ctrl-C ends at once.
+are not complete (with --state they go on next time). A second Ctrl-C ends at once.
 Exit codes: 0 done; 1 the job failed (data, disk, peer); 2 the script or the command line is wrong.")]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -114,22 +115,23 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
     if script.plan.nodes.is_empty() {
         return Ok(());
     }
-    let job = Job::new(&script.plan, args.shards.map(|shards| shards as usize), args.runtime())
-        .map_err(|error| Exit::job(&error))?;
-    let job = match &args.state {
-        Some(folder) => {
-            let fresh = if args.fresh { Fresh::StartOver } else { Fresh::GoOn };
-            job.state(state_options(&script.plan, folder, fresh))
-        }
-        None => job,
-    };
+    let mut job = prepared(args, &script)?;
+    let input_bytes = job.input_bytes();
+    let beginning = job.open().map_err(|error| Exit::job(&error))?;
+    if args.state.is_some() && !args.quiet {
+        complain(&going_on::text(&beginning));
+    }
+    if beginning.went_on_from.is_some_and(|snapshot| snapshot.finished) {
+        return Ok(());
+    }
     let control = job.control();
+    let before = Totals::of(&control);
     let stop = control.clone();
     let stopped = signal::on_first(move || stop.stop()).context("signals").map_err(Exit::failed)?;
     let runtime = job.runtime();
-    let watch = Watch::start(bar, control.clone(), job.input_bytes())
-        .context("progress")
-        .map_err(Exit::failed)?;
+    let alarms = args.state.is_some() && !args.quiet;
+    let watched = Watched { control: control.clone(), before, input_bytes, alarms };
+    let watch = Watch::start(bar, watched).context("progress").map_err(Exit::failed)?;
     let mut report = job.run();
     drop(watch);
     if matches!(report.failure, Some(JobError::OutputClosed)) {
@@ -142,10 +144,22 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
             runtime,
             stopped: stopped.load(Ordering::Relaxed),
             dead_letter_path: path.map(|path| path.display().to_string()),
+            before,
+            first_row_after: control.first_row_after(),
+            snapshots: args.state.is_some().then_some(&control.snapshots),
         };
         complain(&summary(&report, &circumstances));
     }
     report.failure.take().map_or(Ok(()), |failure| Err(Exit::job(&failure)))
+}
+
+/// The job, with its state folder if it has one.
+fn prepared(args: &RunArgs, script: &Script) -> Result<Job, Exit> {
+    let shards = args.shards.map(|shards| shards as usize);
+    let job = Job::new(&script.plan, shards, args.runtime()).map_err(|error| Exit::job(&error))?;
+    let Some(folder) = &args.state else { return Ok(job) };
+    let fresh = if args.fresh { Fresh::StartOver } else { Fresh::GoOn };
+    Ok(job.state(state_options(&script.plan, folder, fresh)))
 }
 
 /// The texts of EXPLAIN statements: results where nothing else is, remarks beside rows.

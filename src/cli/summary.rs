@@ -4,9 +4,13 @@
 //!
 //! 1. Every dropped row is counted here, and the way to see it is named.
 
-use super::amount::{grouped, rounded, span_ms, time};
-use crate::job::{Report, RuntimeKind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::amount::{grouped, rounded, span_ms, span_ns, time};
+use crate::job::{Report, RuntimeKind, Totals};
 use crate::metrics::LateRows;
+use crate::shard::Snapshots;
 
 /// The bounds of the histogram's bars, in milliseconds: what a person would round to.
 const BOUNDS_MS: [u64; 9] =
@@ -15,7 +19,7 @@ const BOUNDS_MS: [u64; 9] =
 const BAR_WIDTH: u64 = 30;
 
 /// How a job was run, for the summary's first line.
-pub(super) struct Circumstances {
+pub(super) struct Circumstances<'a> {
     /// How many shards.
     pub(super) shards: usize,
     /// What drove them.
@@ -24,39 +28,50 @@ pub(super) struct Circumstances {
     pub(super) stopped: bool,
     /// Whether the script keeps dropped records in a file.
     pub(super) dead_letter_path: Option<String>,
+    /// What had been counted before it ran: by the runs that it went on from.
+    pub(super) before: Totals,
+    /// How long after its start it had read rows.
+    pub(super) first_row_after: Option<Duration>,
+    /// Its snapshots, if it takes any.
+    pub(super) snapshots: Option<&'a Snapshots>,
 }
 
 /// The summary, some lines.
-pub(super) fn summary(report: &Report, circumstances: &Circumstances) -> String {
+pub(super) fn summary(report: &Report, circumstances: &Circumstances<'_>) -> String {
     let totals = &report.totals;
     let seconds = report.elapsed.as_secs_f64().max(1e-6);
+    let rate = |all: u64, before: u64| rounded((all - before.min(all)) as f64 / seconds);
+    let before = &circumstances.before;
     let mut text = headline(report, circumstances);
     let mut line = |name: &str, value: String| text += &format!("  {name:<14} {value}\n");
+    let this_run = match before.rows {
+        0 => String::new(),
+        before => format!("{} in this run, ", grouped(totals.rows.saturating_sub(before))),
+    };
     line(
         "rows read",
-        format!("{} ({} rows/s)", grouped(totals.rows), rounded(totals.rows as f64 / seconds)),
+        format!("{} ({this_run}{} rows/s)", grouped(totals.rows), rate(totals.rows, before.rows)),
     );
     if totals.bytes > 0 {
-        line(
-            "bytes read",
-            format!(
-                "{}B ({}B/s)",
-                rounded(totals.bytes as f64),
-                rounded(totals.bytes as f64 / seconds)
-            ),
-        );
+        let speed = rate(totals.bytes, before.bytes);
+        line("bytes read", format!("{}B ({speed}B/s)", rounded(totals.bytes as f64)));
     }
     line("windows fired", grouped(totals.fired));
     line("rows written", grouped(totals.rows_out));
     match totals.watermark_ms {
         Some(watermark) if circumstances.stopped => {
-            line(
-                "watermark",
-                format!("{} (windows open beyond it are not shown)", time(watermark)),
-            );
+            let fate =
+                if circumstances.snapshots.is_some() { "kept in the state" } else { "not shown" };
+            line("watermark", format!("{} (windows open beyond it are {fate})", time(watermark)));
         }
         Some(watermark) => line("watermark", time(watermark)),
         None => {}
+    }
+    if let Some(snapshots) = circumstances.snapshots {
+        if let Some(after) = circumstances.first_row_after {
+            line("first row", format!("after {}", span_ns(after.as_nanos() as u64)));
+        }
+        line("snapshots", snapshots_text(snapshots));
     }
     line("late rows", grouped(totals.late));
     for (table, late) in report.late.iter().filter(|(_, late)| late.count > 0) {
@@ -67,7 +82,7 @@ pub(super) fn summary(report: &Report, circumstances: &Circumstances) -> String 
     text
 }
 
-fn headline(report: &Report, circumstances: &Circumstances) -> String {
+fn headline(report: &Report, circumstances: &Circumstances<'_>) -> String {
     let Circumstances { shards, runtime, stopped, .. } = circumstances;
     let ended = match (&report.failure, stopped) {
         (Some(_), _) => "failed",
@@ -82,6 +97,32 @@ fn headline(report: &Report, circumstances: &Circumstances) -> String {
     let plural = if *shards == 1 { "" } else { "s" };
     let elapsed = span_ms(report.elapsed.as_millis() as u64);
     format!("{ended} after {elapsed} on {shards} shard{plural} ({runtime})\n")
+}
+
+/// How many, how large, how long, and how much they were in the way.
+fn snapshots_text(snapshots: &Snapshots) -> String {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let mut text = grouped(load(&snapshots.count));
+    if load(&snapshots.count) == 0 {
+        return text;
+    }
+    text += &format!(
+        " (last {}B in {}, {}B in all",
+        rounded(load(&snapshots.last_bytes) as f64),
+        span_ns(load(&snapshots.last_us) * 1000),
+        rounded(load(&snapshots.total_bytes) as f64)
+    );
+    let pauses_ns = snapshots.pauses_ns();
+    if !pauses_ns.is_empty() {
+        let quantile = |quantile| span_ns(pauses_ns.value_at_quantile(quantile));
+        text += &format!(
+            "; barriers held up a shard {} p50, {} p99, {} at most",
+            quantile(0.5),
+            quantile(0.99),
+            span_ns(pauses_ns.max())
+        );
+    }
+    text + ")"
 }
 
 /// How late the rows of a table came.
@@ -117,7 +158,7 @@ fn late_rows(table: &str, late: &LateRows) -> String {
 }
 
 /// The first dropped records, and where the others are.
-fn malformed_rows(report: &Report, circumstances: &Circumstances) -> String {
+fn malformed_rows(report: &Report, circumstances: &Circumstances<'_>) -> String {
     let malformed = report.totals.malformed;
     if malformed == 0 {
         return String::new();

@@ -29,6 +29,10 @@ impl Sink for Blackhole {
     fn part(&self, _: &Schema, _: usize, _: usize) -> Result<Box<dyn SinkPart>, JobError> {
         Ok(Box::new(Blackhole))
     }
+
+    fn repeats_rows(&self) -> bool {
+        false
+    }
 }
 
 impl SinkPart for Blackhole {

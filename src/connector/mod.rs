@@ -82,8 +82,18 @@ pub trait SequentialSplit: Send + std::fmt::Debug {
     fn origin(&self) -> String;
     /// Whether it ends by itself, so that its chunks are worth waiting for (a compressed file).
     fn bounded(&self) -> bool;
+    /// If it cannot be read again, so that a crash loses what was read since the last snapshot: the way around.
+    fn remedy_of_loss(&self) -> Option<&'static str> {
+        None
+    }
     /// Opens it, where `opening` says. May block briefly (connecting, opening a file).
     fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError>;
+}
+
+/// What a record of [`TransactionalSink::prepare`] says, for people.
+pub fn describe_record(record: &str) -> String {
+    // There is one connector that writes records.
+    filesystem::describe_record(record).unwrap_or_else(|| record.to_owned())
 }
 
 /// Where and how a stream is opened.
@@ -178,6 +188,10 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     /// Its transactional face, for jobs with snapshots; `None` if it shows rows at once, and so after a crash again.
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         None
+    }
+    /// Whether someone sees rows again after a crash, those since the last snapshot.
+    fn repeats_rows(&self) -> bool {
+        self.transactional().is_none()
     }
 }
 

@@ -55,6 +55,10 @@ impl SequentialSplit for StdinSplit {
         descriptor::is_file(standard_input())
     }
 
+    fn remedy_of_loss(&self) -> Option<&'static str> {
+        (!self.bounded()).then_some("read a file instead, or redirect one: < FILE")
+    }
+
     fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         descriptor::boxed(standard_input(), self.origin(), self.framing, opening)
     }

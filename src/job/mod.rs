@@ -16,7 +16,7 @@ use crate::metrics::LateRows;
 use crate::plan::Plan;
 use crate::shard::runtime::{Poll, Runtime, Sim, Uring, is_uring_allowed};
 use crate::shard::{self, Control, DeadLetters, Progress};
-pub use crate::shard::{Fresh, StateOptions, WentOnFrom};
+pub use crate::shard::{Beginning, Fresh, StateOptions, WentOnFrom};
 use crate::sql::{Connectors, Script, bind_script};
 use crate::sys::clock::Clock;
 use crate::sys::memory::limit_bytes;
@@ -99,7 +99,7 @@ pub fn bind(
 /// Time between two snapshots unless the script says.
 const SNAPSHOT_INTERVAL_MS: u64 = 1000;
 /// The share of this process's memory that durable state may hold unless the script says.
-const STATE_MEMORY_SHARE: u64 = 4;
+const STATE_MEMORY_SHARE: u64 = 2;
 
 /// Durable state in `folder`, as the plan's settings have it.
 pub fn state_options(plan: &Plan, folder: impl Into<PathBuf>, fresh: Fresh) -> StateOptions {
@@ -178,14 +178,27 @@ impl Job {
         self.runtime
     }
 
-    /// Runs it to its end.
-    pub fn run(self) -> Report {
-        let runtime: Box<dyn Runtime> = match self.runtime {
+    /// Opens the state folder, if there is one, and finds the inputs, before anything runs.
+    ///
+    /// # Errors
+    ///
+    /// State or inputs that cannot be had, or gone on with.
+    pub fn open(&mut self) -> Result<Beginning, JobError> {
+        self.shards.open(self.driver().start_ms())
+    }
+
+    fn driver(&self) -> Box<dyn Runtime> {
+        match self.runtime {
             RuntimeKind::Uring => Box::new(Uring::default()),
             RuntimeKind::Poll => Box::new(Poll::default()),
             RuntimeKind::Sim(seed) => Box::new(Sim::new(seed)),
             RuntimeKind::Dying { seed, steps } => Box::new(Sim::dying(seed, steps)),
-        };
+        }
+    }
+
+    /// Runs it to its end; opens it first if that has not been done.
+    pub fn run(mut self) -> Report {
+        let runtime = self.driver();
         let watch = Clock.start();
         let outcome = self.shards.run(runtime.as_ref());
         let control = self.shards.control();

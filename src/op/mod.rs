@@ -12,6 +12,7 @@
 
 pub mod calc;
 pub mod expand;
+pub mod moving;
 pub mod pane;
 pub mod send;
 pub mod session;
@@ -20,6 +21,8 @@ pub mod shape;
 pub mod trigger;
 pub mod window_aggregate;
 pub mod window_table;
+
+pub use moving::{Moved, Standing};
 
 use arrow_array::ArrayRef;
 
@@ -78,10 +81,44 @@ pub trait Receiver: Send {
     fn fired_count(&self) -> u64;
     /// Bytes of state held.
     fn state_bytes(&self) -> usize;
-    /// A barrier: hands over what has changed since the last one. Called when `next_output` has said `None`.
+    /// A barrier: hands over what has changed since the last one; the header begins with a [`Census`]. Called when
+    /// `next_output` has said `None`.
     fn seal(&mut self) -> Sealed;
     /// Takes in, a piece at a time, what has become durable.
     fn acknowledge(&mut self);
+    /// Hands over all its groups, for another number of shards; the owner is of no use after that.
+    fn give(&mut self, to: &mut dyn FnMut(Moved));
+    /// Takes a group that another owner has given.
+    fn adopt(&mut self, moved: Moved);
+    /// What it knows besides its groups.
+    fn standing(&self) -> Standing;
+    /// Begins where owners stood that will give it groups.
+    fn stand(&mut self, standing: &Standing);
+}
+
+/// How much an operator remembers, for people who look at its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Windows that have rows and are open; of sessions nobody keeps count.
+    pub windows: Option<u64>,
+    /// Groups, in each slice or window on its own; of sessions their keys.
+    pub groups: u64,
+}
+
+impl Census {
+    /// How many words it takes.
+    pub const WORDS: usize = 2;
+
+    /// The header that begins with it.
+    fn header(self) -> Vec<u64> {
+        vec![self.windows.unwrap_or(u64::MAX), self.groups]
+    }
+
+    /// What a header begins with.
+    pub fn of(header: &[u64]) -> Option<Self> {
+        let &[windows, groups, ..] = header else { return None };
+        Some(Self { windows: (windows != u64::MAX).then_some(windows), groups })
+    }
 }
 
 /// The job's end: every window closes.

@@ -11,6 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
+use super::moving::MovedValue;
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, Argument, Partials, Slots};
 use crate::batch::{Batch, Keys};
@@ -252,6 +253,16 @@ impl Pane {
         self.table.release(pages);
     }
 
+    /// The distinct values of a slot. What is pending has been flushed.
+    pub(super) fn values(&self, pages: &Pages, slot: u32) -> Vec<MovedValue> {
+        values_of(&self.sets, pages, slot)
+    }
+
+    /// Adds distinct values that have been counted already.
+    pub(super) fn adopt_values(&mut self, pages: &mut Pages, slot: u32, values: &[MovedValue]) {
+        adopt_values(&mut self.sets, pages, slot, values);
+    }
+
     /// Saves what is not in pages.
     pub fn save(&self, out: &mut Vec<u64>) {
         self.table.save(out);
@@ -263,6 +274,27 @@ impl Pane {
         let table = Table::load(word_count, saved, pages);
         Self { table, sets: load_sets(shape, saved, pages) }
     }
+}
+
+fn values_of(lists: &[DistinctSets], pages: &Pages, set: u32) -> Vec<MovedValue> {
+    let mut values = Vec::new();
+    for (list, sets) in lists.iter().enumerate() {
+        values.extend(sets.ids(pages, set).into_iter().map(|id| MovedValue {
+            list,
+            hash: sets.value_hash(pages, id),
+            value: sets.value(pages, id).to_vec(),
+        }));
+    }
+    values
+}
+
+fn adopt_values(lists: &mut [DistinctSets], pages: &mut Pages, set: u32, values: &[MovedValue]) {
+    for value in values {
+        if lists[value.list].insert(pages, set, value.hash, &value.value) {
+            lists[value.list].flush(pages, |_, _| {});
+        }
+    }
+    lists.iter_mut().for_each(|sets| sets.flush(pages, |_, _| {}));
 }
 
 /// The sets of every distinct list.
@@ -352,6 +384,16 @@ impl SessionSets {
 
     pub(super) fn clear_set(&mut self, pages: &mut Pages, record: u32) {
         self.lists.iter_mut().for_each(|sets| sets.clear_set(pages, record));
+    }
+
+    /// The distinct values of a record. The caller has flushed.
+    pub(super) fn values(&self, pages: &Pages, record: u32) -> Vec<MovedValue> {
+        values_of(&self.lists, pages, record)
+    }
+
+    /// Adds distinct values that have been counted already.
+    pub(super) fn adopt_values(&mut self, pages: &mut Pages, record: u32, values: &[MovedValue]) {
+        adopt_values(&mut self.lists, pages, record, values);
     }
 
     pub(super) fn save(&self, out: &mut Vec<u64>) {

@@ -24,9 +24,10 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, UInt32Array};
 
+use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{SessionSets, TableSlots, update_calls};
 use super::shape::Shape;
-use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{self, Partials};
 use crate::batch::hash::hash_bytes;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, take_columns};
@@ -93,6 +94,7 @@ impl Session {
     /// Goes on from what [`Receiver::seal`] saved.
     #[must_use]
     pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        saved.words(Census::WORDS);
         self.watermark_ms = saved.signed();
         self.fired_count = saved.word();
         self.keys = Table::load(1, saved, &self.pages);
@@ -187,16 +189,16 @@ impl Session {
             return None;
         }
         let record = home.unwrap_or_else(|| self.new_record(key_slot, end));
-        self.set_word(record, START, start);
-        self.set_word(record, END, end);
+        let words = self.records.words_mut(&mut self.pages, record);
+        (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
         Some(record)
     }
 
     fn new_record(&mut self, key_slot: u32, end_ms: i64) -> u32 {
         let record = self.records.new_slot(&mut self.pages);
         let head = self.keys.words(&self.pages, key_slot)[0];
-        self.set_word(record, NEXT, head as i64);
-        self.set_word(record, OWNER, i64::from(key_slot) + 1);
+        let words = self.records.words_mut(&mut self.pages, record);
+        (words[NEXT], words[OWNER]) = (head, u64::from(key_slot) + 1);
         self.keys.words_mut(&mut self.pages, key_slot)[0] = u64::from(record) + 1;
         self.sets.ensure(&mut self.pages, record);
         self.arm(record, end_ms);
@@ -383,7 +385,8 @@ impl Receiver for Session {
 
     fn seal(&mut self) -> Sealed {
         assert!(self.due.is_empty());
-        let mut header = vec![self.watermark_ms.cast_unsigned(), self.fired_count];
+        let mut header = Census { windows: None, groups: self.keys.count() as u64 }.header();
+        header.extend([self.watermark_ms.cast_unsigned(), self.fired_count]);
         for table in [&self.keys, &self.records, &self.timer_table] {
             table.save(&mut header);
         }
@@ -396,5 +399,61 @@ impl Receiver for Session {
 
     fn acknowledge(&mut self) {
         self.pages.acknowledge();
+    }
+
+    fn give(&mut self, to: &mut dyn FnMut(Moved)) {
+        let shape = Arc::clone(&self.shape);
+        self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
+        for key_slot in self.keys.live_slots(&self.pages) {
+            let hash = self.keys.hash(&self.pages, key_slot);
+            let key = self.keys.key(&self.pages, key_slot).to_vec();
+            let mut next = self.keys.words(&self.pages, key_slot)[0];
+            let mut records = Vec::new();
+            while next != 0 {
+                records.push(next as u32 - 1);
+                next = self.word(next as u32 - 1, NEXT).cast_unsigned();
+            }
+            // Who adopts them puts each in front: what is merged into what depends on their order.
+            for record in records.into_iter().rev() {
+                let part = MovedPart::Session(self.word(record, START), self.word(record, END));
+                let values = self.sets.values(&self.pages, record);
+                let mut accumulators = Partials::default();
+                let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
+                agg::export(&shape.layout, HEADER, &table, record, &mut accumulators);
+                let (accumulators, key) = (Some(accumulators), key.clone());
+                let shown = Partials::default();
+                to(Moved { part, hash, key, accumulators, shown, flags: 0, values });
+            }
+        }
+    }
+
+    fn adopt(&mut self, moved: Moved) {
+        let MovedPart::Session(start, end) = moved.part else {
+            unreachable!("a session window has sessions")
+        };
+        let shape = Arc::clone(&self.shape);
+        let (key_slot, _) = self.keys.upsert(&mut self.pages, moved.hash, &moved.key);
+        let record = self.new_record(key_slot, end);
+        let words = self.records.words_mut(&mut self.pages, record);
+        (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
+        let accumulators = moved.accumulators.expect("sessions are not partitioned by value");
+        let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
+        super::pane::merge_at(&shape, HEADER, &mut slots, record, &accumulators);
+        self.sets.adopt_values(&mut self.pages, record, &moved.values);
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            watermark_ms: self.watermark_ms,
+            fired_count: self.fired_count,
+            late: self.late.clone(),
+            ..Standing::default()
+        }
+    }
+
+    fn stand(&mut self, standing: &Standing) {
+        self.watermark_ms = standing.watermark_ms;
+        self.fired_count += standing.fired_count;
+        self.late.add(&standing.late);
     }
 }

@@ -19,10 +19,11 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt32Array};
 
+use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
 use super::window_aggregate::{clear_slot, runs_by_end, ticked};
-use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::Slots;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind, take_columns};
 use crate::state::{Pages, Saved, Sealed};
@@ -95,6 +96,7 @@ impl Trigger {
     /// Goes on from what [`Receiver::seal`] saved.
     #[must_use]
     pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        saved.words(Census::WORDS);
         (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
         self.fired_count = saved.word();
         for _ in 0..saved.word() {
@@ -429,12 +431,12 @@ impl Receiver for Trigger {
 
     fn seal(&mut self) -> Sealed {
         assert!(self.ready.is_empty() && self.due.is_empty());
-        let mut header = vec![
-            self.watermark_ms.cast_unsigned(),
-            self.now_ms.cast_unsigned(),
-            self.fired_count,
-            self.windows.len() as u64,
-        ];
+        let panes = self.windows.values().map(|window| &window.pane);
+        let groups = panes.map(|pane| pane.table.count() as u64).sum();
+        let window_count = self.windows.len() as u64;
+        let mut header = Census { windows: Some(window_count), groups }.header();
+        header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
+        header.extend([self.fired_count, window_count]);
         for (&end_ms, window) in &self.windows {
             let (first, last) = window.changed;
             header.extend([
@@ -449,5 +451,49 @@ impl Receiver for Trigger {
 
     fn acknowledge(&mut self) {
         self.pages.acknowledge();
+    }
+
+    fn give(&mut self, to: &mut dyn FnMut(Moved)) {
+        let shape = Arc::clone(&self.shape);
+        let (shown_at, flags_at) = (Some(shape.layout.word_count), Some(self.flags_at()));
+        for (end_ms, mut window) in std::mem::take(&mut self.windows) {
+            window.pane.flush(&shape, &mut self.pages);
+            let part = MovedPart::Window(end_ms, window.ended);
+            for slot in 0..window.pane.table.slot_end() {
+                let pages = &mut self.pages;
+                to(window.pane.give(&shape, pages, slot, part, shown_at, flags_at));
+            }
+        }
+    }
+
+    fn adopt(&mut self, moved: Moved) {
+        let MovedPart::Window(end_ms, ended) = moved.part else {
+            unreachable!("windows with triggers have no slices")
+        };
+        let shape = Arc::clone(&self.shape);
+        let mut window = self.take_window(end_ms);
+        window.ended |= ended;
+        let shown_at = Some(shape.layout.word_count);
+        let slot = window.pane.adopt(&shape, &mut self.pages, &moved, shown_at);
+        let flags_at = self.flags_at();
+        window.pane.table.words_mut(&mut self.pages, slot)[flags_at] |= moved.flags & SHOWN;
+        if moved.flags & CHANGED != 0 {
+            self.mark_changed(&mut window, slot);
+        }
+        self.windows.insert(end_ms, window);
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            watermark_ms: self.watermark_ms,
+            now_ms: self.now_ms,
+            fired_count: self.fired_count,
+            ..Standing::default()
+        }
+    }
+
+    fn stand(&mut self, standing: &Standing) {
+        (self.watermark_ms, self.now_ms) = (standing.watermark_ms, standing.now_ms);
+        self.fired_count += standing.fired_count;
     }
 }

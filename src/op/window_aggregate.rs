@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use arrow_array::UInt32Array;
 
+use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
-use super::{Data, Output, Payload, Receiver, WATERMARK_START};
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
 use crate::batch::{BATCH_ROWS_MAX, Keys, take_columns};
+use crate::metrics::LateRows;
 use crate::state::{Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, Slices, WallTime, WindowKind, WindowSpec};
 
@@ -103,6 +105,7 @@ impl WindowAggregate {
     /// Goes on from what [`Receiver::seal`] saved.
     #[must_use]
     pub fn restored(mut self, saved: &mut Saved<'_>) -> Self {
+        saved.words(Census::WORDS);
         (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
         self.fired_count = saved.word();
         self.panes = self.load_panes(self.slot_words(), saved);
@@ -440,8 +443,11 @@ impl Receiver for WindowAggregate {
 
     fn seal(&mut self) -> Sealed {
         assert!(self.firing.is_none() && self.due.is_empty() && self.increments.is_empty());
-        let mut header =
-            vec![self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned(), self.fired_count];
+        let panes = self.panes.values().chain(self.running.values());
+        let groups = panes.map(|pane| pane.table.count() as u64).sum();
+        let mut header = Census { windows: Some(self.pending.len() as u64), groups }.header();
+        header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
+        header.push(self.fired_count);
         for panes in [&self.panes, &self.running] {
             header.push(panes.len() as u64);
             for (&end_ms, pane) in panes {
@@ -456,5 +462,56 @@ impl Receiver for WindowAggregate {
 
     fn acknowledge(&mut self) {
         self.pages.acknowledge();
+    }
+
+    fn give(&mut self, to: &mut dyn FnMut(Moved)) {
+        let shape = Arc::clone(&self.shape);
+        let flags_at = self.yields_increments().then(|| self.touched_at());
+        let slices = std::mem::take(&mut self.panes).into_iter();
+        let slices = slices.map(|(end, pane)| (MovedPart::Slice(end), pane, flags_at));
+        let running = std::mem::take(&mut self.running).into_iter();
+        let running = running.map(|(start, pane)| (MovedPart::Running(start), pane, None));
+        for (part, mut pane, flags_at) in slices.chain(running) {
+            pane.flush(&shape, &mut self.pages);
+            for slot in 0..pane.table.slot_end() {
+                to(pane.give(&shape, &mut self.pages, slot, part, None, flags_at));
+            }
+        }
+    }
+
+    fn adopt(&mut self, moved: Moved) {
+        let shape = Arc::clone(&self.shape);
+        let mut pages = std::mem::take(&mut self.pages);
+        let pane = match moved.part {
+            MovedPart::Slice(end) => self.pane(end),
+            MovedPart::Running(start) => self
+                .running
+                .entry(start)
+                .or_insert_with(|| Pane::new(&shape, shape.layout.word_count)),
+            MovedPart::Window(..) | MovedPart::Session(..) => {
+                unreachable!("windows that fire once have slices")
+            }
+        };
+        let slot = pane.adopt(&shape, &mut pages, &moved, None);
+        if moved.flags != 0 && moved.accumulators.is_some() {
+            pane.table.words_mut(&mut pages, slot)[shape.layout.word_count] |= moved.flags;
+        }
+        self.pages = pages;
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            watermark_ms: self.watermark_ms,
+            now_ms: self.now_ms,
+            pending: self.pending.iter().copied().collect(),
+            fired_count: self.fired_count,
+            late: LateRows::default(),
+        }
+    }
+
+    fn stand(&mut self, standing: &Standing) {
+        (self.watermark_ms, self.now_ms) = (standing.watermark_ms, standing.now_ms);
+        self.pending.extend(&standing.pending);
+        self.fired_count += standing.fired_count;
     }
 }

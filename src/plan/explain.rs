@@ -37,6 +37,11 @@ pub fn explain(plan: &Plan) -> String {
     drawing.text
 }
 
+/// A node in one line.
+pub fn describe(plan: &Plan, node: NodeIndex) -> String {
+    lines(&plan.nodes[node], &plan.nodes).join("; ")
+}
+
 /// What is drawn so far.
 struct Drawing<'p> {
     plan: &'p Plan,

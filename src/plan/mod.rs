@@ -27,7 +27,7 @@ use crate::window::{Emit, WindowSpec};
 
 #[cfg(test)]
 pub(crate) use check::assert_valid;
-pub use explain::explain;
+pub use explain::{describe, explain};
 pub use optimise::optimise;
 
 /// A node's index in [`Plan::nodes`].

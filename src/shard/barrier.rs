@@ -60,23 +60,32 @@ impl Shard {
         counters
     }
 
-    /// The barriers up to `epoch` have passed this shard's chunks.
+    /// The barrier of `epoch` has passed this shard's chunks.
     pub(super) fn seal_scans(&mut self, epoch: u64) -> Result<(), JobError> {
-        let Some(shared) = self.checkpoints.clone() else { return Ok(()) };
-        // The news of the job's last barrier may overtake that of the one before, which comes from another shard. This shard has had
-        // no chunk in between, or it would have met the first with the token.
-        while self.sealed_epoch < epoch {
-            self.sealed_epoch += 1;
-            let parts = self.sinks.seal(0)?;
-            let topology = Arc::clone(&self.topology);
-            for (ends, exchange) in self.exchanges.iter_mut().zip(&topology.exchanges) {
-                if matches!(exchange.feeds, Feeds::Scans(_)) {
-                    ends.seal_sender();
-                }
-            }
-            crash_point!("barrier-scans-sealed");
-            shared.report(Report::Scans { epoch: self.sealed_epoch, shard: self.index, parts });
+        if self.checkpoints.is_none() {
+            return Ok(());
         }
+        // The job's end may follow on a barrier at once, and be heard of first, for it may come from another shard. Then no
+        // chunk of this shard lies between the two.
+        while self.sealed_epoch < epoch {
+            self.seal_next_scans()?;
+        }
+        Ok(())
+    }
+
+    fn seal_next_scans(&mut self) -> Result<(), JobError> {
+        let Some(shared) = self.checkpoints.clone() else { return Ok(()) };
+        self.sealed_epoch += 1;
+        let epoch = self.sealed_epoch;
+        let parts = self.sinks.seal(0)?;
+        let topology = Arc::clone(&self.topology);
+        for (ends, exchange) in self.exchanges.iter_mut().zip(&topology.exchanges) {
+            if matches!(exchange.feeds, Feeds::Scans(_)) {
+                ends.seal_sender();
+            }
+        }
+        crash_point!("barrier-scans-sealed");
+        shared.report(Report::Scans { epoch, shard: self.index, parts });
         Ok(())
     }
 

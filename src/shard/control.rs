@@ -1,7 +1,7 @@
 //! What shards and their surroundings tell each other outside of the rings: stop, failure, progress, wake-ups.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -9,6 +9,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
 use crate::error::JobError;
+use crate::sys::clock::{Clock, Stopwatch};
 
 /// One job's switches.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Control {
     pub(crate) doorbells: Vec<Doorbell>,
     /// Snapshots taken so far.
     pub snapshots: Snapshots,
+    started: OnceLock<Stopwatch>,
+    first_row_us: AtomicU64,
 }
 
 /// What has become of snapshots; for whoever watches.
@@ -151,7 +154,30 @@ impl Control {
                 .collect(),
             doorbells: (0..shard_count).map(|_| Doorbell::new()).collect::<Result<_, _>>()?,
             snapshots: Snapshots::default(),
+            started: OnceLock::new(),
+            first_row_us: AtomicU64::new(0),
         })
+    }
+
+    /// The shards start now.
+    pub(crate) fn note_start(&self) {
+        self.started.get_or_init(|| Clock.start());
+    }
+
+    /// Rows have been read.
+    pub(crate) fn note_rows(&self) {
+        if self.first_row_us.load(Ordering::Relaxed) == 0
+            && let Some(started) = self.started.get()
+        {
+            let us = started.elapsed().as_micros().max(1) as u64;
+            let _ = self.first_row_us.compare_exchange(0, us, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// How long after the start the first rows of this run had been read; `None` before that.
+    pub fn first_row_after(&self) -> Option<Duration> {
+        let us = self.first_row_us.load(Ordering::Relaxed);
+        (us > 0).then(|| Duration::from_micros(us))
     }
 
     /// Stops the sources; what was read is worked off.

@@ -2,12 +2,29 @@
 //!
 //! # Invariants
 //!
-//! 1. The owner takes chunk after chunk: from the ring of the shard that read it, or, behind another exchange,
-//!    from every ring in turn up to the same boundary, so that merging is deterministic.
-//! 2. Nothing is taken while a firing has not been read out.
-//! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty.
-//! 4. A full ring holds up what goes to its shard, and nothing else: what other shards need to reach the boundary that
-//!    a waiting owner is held up at has left already, so rings in turn do not deadlock.
+//! 1. The owner takes chunk after chunk: from the ring of the shard that read it, or, behind other exchanges,
+//!    from every ring in turn up to the same point, so that merging is deterministic. Points are the places in a chunk
+//!    at which its feeds may fire, their marks and their ends of the chunk, one feed's after another's.
+//! 2. Nothing is taken while a firing has not been read out. To take what yields nothing needs no room anywhere.
+//! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty. A chunk that
+//!    is begun is worked on to its end, room or not.
+//! 4. Behind a feed that yields between its points (each row's change at once, behind another exchange) rings are drained
+//!    as they fill, up to the chunk's end: what such a feed shows comes in no order.
+//!
+//! # Why nothing deadlocks
+//!
+//! Say that nothing can move. Take the earliest chunk that some owner has not ended, and the first exchange E that has such
+//! an owner; feeds come before what they feed. All that E's owners lack of the chunk has been sent (3), at least to an outbox,
+//! so each of them has something to pass on, and the outbox of some exchange F that E feeds is not empty on its shard. It is
+//! E's turn there, for the feeds before E have ended the chunk. Of those owners of E take the ones with the fewest points
+//! behind them, and of these the one on the lowest shard, s. F's owner behind the full ring from s has ended all chunks before:
+//!
+//! - If it has nothing to pass on, it takes what it can: all of the feeds before E, of E all up to the last point of s, and then
+//!   ring after ring up to the next, which E has passed on all shards below s. So it comes to the ring from s, and that moves.
+//! - If it has reached a mark, it is E's second stage, E's owners have all passed that mark, and all that F's owners lack up to
+//!   it has been sent. Then the same holds of F, which follows E at once, and of what it feeds.
+//! - If it yields between points, what it feeds drains its rings as they fill (4), and so does what that feeds if it yields
+//!   likewise. The last of them has nothing to pass on, and moves.
 
 use std::collections::VecDeque;
 
@@ -17,6 +34,7 @@ use super::topology::{Exchange, Feeds};
 use crate::metrics::LateRows;
 use crate::op::send::{AggregateSender, Shipment};
 use crate::op::{Output, Payload, Receiver, WATERMARK_START};
+use crate::planted;
 use crate::ring::mesh::Ends;
 use crate::state::{Pages, Sealed};
 
@@ -45,6 +63,8 @@ pub(crate) enum Message {
     Batch(Payload),
     /// Event time has reached this, in the middle of a chunk.
     Watermark(i64),
+    /// A feed has come to a point inside a chunk: the next ring's turn.
+    Point,
     ChunkEnd(ChunkEnd),
 }
 
@@ -78,8 +98,14 @@ pub(crate) struct ExchangeEnds {
     /// By destination.
     outbox: Vec<VecDeque<Message>>,
     from_scans: bool,
+    /// Rings are drained one after the other.
+    in_turn: bool,
     /// The ring that is drained now.
     ring: usize,
+    /// The rings that have come to the boundary that is due.
+    at_boundary: Vec<bool>,
+    /// Yielded, but not passed on.
+    output: Option<Output>,
     /// Reached, but the firing before it is still being read out.
     reached: Option<Boundary>,
     /// Event time that was passed on.
@@ -119,6 +145,9 @@ impl ExchangeEnds {
             ends,
             outbox: (0..shard_count).map(|_| VecDeque::new()).collect(),
             from_scans,
+            in_turn: exchange.in_turn,
+            at_boundary: vec![false; shard_count],
+            output: None,
             ring: if from_scans { first_shard } else { 0 },
             reached: None,
             watermark_ms: origin.watermark_ms,
@@ -147,6 +176,13 @@ impl ExchangeEnds {
         self.outbox.iter_mut().for_each(|outbox| outbox.push_back(message.clone()));
     }
 
+    /// A feed has come to a point inside a chunk.
+    pub(crate) fn pass_point(&mut self) {
+        if self.in_turn {
+            self.broadcast(Message::Point);
+        }
+    }
+
     /// Pushes the outbox into the rings as far as there is room; true if anything moved.
     pub(crate) fn push(&mut self, control: &Control) -> bool {
         let mut moved = false;
@@ -165,7 +201,12 @@ impl ExchangeEnds {
 
     /// A barrier has passed the sender: what it has found late so far belongs to the snapshot.
     pub(crate) fn seal_sender(&mut self) {
-        self.sealed_late.push_back(self.sender.late_rows().clone());
+        let late = if planted!("barrier-forget-late") {
+            LateRows::default()
+        } else {
+            self.sender.late_rows().clone()
+        };
+        self.sealed_late.push_back(late);
     }
 
     /// A barrier has come to the owner.
@@ -184,9 +225,17 @@ impl ExchangeEnds {
         self.outbox.iter().all(VecDeque::is_empty)
     }
 
+    /// Whether there is something to pass on before anything is taken.
+    pub(crate) fn yields(&mut self) -> bool {
+        if self.output.is_none() {
+            self.output = self.owner.next_output();
+        }
+        self.output.is_some() || self.reached.is_some()
+    }
+
     /// One step of the owner's side. A sender may sleep until its full ring has room, so it is told when it has.
     pub(crate) fn take(&mut self, control: &Control) -> Taken {
-        if let Some(output) = self.owner.next_output() {
+        if let Some(output) = self.output.take().or_else(|| self.owner.next_output()) {
             return Taken::Output(output);
         }
         if let Some(boundary) = self.reached.take() {
@@ -205,6 +254,10 @@ impl ExchangeEnds {
                 self.arrive(Boundary::Mark(watermark_ms));
                 Taken::Message
             }
+            Some(Message::Point) => {
+                self.ring = (self.ring + 1) % self.ends.from.len();
+                Taken::Message
+            }
             Some(Message::ChunkEnd(end)) => {
                 self.arrive(Boundary::Chunk(end));
                 Taken::Message
@@ -214,6 +267,10 @@ impl ExchangeEnds {
 
     /// The next message of the ring whose turn it is.
     fn pop(&mut self, control: &Control) -> Option<Message> {
+        if !self.in_turn {
+            let mut rings = self.ends.from.iter_mut().zip(&self.at_boundary);
+            self.ring = rings.position(|(ring, at_boundary)| !at_boundary && !ring.is_empty())?;
+        }
         let message = self.ends.from[self.ring].try_pop()?;
         control.doorbells[self.ring].ring();
         Some(message)
@@ -222,11 +279,12 @@ impl ExchangeEnds {
     /// A ring has come to a boundary: the next ring's turn, or time moves on.
     fn arrive(&mut self, boundary: Boundary) {
         if !self.from_scans {
-            self.ring += 1;
-            if self.ring < self.ends.from.len() {
+            self.at_boundary[self.ring] = true;
+            self.ring = (self.ring + 1) % self.ends.from.len();
+            if self.at_boundary.contains(&false) {
                 return;
             }
-            self.ring = 0;
+            self.at_boundary.fill(false);
         }
         match boundary {
             Boundary::Mark(watermark_ms) => self.owner.advance(watermark_ms, self.now_ms),
@@ -241,9 +299,13 @@ impl ExchangeEnds {
         self.reached = Some(boundary);
     }
 
-    /// Whether `feed` has ended the chunk that other feeding exchanges have not ended yet on this shard.
-    pub(crate) fn is_ahead(&self, feed: usize) -> bool {
-        self.ended_feeds.contains(&feed)
+    /// Whether it is the turn of `feed`, one of `feeds`, on this shard. None runs ahead into the next chunk: its rows
+    /// would come before the others' end.
+    pub(crate) fn is_turn_of(&self, feed: usize, feeds: &[usize]) -> bool {
+        match self.in_turn {
+            true => feeds[self.ended_feeds.len()] == feed,
+            false => !self.ended_feeds.contains(&feed),
+        }
     }
 
     /// The feeding exchange `feed` has ended a chunk on this shard. When all have, the end to pass on.

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use super::checkpoint::Barrier;
 use super::exchange::{ChunkEnd, ExchangeEnds, Message};
-use super::machine::{STEP_ITEMS, Shard};
+use super::machine::Shard;
 use super::topology::{Feeds, StepKind};
 use crate::batch::Batch;
 use crate::error::JobError;
@@ -57,32 +57,23 @@ impl Source {
 }
 
 impl Shard {
-    /// Works on the running chunk, as long as what it yields finds room.
+    /// Works on the running chunk, once what the one before it yielded has found room.
     pub(super) fn run_chunk(&mut self) -> Result<bool, JobError> {
-        let mut busy = false;
-        for _ in 0..STEP_ITEMS {
-            // Of an exchange behind another one no chunk waits: its outbox may wait for this very chunk.
-            let fed = |ends: &&ExchangeEnds| ends.is_fed_by_scans();
-            if self.running.is_none()
-                || !self.exchanges.iter().filter(fed).all(ExchangeEnds::is_clear)
-            {
-                break;
-            }
-            busy = true;
-            let mut running = self.running.take().expect("checked above");
-            match running.batches.pop_front() {
-                Some(batch) => {
-                    let topology = Arc::clone(&self.topology);
-                    let source = Source::Scan(running.times.clone());
-                    let done =
-                        self.run_targets(&topology.scans[running.scan].targets, &batch, &source);
-                    self.running = Some(running);
-                    done?;
-                }
-                None => self.end_chunk(running)?,
-            }
+        // Of an exchange behind another one no chunk waits: its outbox may wait for this very chunk.
+        let fed = |ends: &&ExchangeEnds| ends.is_fed_by_scans();
+        if self.running.is_none() || !self.exchanges.iter().filter(fed).all(ExchangeEnds::is_clear)
+        {
+            return Ok(false);
         }
-        Ok(busy)
+        let mut running = self.running.take().expect("checked above");
+        let topology = Arc::clone(&self.topology);
+        let source = Source::Scan(running.times.clone());
+        // All of it: an exchange with several feeds may hold one's rows up until another's have come to the chunk's end.
+        for batch in std::mem::take(&mut running.batches) {
+            self.run_targets(&topology.scans[running.scan].targets, &batch, &source)?;
+        }
+        self.end_chunk(running)?;
+        Ok(true)
     }
 
     pub(super) fn end_chunk(&mut self, running: Running) -> Result<(), JobError> {

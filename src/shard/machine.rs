@@ -6,13 +6,12 @@
 //!
 //! # Invariants
 //!
-//! 1. An owner is served only while everything downstream of it has room, and exchanges form no cycle, so the
-//!    deepest one can always move: nothing deadlocks.
+//! 1. An owner passes something on only while everything downstream of it has room; it takes messages whether there is room
+//!    or not. Exchanges form no cycle, and nothing deadlocks: `exchange` says why.
 //! 2. The token is passed on before the rows of its chunk are worked on.
 
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,10 +26,11 @@ use super::input::{Input, ReadRequest};
 use super::sinks::SinkEnds;
 use super::token::Token;
 use super::topology::{Feeds, Topology};
-use crate::error::{JobError, StateError};
+use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::op::Output;
 use crate::ring::mesh::Ends;
+use crate::state::caught;
 use crate::window::TimeDomain;
 
 /// What a step came to.
@@ -83,6 +83,8 @@ pub(crate) struct Shard {
     pub(super) sealed_epoch: u64,
     /// The last durable epoch that streams were told of.
     pub(super) released_epoch: u64,
+    /// A stream could not keep what it received, because the disk is full.
+    pub(super) full: bool,
 }
 
 /// What a shard is made of.
@@ -105,20 +107,14 @@ pub(crate) struct Parts {
     pub(crate) checkpoints: Option<Arc<Checkpoints>>,
 }
 
-/// Batches of a chunk, or messages of an owner, that one step takes at most.
-pub(super) const STEP_ITEMS: usize = 8;
+/// Messages of an owner that one step takes at most.
+const STEP_ITEMS: usize = 8;
+
+/// How long a stream that met a full disk is left alone.
+const FULL_DISK_WAIT_MS: i64 = 200;
 
 /// Chunk ends between two measurements of the state's size.
 const STATE_NOTED_EVERY: u64 = 64;
-
-/// Works on durable state: where that turns out to be damaged it unwinds with its error, see [`crate::state::Pages`].
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
-    let worked = catch_unwind(AssertUnwindSafe(work));
-    worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
-        Ok(error) => Err(JobError::State(*error)),
-        Err(payload) => resume_unwind(payload),
-    })
-}
 
 impl Shard {
     pub(crate) fn new(parts: Parts) -> Self {
@@ -156,6 +152,7 @@ impl Shard {
             checkpoints: parts.checkpoints,
             sealed_epoch: epoch,
             released_epoch: epoch,
+            full: false,
             topology,
         }
     }
@@ -182,11 +179,12 @@ impl Shard {
         }
     }
 
+    /// Works; state that turns out to be damaged unwinds with its error, see [`crate::state::Pages`].
     fn guarded_work(&mut self) -> Result<bool, JobError> {
-        match self.checkpoints.is_none() {
-            true => self.work(),
-            false => guarded(|| self.work()),
+        if self.checkpoints.is_none() {
+            return self.work();
         }
+        caught(|| self.work())
     }
 
     /// Ends early: what was written before the failure is shown.
@@ -248,7 +246,9 @@ impl Shard {
             awake.map(|scan| scan.active_at_ms + self.idle_timeout_ms).min()
         });
         let tick = self.needs_clock().then(|| self.now_ms + self.tick_ms());
-        [paced.then(|| self.now_ms + 10), watch, idle.flatten(), tick].into_iter().flatten().min()
+        let full = self.full.then(|| self.now_ms + FULL_DISK_WAIT_MS);
+        let paced = paced.then(|| self.now_ms + 10);
+        [paced, watch, idle.flatten(), tick, full].into_iter().flatten().min()
     }
 
     pub(super) fn needs_clock(&self) -> bool {
@@ -304,11 +304,11 @@ impl Shard {
         moved
     }
 
-    /// Serves the owner of one exchange, if everything downstream has room.
+    /// Serves the owner of one exchange, as far as everything downstream has room.
     fn serve_owner(&mut self, exchange: usize) -> Result<bool, JobError> {
         let mut busy = false;
         for _ in 0..STEP_ITEMS {
-            if !self.has_room_below(exchange) {
+            if !self.has_room_below(exchange) && self.exchanges[exchange].yields() {
                 break;
             }
             match self.exchanges[exchange].take(&self.control) {
@@ -337,12 +337,12 @@ impl Shard {
     }
 
     fn has_room_below(&self, exchange: usize) -> bool {
-        let topology = &self.topology;
-        (exchange + 1..self.exchanges.len()).all(|below| {
-            let fed = matches!(&topology.exchanges[below].feeds, Feeds::Exchanges(feeds) if feeds.contains(&exchange));
-            let ends = &self.exchanges[below];
-            // Of several feeds none runs ahead into the next chunk: its rows would come before the others' end.
-            !fed || (ends.is_clear() && !ends.is_ahead(exchange))
+        let mut below = self.topology.exchanges.iter().zip(&self.exchanges).skip(exchange + 1);
+        below.all(|(spec, ends)| match &spec.feeds {
+            Feeds::Exchanges(feeds) if feeds.contains(&exchange) => {
+                ends.is_clear() && ends.is_turn_of(exchange, feeds)
+            }
+            _ => true,
         })
     }
 
@@ -354,6 +354,12 @@ impl Shard {
                 if let Some(second) = topology.exchanges[exchange].second_stage {
                     self.exchanges[second].sender.push_mark(watermark_ms);
                     self.exchanges[second].collect();
+                    return Ok(());
+                }
+                for (below, spec) in topology.exchanges.iter().enumerate().skip(exchange + 1) {
+                    if matches!(&spec.feeds, Feeds::Exchanges(feeds) if feeds.contains(&exchange)) {
+                        self.exchanges[below].pass_point();
+                    }
                 }
             }
             Boundary::Chunk(end) => {
@@ -364,7 +370,11 @@ impl Shard {
                         continue;
                     }
                     let ends = &mut self.exchanges[below];
-                    if let Some(mut end) = ends.feed_ended(exchange, end, feeds.len()) {
+                    let ended = ends.feed_ended(exchange, end, feeds.len());
+                    if ended.is_none() {
+                        ends.pass_point();
+                    }
+                    if let Some(mut end) = ended {
                         if spec.send.window.domain == TimeDomain::Processing {
                             end.watermark_ms = end.now_ms;
                         }

@@ -1,7 +1,7 @@
 //! The shards of a job: each core runs one, and every shard does all of it.
 //!
 //! `machine` is the shard as a state machine, `sequence` its part in the order of chunks, `flow` its own rows;
-//! `topology` what it runs; `token` the order of chunks; `input` reading and decoding; `exchange` rings, senders and
+//! `topology` what it runs, `operators` how that is called; `token` the order of chunks; `input` reading and decoding; `exchange` rings, senders and
 //! owners; `checkpoint` snapshots, `barrier` a shard's part in them, `start` where a job begins or goes on; [`runtime`] what drives the machines: pinned threads (`poll`), io_uring executors (`uring`), or one thread
 //! and a seeded scheduler (`sim`).
 
@@ -13,6 +13,7 @@ mod exchange;
 mod flow;
 mod input;
 mod machine;
+mod operators;
 pub mod runtime;
 mod sequence;
 mod sinks;
@@ -33,7 +34,7 @@ use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::{Plan, Settings};
 use crate::ring::mesh::mesh;
-use crate::state::Pages;
+use crate::state::{Pages, caught};
 use checkpoint::{Manifest, Opened};
 use exchange::OwnerOrigin;
 use input::{GENERATED_CHUNK_ROWS, Input};
@@ -64,6 +65,27 @@ pub struct Job {
     dead_letters: Arc<DeadLetters>,
     ring_slots: usize,
     state: Option<StateOptions>,
+    begun: Option<Begun>,
+}
+
+/// A job between its opening and its run.
+struct Begun {
+    opened: Option<Opened>,
+    /// `None`: the job had finished.
+    start: Option<Start>,
+    chunk_bytes: u64,
+    beginning: Beginning,
+}
+
+/// What a job begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Beginning {
+    /// The snapshot that it goes on from; `None`: it begins at the beginning.
+    pub went_on_from: Option<WentOnFrom>,
+    /// Tables that cannot be read again: a crash loses their rows since the last snapshot. With the way around.
+    pub lossy: Vec<(String, &'static str)>,
+    /// Tables that show rows at once: after a crash those since the last snapshot are shown again.
+    pub repeating: Vec<String>,
 }
 
 /// What a job came to.
@@ -107,6 +129,7 @@ impl Job {
             dead_letters: Arc::new(DeadLetters::new(plan.settings.dead_letter_path.as_deref())?),
             ring_slots: RING_SLOTS,
             state: None,
+            begun: None,
         })
     }
 
@@ -151,47 +174,74 @@ impl Job {
         Some(total)
     }
 
-    /// Runs it to its end on a runtime.
-    pub fn run(&self, runtime: &dyn runtime::Runtime) -> Outcome {
-        let mut outcome = self
-            .run_shards(runtime)
-            .unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+    /// Opens the state folder, if there is one, and finds the inputs, before anything runs. `now_ms` is processing time.
+    ///
+    /// # Errors
+    ///
+    /// State or inputs that cannot be had, or gone on with.
+    pub fn open(&mut self, now_ms: i64) -> Result<Beginning, JobError> {
+        let begun = caught(|| self.begin(now_ms))?;
+        let beginning = begun.beginning.clone();
+        self.begun = Some(begun);
+        Ok(beginning)
+    }
+
+    /// Runs it to its end on a runtime, once; opens it first if that has not been done.
+    pub fn run(&mut self, runtime: &dyn runtime::Runtime) -> Outcome {
+        let ran = caught(|| self.run_shards(runtime));
+        let mut outcome =
+            ran.unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
         outcome.failure = outcome.failure.or_else(|| self.commit().err());
         outcome
     }
 
-    fn run_shards(&self, runtime: &dyn runtime::Runtime) -> Result<Outcome, JobError> {
-        let now_ms = runtime.start_ms();
-        let mut opened = self.open()?;
-        let manifest = opened.as_ref().and_then(|opened| opened.manifest.clone());
-        let mut went_on_from = manifest.as_ref().map(went_on_from);
-        if manifest.as_ref().is_some_and(|manifest| manifest.finished) {
+    fn run_shards(&mut self, runtime: &dyn runtime::Runtime) -> Result<Outcome, JobError> {
+        self.control.note_start();
+        let begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.begin(runtime.start_ms())?,
+        };
+        let Begun { mut opened, start, chunk_bytes, beginning } = begun;
+        let went_on_from = beginning.went_on_from;
+        let Some(start) = start else {
             return Ok(Outcome { went_on_from, ..Outcome::default() });
-        }
-        let chunk_bytes =
-            manifest.as_ref().map_or(self.settings.chunk_bytes, |manifest| manifest.chunk_bytes);
-        let mut start =
-            start::start(&self.topology, manifest.as_ref(), self.shard_count, chunk_bytes, now_ms)?;
-        if let Some(state) = &self.state {
-            for (split, opening) in &mut start.openings {
-                let log = state.folder.join(format!("ingest-{split}"));
-                opening.log = Some((Arc::clone(&state.storage), log));
-            }
-        }
-        if let Some(went_on_from) = &mut went_on_from {
-            went_on_from.left_out = std::mem::take(&mut start.left_out);
-        }
-        self.restore_counters(manifest.as_ref());
-        // Owners read pages when they are restored.
-        let shards = machine::guarded(|| self.shards(start, opened.as_mut(), chunk_bytes))?;
+        };
+        let shards = self.shards(start, opened.as_mut(), chunk_bytes)?;
         let coordinator = opened.map(|opened| opened.coordinator);
         let late = runtime.run(shards, &self.control, coordinator);
         let failure = self.control.take_failure();
         Ok(Outcome { late: add_up(late), failure, went_on_from })
     }
 
+    fn begin(&self, now_ms: i64) -> Result<Begun, JobError> {
+        let opened = self.open_state()?;
+        let manifest = opened.as_ref().and_then(|opened| opened.manifest.as_ref());
+        self.restore_counters(manifest);
+        let mut beginning =
+            Beginning { went_on_from: manifest.map(went_on_from), ..Beginning::default() };
+        let chunk_bytes = manifest.map_or(self.settings.chunk_bytes, |found| found.chunk_bytes);
+        if manifest.is_some_and(|manifest| manifest.finished) {
+            return Ok(Begun { opened, start: None, chunk_bytes, beginning });
+        }
+        let mut start =
+            start::start(&self.topology, manifest, self.shard_count, chunk_bytes, now_ms)?;
+        if let Some(state) = &self.state {
+            for (split, opening) in &mut start.openings {
+                let log = state.folder.join(format!("ingest-{split}"));
+                opening.log = Some((Arc::clone(&state.storage), log));
+            }
+        }
+        if let Some(went_on_from) = &mut beginning.went_on_from {
+            went_on_from.left_out = std::mem::take(&mut start.left_out);
+        }
+        beginning.lossy = std::mem::take(&mut start.lossy);
+        let repeating = self.topology.sinks.iter().filter(|spec| spec.sink.repeats_rows());
+        beginning.repeating = repeating.map(|spec| spec.table.clone()).collect();
+        Ok(Begun { opened, start: Some(start), chunk_bytes, beginning })
+    }
+
     /// Opens the state folder, if the job has one.
-    fn open(&self) -> Result<Option<Opened>, JobError> {
+    fn open_state(&self) -> Result<Option<Opened>, JobError> {
         let Some(state) = &self.state else { return Ok(None) };
         let chunk_bytes = self.settings.chunk_bytes;
         let opened =

@@ -18,7 +18,7 @@ use super::machine::{Shard, Turn};
 use super::token::{Chunk, Reach, SplitState, Token};
 use super::topology::{Exchange, Feeds};
 use crate::batch::Batch;
-use crate::error::JobError;
+use crate::error::{JobError, StateError};
 
 impl Shard {
     /// Takes the token, or the news that the sequence is over.
@@ -118,7 +118,9 @@ impl Shard {
             let spec = Arc::clone(&state.spec);
             let chunk = match spec.reach {
                 Reach::Sequential { live: true, .. } => {
-                    self.input.read_stream(split, &spec, state.next_chunk, true, self.now_ms)?
+                    let index = state.next_chunk;
+                    let read = self.input.read_stream(split, &spec, index, true, self.now_ms);
+                    self.wait_for_room(read)?
                 }
                 Reach::Paced(..) => self.input.read_paced(split, &spec, state.rows, self.now_ms),
                 _ => None,
@@ -128,6 +130,20 @@ impl Shard {
             }
         }
         Ok(None)
+    }
+
+    /// A stream that cannot keep what it has received because the disk is full is asked again later.
+    fn wait_for_room(
+        &mut self,
+        read: Result<Option<DecodedChunk>, JobError>,
+    ) -> Result<Option<DecodedChunk>, JobError> {
+        let full = matches!(read, Err(JobError::State(StateError::Full { .. })));
+        if full != self.full {
+            self.full = full;
+            let alarm = read.as_ref().err().map(ToString::to_string);
+            self.control.snapshots.alarm(alarm);
+        }
+        if full { Ok(None) } else { read }
     }
 
     /// Whether idle tables or the clock have something to say; notes which tables are idle.
@@ -230,6 +246,9 @@ impl Shard {
             Reach::Sequential { .. } => state.position = self.input.position(split),
             Reach::Paced(..) => state.rows += row_count,
             _ => {}
+        }
+        if row_count > 0 {
+            self.control.note_rows();
         }
         if let Some(shared) = &self.checkpoints {
             shared.note_chunk();

@@ -19,6 +19,7 @@ use super::topology::Topology;
 use super::watch::Streams;
 use crate::connector::{CHUNK_BYTES, Opening, RangedSplit, SequentialSplit, Split};
 use crate::error::{JobError, StateError};
+use crate::planted;
 use crate::sys::checksum::xxh64;
 
 /// Bytes at a file's beginning, and before the next chunk, that tell whether it is the same.
@@ -31,6 +32,8 @@ pub(super) struct Start {
     pub(super) openings: HashMap<usize, Opening>,
     /// Inputs that are there and are not read, for people.
     pub(super) left_out: Vec<String>,
+    /// Tables that cannot be read again, each with the way around.
+    pub(super) lossy: Vec<(String, &'static str)>,
 }
 
 /// Starts the sequence, behind `manifest` if there is one.
@@ -58,12 +61,18 @@ pub(super) fn start(
         streams: (0..shard_count).map(|_| HashMap::new()).collect(),
         openings: HashMap::new(),
         left_out: Vec::new(),
+        lossy: Vec::new(),
     };
     let mut listed = Vec::new();
     for (scan, spec) in topology.scans.iter().enumerate() {
         let watched = spec.source.monitor_interval_ms().is_some();
         start.token.scans.push(ScanState { watched, idle: false, active_at_ms: now_ms });
         for split in spec.source.splits()? {
+            let remedy = match &split {
+                Split::Sequential(stream) => stream.remedy_of_loss(),
+                Split::Ranged(_) | Split::Generated(_) => None,
+            };
+            start.lossy.extend(remedy.map(|remedy| (spec.table.clone(), remedy)));
             listed.push(split_spec(scan, split, chunk_bytes));
         }
     }
@@ -131,7 +140,7 @@ impl Start {
                 }
             };
             let spec = same_length(spec, record, chunk_bytes)?;
-            let state = SplitState {
+            let mut state = SplitState {
                 spec: Arc::new(spec),
                 next_chunk: record.next_chunk,
                 watermark_ms: record.watermark_ms,
@@ -141,18 +150,40 @@ impl Start {
                 position: record.position,
                 rows: record.rows,
             };
+            plant(&mut state);
             self.add(state, stream);
         }
         let token = &mut self.token;
         for (state, record) in token.scans.iter_mut().zip(&sources.scans) {
             state.idle = record.idle;
         }
-        token.exchange_ms.clone_from(&sources.exchange_ms);
+        if !planted!("restore-forget-watermark") {
+            token.exchange_ms.clone_from(&sources.exchange_ms);
+        }
         token.turn = sources.turn;
         token.now_ms = token.now_ms.max(sources.now_ms);
         token.ticked_ms = sources.ticked_ms;
         token.epoch = manifest.epoch;
         Ok(())
+    }
+}
+
+/// Bugs for the crash tests: what was saved of a split is not taken as it was.
+fn plant(state: &mut SplitState) {
+    if planted!("restore-skip-chunk") {
+        state.next_chunk += 1;
+    }
+    if planted!("restore-repeat-chunk") {
+        state.next_chunk = state.next_chunk.saturating_sub(1);
+    }
+    if planted!("restore-forget-watermark") {
+        state.watermark_ms = crate::op::WATERMARK_START;
+    }
+    if planted!("restore-forget-quotes") {
+        state.in_quotes = false;
+    }
+    if planted!("restore-forget-position") {
+        state.position = None;
     }
 }
 

@@ -9,12 +9,16 @@
 //!
 //! # Invariants
 //!
-//! 1. An exchange is fed by scans or by exchanges, never by both; feeds have smaller indices.
+//! 1. An exchange is fed by scans or by exchanges, never by both; feeds are ascending and have smaller indices. A second
+//!    stage follows its first at once.
 //! 2. Every shard builds the same topology from the same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
+
+use super::operators::{Extent, NodeParts};
 use crate::agg::AggregateCall;
 use crate::batch::{DataType, Field, Schema};
 use crate::connector::{Sink, Source};
@@ -27,13 +31,13 @@ use crate::op::session_table;
 use crate::op::shape::Shape;
 use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
-use crate::plan::{GroupingSet, NodeIndex, Op, Plan, Watermark};
+use crate::plan::{self, GroupingSet, NodeIndex, Op, Plan, Watermark};
 use crate::state::{Pages, Saved};
 use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// Changes when an operator lays out its state anew.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// What every shard runs.
 #[derive(Debug)]
@@ -44,6 +48,9 @@ pub(crate) struct Topology {
     pub(crate) sinks: Vec<SinkSpec>,
     /// By sink: where its rows come from, ascending; 0: scans, *e* + 1: exchange *e*.
     pub(crate) origins: Vec<Vec<usize>>,
+    /// By node of the plan, what became of it.
+    pub(super) nodes: Vec<NodeParts>,
+    pub(super) time_zone: Tz,
 }
 
 /// A table that is read.
@@ -95,6 +102,8 @@ pub(crate) struct Exchange {
     pub(crate) owner: Owner,
     pub(crate) instant_time: bool,
     pub(crate) feeds: Feeds,
+    /// No feed yields between its points, see [`super::exchange`].
+    pub(crate) in_turn: bool,
     /// The steps that take its result rows.
     pub(crate) targets: Vec<usize>,
     /// The exchange that takes its accumulators, and its marks.
@@ -181,14 +190,31 @@ impl Topology {
             exchanges: Vec::new(),
             sinks: Vec::new(),
             origins: Vec::new(),
+            nodes: Vec::new(),
+            time_zone: plan.settings.time_zone,
         };
         let mut builder = Builder { plan, topology, outputs: Vec::new(), behind: BTreeMap::new() };
         for node in 0..plan.nodes.len() {
+            let before = Extent::of(&builder.topology);
             builder.add(node)?;
+            let parts = before.to_now(&builder.topology, plan::describe(plan, node));
+            builder.topology.nodes.push(parts);
         }
         let mut topology = builder.topology;
         topology.origins = topology.sink_origins();
+        for exchange in 0..topology.exchanges.len() {
+            topology.exchanges[exchange].in_turn = topology.is_in_turn(exchange);
+        }
         Ok(topology)
+    }
+
+    /// Whether no feed shows each row's change at once. Behind a scan, where all of a chunk has been sent, it may.
+    fn is_in_turn(&self, exchange: usize) -> bool {
+        let Feeds::Exchanges(feeds) = &self.exchanges[exchange].feeds else { return true };
+        feeds.iter().map(|&feed| &self.exchanges[feed]).all(|feed| {
+            let by_row = matches!(feed.owner, Owner::Trigger) && feed.send.ship == Ship::Rows;
+            !by_row || matches!(feed.feeds, Feeds::Scans(_))
+        })
     }
 
     fn sink_origins(&self) -> Vec<Vec<usize>> {
@@ -207,37 +233,6 @@ impl Topology {
             note(index + 1, &exchange.targets);
         }
         origins.into_iter().map(|origins| origins.into_iter().collect()).collect()
-    }
-
-    /// The job's operators, one description each: two jobs with the same ones can go on from each other's state.
-    pub(crate) fn operators(&self) -> Vec<String> {
-        let scans = self.scans.iter().map(|scan| {
-            let format = scan.source.format().map(|format| format.framing());
-            format!(
-                "table {}: {:?}, {:?} columns {:?} watermark {:?} to {:?}",
-                scan.table, format, scan.physical, scan.columns, scan.watermark, scan.targets
-            )
-        });
-        let steps =
-            self.steps.iter().map(|step| format!("step {:?} to {:?}", step.kind, step.targets));
-        let exchanges = self.exchanges.iter().map(|exchange| {
-            let calls: Vec<String> = exchange.shape.calls.iter().map(ToString::to_string).collect();
-            format!(
-                "window {} by {:?} of {:?}: {} ({:?}, {:?}, emit {:?}, from {:?} to {:?}, {:?})",
-                exchange.send.window,
-                exchange.shape.keys,
-                exchange.shape.key_types,
-                calls.join(", "),
-                exchange.owner,
-                exchange.send.ship,
-                exchange.send.emit,
-                exchange.feeds,
-                exchange.targets,
-                exchange.second_stage,
-            )
-        });
-        let sinks = self.sinks.iter().map(|sink| format!("sink {}: {:?}", sink.table, sink.schema));
-        scans.chain(steps).chain(exchanges).chain(sinks).collect()
     }
 }
 
@@ -377,6 +372,7 @@ impl Builder<'_> {
             owner,
             instant_time,
             feeds,
+            in_turn: true,
             targets: Vec::new(),
             second_stage,
         };
@@ -436,6 +432,7 @@ impl Builder<'_> {
             owner,
             instant_time,
             feeds,
+            in_turn: true,
             targets: vec![unpack],
             second_stage: None,
         });
@@ -446,6 +443,7 @@ impl Builder<'_> {
     fn feeds(&self, node: NodeIndex) -> Result<Feeds, JobError> {
         let (mut scans, mut exchanges) = (Vec::new(), Vec::new());
         self.collect_feeds(node, &mut scans, &mut exchanges);
+        exchanges.sort_unstable();
         match (scans.is_empty(), exchanges.is_empty()) {
             (false, true) => Ok(Feeds::Scans(scans)),
             (true, false) => Ok(Feeds::Exchanges(exchanges)),

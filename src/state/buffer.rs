@@ -6,11 +6,11 @@
 //! # Layout
 //!
 //! ```text
-//! words … │ changed lines, 512 bits        one allocation, aligned to a cache line
+//! words … │ changed lines, a byte each, 512 in all        one allocation, aligned to a cache line
 //! ```
 //!
-//! A line is [`LINE_WORDS`] words. A bit is set when its line has changed since the page was last written whole; an extent
-//! larger than a page is always written whole, and its bits mean nothing.
+//! A line is [`LINE_WORDS`] words. Its byte is 1 when it has changed since the page was last written whole (a byte, for that is one
+//! store); an extent larger than a page is always written whole, and its bytes mean nothing.
 //!
 //! # Invariants
 //!
@@ -18,12 +18,16 @@
 //! 2. Whoever writes through the pointer is the only one who has access: no other thread has been given the buffer since
 //!    the epoch began, or all others have dropped it.
 
+use super::pages::PAGE_WORDS;
+use crate::planted;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 
 /// Words in a line, the unit in which changes are noted: 32 bytes.
 pub(super) const LINE_WORDS: usize = 4;
-/// Words of change bits behind a page's words.
-pub(super) const CHANGE_WORDS: usize = 8;
+/// Lines in a page.
+pub(super) const PAGE_LINES: usize = PAGE_WORDS / LINE_WORDS;
+/// Words of change bytes behind a page's words.
+const CHANGE_WORDS: usize = PAGE_LINES / 8;
 /// With more changed lines than this a page is written whole.
 pub(super) const CHANGED_LINES_MAX: u32 = 64;
 
@@ -49,22 +53,22 @@ impl Buffer {
             handle_alloc_error(layout);
         }
         let mut buffer = Self { words, word_count };
-        buffer.set_changes([u64::MAX; CHANGE_WORDS]);
+        buffer.changes_mut().fill(1);
         buffer
     }
 
     /// A copy of `words` with these changes.
-    pub(super) fn copy(words: &[u64], changes: [u64; CHANGE_WORDS]) -> Self {
+    pub(super) fn copy(words: &[u64], changes: &Changes) -> Self {
         let mut buffer = Self::zeroed(words.len());
         buffer.words_mut().copy_from_slice(words);
-        buffer.set_changes(changes);
+        buffer.changes_mut().copy_from_slice(changes);
         buffer
     }
 
     /// Zeros again, all lines changed.
     pub(super) fn clear(&mut self) {
         self.words_mut().fill(0);
-        self.set_changes([u64::MAX; CHANGE_WORDS]);
+        self.changes_mut().fill(1);
     }
 
     /// Where its words are; writing is for whoever invariant 2 allows it.
@@ -84,16 +88,16 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts_mut(self.words, self.word_count) }
     }
 
-    /// The change bits.
-    pub(super) fn changes(&self) -> [u64; CHANGE_WORDS] {
-        // SAFETY: invariant 1: `CHANGE_WORDS` words lie behind the page's.
-        unsafe { self.words.add(self.word_count).cast::<[u64; CHANGE_WORDS]>().read() }
+    /// The change bytes. By invariant 2 nobody writes while they are held.
+    pub(super) fn changes(&self) -> &Changes {
+        // SAFETY: invariant 1: `CHANGE_WORDS` words lie behind the page's, all initialised.
+        unsafe { &*self.words.add(self.word_count).cast::<Changes>() }
     }
 
-    /// Replaces the change bits.
-    pub(super) fn set_changes(&mut self, changes: [u64; CHANGE_WORDS]) {
+    /// The change bytes, to change.
+    pub(super) fn changes_mut(&mut self) -> &mut Changes {
         // SAFETY: as in `changes`; `&mut self` is the access of invariant 2.
-        unsafe { self.words.add(self.word_count).cast::<[u64; CHANGE_WORDS]>().write(changes) }
+        unsafe { &mut *self.words.add(self.word_count).cast::<Changes>() }
     }
 }
 
@@ -108,24 +112,22 @@ fn layout(word_count: usize) -> Layout {
     Layout::from_size_align((word_count + CHANGE_WORDS) * 8, 64).expect("a page's size is small")
 }
 
+/// For each line whether it has changed, 0 or 1.
+pub(super) type Changes = [u8; PAGE_LINES];
+
 /// How many lines have changed.
-pub(super) fn changed_lines(changes: &[u64; CHANGE_WORDS]) -> u32 {
-    changes.iter().map(|word| word.count_ones()).sum()
+pub(super) fn changed_lines(changes: &Changes) -> u32 {
+    changes.as_chunks::<64>().0.iter().map(|some| u32::from(some.iter().sum::<u8>())).sum()
 }
 
-/// The changes that stay noted after a snapshot took the buffer: none if it wrote the page whole.
-pub(super) fn changes_kept(changes: [u64; CHANGE_WORDS]) -> [u64; CHANGE_WORDS] {
-    if changed_lines(&changes) > CHANGED_LINES_MAX { [0; CHANGE_WORDS] } else { changes }
+/// Keeps the changes noted after a snapshot took the buffer, unless it wrote the page whole.
+pub(super) fn keep_changes(changes: &mut Changes) {
+    if changed_lines(changes) > CHANGED_LINES_MAX || planted!("state-forget-changes") {
+        changes.fill(0);
+    }
 }
 
 /// The numbers of the changed lines.
-pub(super) fn lines_of(changes: &[u64; CHANGE_WORDS]) -> impl Iterator<Item = u16> + '_ {
-    changes.iter().enumerate().flat_map(|(index, &word)| {
-        let mut rest = word;
-        std::iter::from_fn(move || {
-            let line = (rest != 0).then(|| rest.trailing_zeros())?;
-            rest &= rest - 1;
-            Some((index * 64) as u16 + line as u16)
-        })
-    })
+pub(super) fn lines_of(changes: &Changes) -> impl Iterator<Item = u16> + '_ {
+    changes.iter().enumerate().filter(|(_, changed)| **changed != 0).map(|(line, _)| line as u16)
 }

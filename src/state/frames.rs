@@ -30,7 +30,7 @@ pub const FRAME_BYTES: u64 = PAGE_WORDS as u64 * 8;
 /// No frame.
 pub(super) const NOWHERE: u32 = u32::MAX;
 /// `tidemill` as little-endian bytes, and the version of all formats in this folder.
-const MAGIC: [u64; 2] = [u64::from_le_bytes(*b"tidemill"), 1];
+pub(super) const MAGIC: [u64; 2] = [u64::from_le_bytes(*b"tidemill"), 1];
 /// The file grows by at least so many frames (4 MiB), or by an eighth.
 const GROWTH_FRAMES_MIN: u32 = 256;
 /// A smaller file is not worth shrinking (16 MiB).

@@ -28,24 +28,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::buffer::{CHANGE_WORDS, CHANGED_LINES_MAX, LINE_WORDS, changed_lines, lines_of};
+use super::buffer::{CHANGED_LINES_MAX, Changes, LINE_WORDS, PAGE_LINES, changed_lines, lines_of};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::pages::{Ack, Acks, Dirty, PAGE_WORDS, PageId, Sealed};
+use super::root::RootParts;
 use crate::crash_point;
 use crate::error::StateError;
 use crate::planted;
 
 /// Words of a place.
-const PLACE_WORDS: usize = 3;
+pub(super) const PLACE_WORDS: usize = 3;
 /// Places in a leaf.
-const LEAF_PLACES: usize = PAGE_WORDS / PLACE_WORDS;
+pub(super) const LEAF_PLACES: usize = PAGE_WORDS / PLACE_WORDS;
 /// Words of a delta before its line numbers.
 const DELTA_HEADER_WORDS: usize = 2;
-/// `pagetabl` as little-endian bytes.
-const ROOT_MAGIC: u64 = u64::from_le_bytes(*b"pagetabl");
-const ROOT_VERSION: u32 = 1;
-/// Words of a root before the header.
-const ROOT_WORDS: usize = 4;
 /// Frames that are gathered for one write.
 const STAGED_FRAMES: usize = 64;
 /// Pages that a commit moves at most, to let the file shrink.
@@ -71,7 +67,7 @@ impl Place {
         [pair(self.frame, self.word_count), self.checksum, pair(self.delta_frame, self.delta_at)]
     }
 
-    fn from_words(words: &[u64]) -> Self {
+    pub(super) fn from_words(words: &[u64]) -> Self {
         Self {
             frame: words[0] as u32,
             word_count: (words[0] >> 32) as u32,
@@ -81,7 +77,7 @@ impl Place {
         }
     }
 
-    fn run(&self) -> Run {
+    pub(super) fn run(&self) -> Run {
         Run { frame: self.frame, count: frames_of(self.word_count as usize) }
     }
 }
@@ -169,32 +165,21 @@ impl Ledger {
         )?;
         let damaged =
             |reason: &str| frames.damaged(root.frame, "a page table's root", reason.into());
-        let shape = (words.len() >= ROOT_WORDS
-            && words[0] == ROOT_MAGIC
-            && words[1] as u32 == ROOT_VERSION)
-            .then(|| (words[3] as u32 as usize, (words[3] >> 32) as usize));
-        let (page_count, header_count) =
-            shape.ok_or_else(|| damaged("it is no root of this version"))?;
-        let leaf_count = page_count.div_ceil(LEAF_PLACES);
-        if words.len() != ROOT_WORDS + header_count + leaf_count * 2 {
-            return Err(damaged("its length is not what it says"));
-        }
-        if words[2] != schema_hash {
+        let parts = RootParts::parse(words).map_err(damaged)?;
+        if parts.schema_hash != schema_hash {
             return Err(StateError::Foreign {
                 path: frames.path().display().to_string(),
                 reason: "the operator's state has another layout than this build gives it".into(),
             });
         }
-        let (header, leaves) = words[ROOT_WORDS..].split_at(header_count);
         let run = Run { frame: root.frame, count: frames_of(words.len()) };
         frames.mark(run)?;
         ledger.root = Some(run);
-        for leaf in leaves.as_chunks::<2>().0 {
-            ledger.open_leaf(leaf[0] as u32, leaf[1], page_count)?;
+        for leaf in parts.leaves {
+            ledger.open_leaf(leaf[0] as u32, leaf[1], parts.page_count)?;
         }
         ledger.mark_pages()?;
-        let header = header.to_vec();
-        Ok((ledger, header))
+        Ok((ledger, parts.header.to_vec()))
     }
 
     fn open_leaf(
@@ -260,7 +245,7 @@ impl Ledger {
         let count = place.word_count as usize;
         let mut words = self.frames.checked("a page", place.frame, count, place.checksum)?.to_vec();
         if place.delta_frame != NOWHERE {
-            materialise(&self.frames, place, &mut words, &mut [0; CHANGE_WORDS])?;
+            materialise(&self.frames, place, &mut words, &mut [0; PAGE_LINES])?;
         }
         Ok(words)
     }
@@ -293,6 +278,9 @@ impl Ledger {
         let root = self.write_root(&mut writer, sealed.epoch, &sealed.header)?;
         writer.flush()?;
         crash_point!("commit-after-root");
+        if planted!("state-reuse-early") {
+            self.dropped.drain(..).for_each(|run| self.frames.free(run));
+        }
         self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
         // Taken from the end: where a page was written and moved, the move must come last.
         places.reverse();
@@ -358,10 +346,10 @@ impl Ledger {
                 Dirty::Buffer(page, buffer) => {
                     let (words, changes) = (buffer.words(), buffer.changes());
                     let base = self.places[page as usize];
-                    let few = changed_lines(&changes) <= CHANGED_LINES_MAX;
+                    let few = changed_lines(changes) <= CHANGED_LINES_MAX;
                     let place = if words.len() == PAGE_WORDS && few {
                         assert!(base.frame != NOWHERE, "a page without a base counts as changed");
-                        let (delta_frame, delta_at) = log.append(writer, page, words, &changes)?;
+                        let (delta_frame, delta_at) = log.append(writer, page, words, changes)?;
                         Place { delta_frame, delta_at, ..base }
                     } else {
                         writer.place(words)?
@@ -431,14 +419,11 @@ impl Ledger {
         epoch: u32,
         header: &[u64],
     ) -> Result<Root, StateError> {
-        let mut words = vec![
-            ROOT_MAGIC,
-            u64::from(ROOT_VERSION) | u64::from(epoch) << 32,
-            self.schema_hash,
-            self.places.len() as u64 | (header.len() as u64) << 32,
-        ];
-        words.extend_from_slice(header);
-        words.extend(self.leaves.iter().flat_map(|leaf| [u64::from(leaf.frame), leaf.checksum]));
+        let leaves: Vec<[u64; 2]> =
+            self.leaves.iter().map(|leaf| [u64::from(leaf.frame), leaf.checksum]).collect();
+        let page_count = self.places.len();
+        let (schema_hash, leaves) = (self.schema_hash, &leaves[..]);
+        let words = RootParts { epoch, schema_hash, page_count, header, leaves }.words();
         let place = writer.place(&words)?;
         self.dropped.extend(self.root.replace(place.run()));
         let root =
@@ -514,7 +499,7 @@ impl Log {
         writer: &mut Writer<'_>,
         page: PageId,
         words: &[u64],
-        changes: &[u64; CHANGE_WORDS],
+        changes: &Changes,
     ) -> Result<(u32, u32), StateError> {
         let delta = delta(page, words, changes);
         if self.words.len() + delta.len() > PAGE_WORDS {
@@ -537,7 +522,7 @@ impl Log {
 }
 
 /// A delta as words.
-fn delta(page: PageId, words: &[u64], changes: &[u64; CHANGE_WORDS]) -> Vec<u64> {
+fn delta(page: PageId, words: &[u64], changes: &Changes) -> Vec<u64> {
     let lines: Vec<u16> = lines_of(changes).collect();
     let mut delta = vec![u64::from(page) | (lines.len() as u64) << 32, 0];
     delta.extend(lines.chunks(4).map(|chunk| {
@@ -565,29 +550,38 @@ pub(super) fn materialise(
     frames: &Frames,
     place: &Place,
     words: &mut [u64],
-    changes: &mut [u64; CHANGE_WORDS],
+    changes: &mut Changes,
 ) -> Result<(), StateError> {
     let damaged = |reason: &str| frames.damaged(place.delta_frame, "a delta", reason.into());
     let frame = frames.words(place.delta_frame, PAGE_WORDS)?;
-    let rest = frame.get(place.delta_at as usize..).unwrap_or_default();
-    let head = *rest.first().ok_or_else(|| damaged("it lies beyond its frame"))?;
-    let line_count = (head >> 32) as usize;
-    let number_words = line_count.div_ceil(4);
-    let end = DELTA_HEADER_WORDS + number_words + line_count * LINE_WORDS;
-    if line_count > CHANGED_LINES_MAX as usize || rest.len() < end {
-        return Err(damaged("its length cannot be"));
-    }
-    let body = &rest[DELTA_HEADER_WORDS..end];
-    if delta_checksum(head, body) != rest[1] {
-        return Err(damaged("its checksum differs"));
-    }
-    let (numbers, lines) = body.split_at(number_words);
+    let (numbers, lines) = delta_parts(frame, place.delta_at).map_err(damaged)?;
     for (index, line) in lines.as_chunks::<LINE_WORDS>().0.iter().enumerate() {
         let number = (numbers[index / 4] >> (16 * (index % 4)) & 0xffff) as usize;
         let start = number * LINE_WORDS;
         let room = words.get_mut(start..start + LINE_WORDS);
         room.ok_or_else(|| damaged("a line lies beyond its page"))?.copy_from_slice(line);
-        changes[number / 64] |= 1 << (number % 64);
+        changes[number] = 1;
     }
     Ok(())
+}
+
+/// The line numbers and the lines of the delta at word `at` of a frame.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(super) fn delta_parts(frame: &[u64], at: u32) -> Result<(&[u64], &[u64]), &'static str> {
+    let rest = frame.get(at as usize..).unwrap_or_default();
+    let head = *rest.first().ok_or("it lies beyond its frame")?;
+    let line_count = (head >> 32) as usize;
+    let number_words = line_count.div_ceil(4);
+    let end = DELTA_HEADER_WORDS + number_words + line_count * LINE_WORDS;
+    if line_count > CHANGED_LINES_MAX as usize || rest.len() < end {
+        return Err("its length cannot be");
+    }
+    let body = &rest[DELTA_HEADER_WORDS..end];
+    if delta_checksum(head, body) != rest[1] {
+        return Err("its checksum differs");
+    }
+    Ok(body.split_at(number_words))
 }

@@ -6,7 +6,7 @@
 //! heap ─── runs of bytes in power-of-two blocks
 //! array ── lists of pages
 //! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction
-//! ledger ─ the page table on disk: how a sealed epoch is written, and how it is opened
+//! ledger ─ the page table on disk: how a sealed epoch is written, and how it is opened (root: its root; survey: a look from outside)
 //! frames ─ the file: fixed-size frames, which are free, growth
 //! ```
 //!
@@ -27,18 +27,21 @@ mod frames;
 mod heap;
 mod ledger;
 mod pages;
+mod root;
 mod saved;
 pub mod sets;
 mod space;
+mod survey;
 pub mod table;
 
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
-pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
+pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed, caught};
 pub use saved::Saved;
 pub use sets::DistinctSets;
 pub use space::Space;
+pub use survey::{Damage, Survey, check_head, survey};
 pub use table::Table;
 
 #[cfg(test)]

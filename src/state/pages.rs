@@ -14,28 +14,28 @@
 //! written to frames of its own, which the next seal hands over like any other.
 //!
 //! A frame that turns out to be damaged unwinds the shard with its [`StateError`] as the payload (`resume_unwind`): whoever
-//! drives the shard catches it there and ends the job with that error. The structures above so need no error path
+//! drives the shard catches it there ([`caught`]) and ends the job with that error. The structures above so need no error path
 //! in their inner loops, and nobody ever sees a wrong word.
 //!
 //! # Invariants
 //!
 //! 1. A page number names one extent until it is freed; freed numbers are used again.
 //! 2. `words_mut` is the only way to change a page's words.
-//! 3. An entry whose epoch is the space's has a buffer which nobody else has been given to read: the list of the dirty holds
+//! 3. A page whose epoch is the space's has a buffer which nobody else has been given to read: the list of the dirty holds
 //!    on to it, and is handed over when the epoch ends. An older buffer is written to only if nobody else holds it.
-//! 4. `Entry::words` is null or points at the entry's words: in its buffer, or in the file's map at a frame that stays
+//! 4. `Hot::words` is null or points at the page's words: in its buffer, or in the file's map at a frame that stays
 //!    allocated until this space itself frees it ([`Pages::acknowledge`]).
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
 use std::cell::{Cell, RefCell};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, CHANGE_WORDS, LINE_WORDS, changes_kept};
+use super::buffer::{Buffer, Changes, LINE_WORDS, PAGE_LINES, keep_changes};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::{Place, materialise};
 use crate::crash_point;
-use crate::error::StateError;
+use crate::error::{JobError, StateError};
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -51,6 +51,9 @@ const ACKNOWLEDGED_PAGES: usize = 4096;
 /// An operator's pages on one shard.
 #[derive(Debug)]
 pub struct Pages {
+    /// What every access needs, by page.
+    hot: Vec<Hot>,
+    /// The rest.
     entries: Vec<Entry>,
     free: Vec<PageId>,
     spare: Vec<Arc<Buffer>>,
@@ -59,14 +62,19 @@ pub struct Pages {
     durable: Option<Durable>,
 }
 
-/// A page.
+/// What every access to a page needs.
 #[derive(Debug)]
-struct Entry {
+struct Hot {
     words: Cell<*mut u64>,
     /// 0: the page is free.
     word_count: u32,
     /// The last epoch that wrote to the buffer; 0: none since it was read.
     epoch: u32,
+}
+
+/// What the life of a page needs.
+#[derive(Debug)]
+struct Entry {
     /// The epoch in which the page was made, and 0 before that.
     born: u32,
     /// The epoch that wrote the page to frames of its own to make room.
@@ -77,7 +85,7 @@ struct Entry {
     buffer: RefCell<Option<Arc<Buffer>>>,
 }
 
-// SAFETY: the pointer of an entry points into memory that the space holds on to itself (invariant 4), so that the two move together.
+// SAFETY: the pointer of a page points into memory that the space holds on to itself (invariant 4), so that the two move together.
 unsafe impl Send for Pages {}
 
 /// What makes a space durable.
@@ -154,6 +162,7 @@ impl Default for Pages {
     /// A space in memory alone.
     fn default() -> Self {
         Self {
+            hot: Vec::new(),
             entries: Vec::new(),
             free: Vec::new(),
             spare: Vec::new(),
@@ -162,6 +171,19 @@ impl Default for Pages {
             durable: None,
         }
     }
+}
+
+/// Does `work`; damage that unwinds it becomes its error.
+///
+/// # Errors
+///
+/// As `work`, and the [`StateError`] that a page space unwound it with.
+pub fn caught<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
+    let worked = catch_unwind(AssertUnwindSafe(work));
+    worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
+        Ok(error) => Err(JobError::State(*error)),
+        Err(payload) => resume_unwind(payload),
+    })
 }
 
 /// Unwinds the shard; see the module's header.
@@ -185,6 +207,7 @@ impl Pages {
                 pages.free.push(page as PageId);
             }
             pages.word_count += place.word_count as usize;
+            pages.hot.push(Hot::at_rest(place.word_count));
             pages.entries.push(Entry::at_rest(*place));
         }
         pages.durable = Some(Durable {
@@ -223,32 +246,32 @@ impl Pages {
         };
         self.word_count += word_count;
         let page = self.free.pop().unwrap_or_else(|| {
+            self.hot.push(Hot::at_rest(0));
             self.entries.push(Entry::at_rest(Place::NONE));
             (self.entries.len() - 1) as PageId
         });
-        let entry = &mut self.entries[page as usize];
-        *entry = Entry::at_rest(Place::NONE);
-        entry.word_count = word_count as u32;
-        entry.born = self.epoch;
+        self.hot[page as usize] = Hot::at_rest(word_count as u32);
+        self.entries[page as usize] = Entry { born: self.epoch, ..Entry::at_rest(Place::NONE) };
         self.install(page, buffer);
         page
     }
 
     /// Frees a page.
     pub fn free(&mut self, page: PageId) {
-        let entry = &mut self.entries[page as usize];
-        self.word_count -= entry.word_count as usize;
+        let (hot, entry) = (&mut self.hot[page as usize], &mut self.entries[page as usize]);
+        self.word_count -= hot.word_count as usize;
         let buffer = entry.buffer.take();
         if let Some(durable) = &mut self.durable {
-            durable.forget_dirty(entry, self.epoch);
+            durable.forget_dirty(hot, entry, self.epoch);
             if entry.born != self.epoch {
                 durable.freed.push(page);
             }
             if buffer.is_some() {
-                durable.resident(-i64::from(entry.word_count));
+                durable.resident(-i64::from(hot.word_count));
             }
         }
-        let is_page = entry.word_count as usize == PAGE_WORDS;
+        let is_page = hot.word_count as usize == PAGE_WORDS;
+        *hot = Hot::at_rest(0);
         *entry = Entry::at_rest(Place::NONE);
         if let Some(mut buffer) = buffer
             && is_page
@@ -263,12 +286,12 @@ impl Pages {
     /// A page's words.
     #[inline]
     pub fn get(&self, page: PageId) -> &[u64] {
-        let entry = &self.entries[page as usize];
-        if entry.words.get().is_null() {
+        let hot = &self.hot[page as usize];
+        if hot.words.get().is_null() {
             self.load(page);
         }
         // SAFETY: invariant 4; nobody writes there while `self` is borrowed (invariants 3 and 5).
-        unsafe { std::slice::from_raw_parts(entry.words.get(), entry.word_count as usize) }
+        unsafe { std::slice::from_raw_parts(hot.words.get(), hot.word_count as usize) }
     }
 
     /// `count` words of a page from `start` on, to change.
@@ -278,16 +301,16 @@ impl Pages {
     /// If the page has fewer.
     #[inline]
     pub fn words_mut(&mut self, page: PageId, start: usize, count: usize) -> &mut [u64] {
-        if self.entries[page as usize].epoch != self.epoch {
+        if self.hot[page as usize].epoch != self.epoch {
             self.make_writable(page);
         }
-        let entry = &self.entries[page as usize];
-        let word_count = entry.word_count as usize;
+        // SAFETY: there was such a page above, and `hot` never gets shorter.
+        let hot = unsafe { self.hot.get_unchecked(page as usize) };
+        let (words, word_count) = (hot.words.get(), hot.word_count as usize);
         assert!(start + count <= word_count);
-        let words = entry.words.get();
-        // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bits behind them.
+        // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
         unsafe {
-            mark(words.add(word_count), start, count);
+            mark(words.add(word_count).cast(), start, count);
             std::slice::from_raw_parts_mut(words.add(start), count)
         }
     }
@@ -300,7 +323,7 @@ impl Pages {
 
     /// All words of a page, to change.
     pub fn get_mut(&mut self, page: PageId) -> &mut [u64] {
-        let word_count = self.entries[page as usize].word_count as usize;
+        let word_count = self.hot[page as usize].word_count as usize;
         self.words_mut(page, 0, word_count)
     }
 
@@ -339,15 +362,15 @@ impl Pages {
         let Some(mut ack) = durable.taking.take().or_else(|| durable.acks.take()) else { return };
         let rest = ack.places.len().saturating_sub(ACKNOWLEDGED_PAGES);
         for (page, place) in ack.places.drain(rest..).rev() {
-            let entry = &mut self.entries[page as usize];
+            let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
             // Freed, and perhaps made anew, since; or written to other frames since.
-            if entry.word_count == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {
+            if hot.word_count == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {
                 continue;
             }
             entry.place = place;
             if entry.buffer.get_mut().is_none() {
                 // It may have been moved.
-                entry.words.set(std::ptr::null_mut());
+                hot.words.set(std::ptr::null_mut());
             }
         }
         if !ack.places.is_empty() {
@@ -364,12 +387,12 @@ impl Pages {
 
     /// Gives `page` a buffer that holds its words, as one of this epoch's dirty.
     fn install(&mut self, page: PageId, buffer: Arc<Buffer>) {
-        let entry = &mut self.entries[page as usize];
-        entry.words.set(buffer.pointer());
-        entry.epoch = self.epoch;
+        let (hot, entry) = (&mut self.hot[page as usize], &mut self.entries[page as usize]);
+        hot.words.set(buffer.pointer());
+        hot.epoch = self.epoch;
         if let Some(durable) = &mut self.durable {
             durable.note_dirty(entry, page, Arc::clone(&buffer), self.epoch);
-            durable.resident(i64::from(entry.word_count));
+            durable.resident(i64::from(hot.word_count));
         }
         *entry.buffer.get_mut() = Some(buffer);
     }
@@ -379,43 +402,42 @@ impl Pages {
     #[inline(never)]
     fn make_writable(&mut self, page: PageId) {
         self.make_room();
-        let entry = &mut self.entries[page as usize];
-        assert!(entry.word_count > 0, "page {page} is free");
+        let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
+        assert!(hot.word_count > 0, "page {page} is free");
         let durable = self.durable.as_ref().expect("in memory there is one epoch");
         if let Some(mut buffer) = entry.buffer.take() {
-            durable.resident(-i64::from(entry.word_count));
-            let kept = changes_kept(buffer.changes());
-            match Arc::get_mut(&mut buffer) {
-                Some(own) => own.set_changes(kept),
+            durable.resident(-i64::from(hot.word_count));
+            if Arc::get_mut(&mut buffer).is_none() {
                 // The writer is reading it still.
-                None => buffer = Arc::new(Buffer::copy(buffer.words(), kept)),
+                buffer = Arc::new(Buffer::copy(buffer.words(), buffer.changes()));
             }
+            let own = Arc::get_mut(&mut buffer).expect("nobody else has it, or it is a copy");
+            keep_changes(own.changes_mut());
             self.install(page, buffer);
             return;
         }
-        let is_spilled = entry.spilled == self.epoch;
-        let (words, changes) = durable.read(entry);
-        let changes = if is_spilled { [u64::MAX; CHANGE_WORDS] } else { changes };
-        let buffer = Arc::new(Buffer::copy(&words, changes));
-        self.install(page, buffer);
+        let (words, mut changes) = durable.read(entry);
+        if entry.spilled == self.epoch {
+            changes.fill(1);
+        }
+        self.install(page, Arc::new(Buffer::copy(&words, &changes)));
     }
 
     /// Reads a page that is at rest.
     #[cold]
     #[inline(never)]
     fn load(&self, page: PageId) {
-        let entry = &self.entries[page as usize];
-        assert!(entry.word_count > 0, "page {page} is free");
+        let (hot, entry) = (&self.hot[page as usize], &self.entries[page as usize]);
+        assert!(hot.word_count > 0, "page {page} is free");
         let durable = self.durable.as_ref().expect("in memory every page has its words");
         if entry.place.delta_frame == NOWHERE {
-            let words = durable.base(entry);
-            entry.words.set(words.as_ptr().cast_mut());
+            hot.words.set(durable.base(entry).as_ptr().cast_mut());
             return;
         }
         let (words, changes) = durable.read(entry);
-        let buffer = Arc::new(Buffer::copy(&words, changes));
-        entry.words.set(buffer.pointer());
-        durable.resident(i64::from(entry.word_count));
+        let buffer = Arc::new(Buffer::copy(&words, &changes));
+        hot.words.set(buffer.pointer());
+        durable.resident(i64::from(hot.word_count));
         *entry.buffer.borrow_mut() = Some(buffer);
     }
 
@@ -438,19 +460,21 @@ impl Pages {
                 break;
             }
             durable.hand = (durable.hand + 1) % self.entries.len();
+            let hot = &mut self.hot[durable.hand];
             let entry = &mut self.entries[durable.hand];
             if entry.buffer.get_mut().is_none() {
                 continue;
             }
-            if entry.epoch == self.epoch {
+            if hot.epoch == self.epoch {
                 durable.spill(entry, self.epoch);
-            } else if entry.epoch > durable.acked {
+                hot.epoch = 0;
+            } else if hot.epoch > durable.acked {
                 // The writer has it; it will be clean soon.
                 continue;
             }
             entry.buffer.take();
-            entry.words.set(std::ptr::null_mut());
-            durable.resident(-i64::from(entry.word_count));
+            hot.words.set(std::ptr::null_mut());
+            durable.resident(-i64::from(hot.word_count));
         }
         // What is left waits for the writer: another search would find the same.
         let held = durable.resident_words.get();
@@ -461,18 +485,15 @@ impl Pages {
     }
 }
 
+impl Hot {
+    fn at_rest(word_count: u32) -> Self {
+        Self { words: Cell::new(std::ptr::null_mut()), word_count, epoch: 0 }
+    }
+}
+
 impl Entry {
     fn at_rest(place: Place) -> Self {
-        Self {
-            words: Cell::new(std::ptr::null_mut()),
-            word_count: place.word_count,
-            epoch: 0,
-            born: 0,
-            spilled: 0,
-            dirty_at: 0,
-            place,
-            buffer: RefCell::new(None),
-        }
+        Self { born: 0, spilled: 0, dirty_at: 0, place, buffer: RefCell::new(None) }
     }
 }
 
@@ -484,15 +505,15 @@ impl Durable {
 
     /// The words of a page without changes behind them.
     fn base(&self, entry: &Entry) -> &[u64] {
-        let Place { frame, checksum, .. } = entry.place;
-        let words = self.frames.checked("a page", frame, entry.word_count as usize, checksum);
+        let Place { frame, word_count, checksum, .. } = entry.place;
+        let words = self.frames.checked("a page", frame, word_count as usize, checksum);
         words.unwrap_or_else(|error| fail(error))
     }
 
     /// A page's words, and its lines that have changed since it was last written whole.
-    fn read(&self, entry: &Entry) -> (Vec<u64>, [u64; CHANGE_WORDS]) {
+    fn read(&self, entry: &Entry) -> (Vec<u64>, Changes) {
         let mut words = self.base(entry).to_vec();
-        let mut changes = [0; CHANGE_WORDS];
+        let mut changes = [0; PAGE_LINES];
         if entry.place.delta_frame != NOWHERE {
             let done = materialise(&self.frames, &entry.place, &mut words, &mut changes);
             done.unwrap_or_else(|error| fail(error));
@@ -517,8 +538,8 @@ impl Durable {
     }
 
     /// Takes a page that is freed off this epoch's dirty.
-    fn forget_dirty(&mut self, entry: &Entry, epoch: u32) {
-        if entry.epoch != epoch && entry.spilled != epoch {
+    fn forget_dirty(&mut self, hot: &Hot, entry: &Entry, epoch: u32) {
+        if hot.epoch != epoch && entry.spilled != epoch {
             return;
         }
         let dirty = std::mem::replace(&mut self.dirty[entry.dirty_at as usize], Dirty::Dropped);
@@ -543,13 +564,13 @@ impl Durable {
         let run = written.unwrap_or_else(|error| fail(error));
         let place = Place {
             frame: run.frame,
-            word_count: entry.word_count,
+            word_count: words.len() as u32,
             checksum: checksum(words),
             ..Place::NONE
         };
         self.spilled_bytes += words.len() as u64 * 8;
         self.dirty[entry.dirty_at as usize] = Dirty::Spilled(page, place);
-        (entry.place, entry.epoch, entry.spilled) = (place, 0, epoch);
+        (entry.place, entry.spilled) = (place, epoch);
     }
 }
 
@@ -557,19 +578,33 @@ impl Durable {
 ///
 /// # Safety
 ///
-/// `changes` points at the [`CHANGE_WORDS`] change words of a buffer that is the caller's alone (invariant 3).
+/// `changes` points at the change bytes of a buffer that is the caller's alone (invariant 3).
 #[inline]
-unsafe fn mark(changes: *mut u64, start: usize, count: usize) {
-    let (first, last) = (start / LINE_WORDS, (start + count.max(1) - 1) / LINE_WORDS);
-    // Of extents larger than a page the bits mean nothing, so it does not matter that they wrap round.
-    if first / 64 == last / 64 {
-        let bits = (u64::MAX >> (63 - (last - first))) << (first % 64);
-        // SAFETY: the index is below `CHANGE_WORDS`.
-        unsafe { *changes.add(first / 64 % CHANGE_WORDS) |= bits };
-    } else {
-        for line in first..=last.min(first + CHANGE_WORDS * 64 - 1) {
-            // SAFETY: as above.
-            unsafe { *changes.add(line / 64 % CHANGE_WORDS) |= 1 << (line % 64) };
-        }
+unsafe fn mark(changes: *mut u8, start: usize, count: usize) {
+    // Of no words the line before counts as changed, or that behind: harmless, and without a branch.
+    let (first, last) = (start / LINE_WORDS, (start + count).wrapping_sub(1) / LINE_WORDS);
+    // Of extents larger than a page the bytes mean nothing, so it does not matter that they wrap round.
+    // SAFETY: the indices are below `PAGE_LINES`.
+    unsafe {
+        *changes.add(first % PAGE_LINES) = 1;
+        *changes.add(last % PAGE_LINES) = 1;
+    }
+    if last > first + 1 {
+        // SAFETY: as above.
+        unsafe { mark_between(changes, first, last) };
+    }
+}
+
+/// Notes that all lines between two have changed.
+///
+/// # Safety
+///
+/// As for [`mark`].
+#[cold]
+#[inline(never)]
+unsafe fn mark_between(changes: *mut u8, first: usize, last: usize) {
+    for line in (first..last).take(PAGE_LINES) {
+        // SAFETY: the index is below `PAGE_LINES`.
+        unsafe { *changes.add(line % PAGE_LINES) = 1 };
     }
 }

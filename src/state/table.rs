@@ -1,13 +1,14 @@
 //! A table of groups: key → slot of words.
 //!
 //! Open addressing with linear probing over an index of `tag | slot + 1`, apart from the slots, so that a
-//! probe reads eight bytes and a miss touches no slot. Slots are filled in order of arrival, which is the
+//! probe reads eight bytes and a miss touches no slot. A tag tells its bucket at every size of the index, so growing it
+//! touches no slot either, however many lie on the disk. Slots are filled in order of arrival, which is the
 //! order in which a window is read out.
 //!
 //! # Layout
 //!
 //! ```text
-//! index word:  tag u32 (hash bits 22 … 53) │ slot + 1 u32        0: empty
+//! index word:  tag u32 (the hash's low bits) │ slot + 1 u32        0: empty
 //! slot:        hash │ key (heap reference) │ accumulator words …
 //! free slot:   next free slot + 1, 0 for none │ zeros …
 //! ```
@@ -170,7 +171,7 @@ impl Table {
             if entry == 0 {
                 break;
             }
-            let home = self.slot_words(pages, entry as u32 - 1)[0] as usize & self.index_mask;
+            let home = (entry >> 32) as usize & self.index_mask;
             let distance_home = next.wrapping_sub(home) & self.index_mask;
             let distance_gap = next.wrapping_sub(gap) & self.index_mask;
             if distance_home >= distance_gap {
@@ -315,7 +316,7 @@ impl Table {
     }
 
     fn reinsert(&mut self, pages: &mut Pages, entry: u64) {
-        let mut bucket = self.slot_words(pages, entry as u32 - 1)[0] as usize & self.index_mask;
+        let mut bucket = (entry >> 32) as usize & self.index_mask;
         while self.index(pages, bucket) != 0 {
             bucket = (bucket + 1) & self.index_mask;
         }
@@ -325,7 +326,7 @@ impl Table {
 
 #[inline]
 fn tag(hash: u64) -> u64 {
-    (hash >> 22) & 0xffff_ffff
+    hash & 0xffff_ffff
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A durable space against plain vectors: changes, seals, commits, crashes, evictions, moves, in any order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -257,6 +257,16 @@ fn a_few_changes_are_few_bytes() {
     bench.crash(9);
 }
 
+/// What a look from outside finds damaged.
+fn surveyed(storage: &Arc<dyn Storage>, path: &Path, root: &Root) -> Vec<Damage> {
+    let file = storage.open(path).unwrap();
+    let mut found: Vec<Damage> = check_head(&*file).err().into_iter().collect();
+    let survey = survey(&*file, root, &mut found);
+    survey.check_pages(&*file, &mut HashSet::new(), &mut found);
+    assert!(!found.is_empty() || (survey.page_count, survey.header.len()) == (4, 3), "{survey:?}");
+    found
+}
+
 /// Every bit of a root, a leaf, a page and a delta counts.
 #[test]
 fn damage_is_named() {
@@ -278,6 +288,7 @@ fn damage_is_named() {
         let outcome = Frames::open(&bench.storage, path).and_then(|frames| {
             Ledger::open(frames, 7, &root).and_then(|(ledger, _)| ledger.verify())
         });
+        assert_eq!(outcome.is_err(), !surveyed(&bench.storage, path, &root).is_empty());
         match outcome {
             Ok(pages) => {
                 assert_eq!(pages, 4);

@@ -77,6 +77,115 @@ fn windows_over_windows_do_not_deadlock() {
     }
 }
 
+/// A window that fires between two rows of a chunk, for a row that comes late to its hop, had no boundary behind it for the
+/// exchange that it feeds. Owners that drain their rings in turn waited for a chunk's end in one ring, the chunk's reader
+/// for room at a shard that was firing, and that shard for room in another ring of the first.
+#[test]
+fn windows_that_fire_within_a_chunk_do_not_deadlock() {
+    let rows = (0..80).map(|at| row(at * 5 - at * 37 % 90, Some(at as i32 % 5), "x")).collect();
+    let calls = vec![call(Function::Count, Field::K, true)];
+    let mut case = case(Window::Hop { slide: 7, size: 35, offset: 0 }, calls, ONCE, rows);
+    case.query.delay = 30;
+    case.query.inner = Some(Window::Hop { slide: 12, size: 48, offset: 6 });
+    for seed in 0..60 {
+        check(&case, setting(2 + seed as usize % 6, RuntimeKind::Sim(seed), 1 << 20, 1)).unwrap();
+    }
+}
+
+/// Rows out of order, so that windows fire within chunks too.
+fn disordered_table(path: &std::path::Path) -> String {
+    let record = |at: i64| {
+        let (ms, key) = (100 + at * 3 - at * 37 % 60, at * at % 11);
+        format!("{{\"ts\":\"2024-01-01 00:00:00.{ms:03}\",\"k\":{key},\"v\":{at}}}\n")
+    };
+    std::fs::write(path, (0..200).map(record).collect::<String>()).unwrap();
+    format!(
+        "CREATE TABLE src (ts TIMESTAMP(3), k INT, v INT, WATERMARK FOR ts AS ts - INTERVAL '0.020' SECOND) WITH \
+         ('connector' = 'filesystem', 'path' = '{}', 'format' = 'json');\n",
+        path.display()
+    )
+}
+
+const HOP: [&str; 2] = ["HOP", "INTERVAL '0.004' SECOND, INTERVAL '0.016' SECOND"];
+const CUMULATE: [&str; 2] = ["CUMULATE", HOP[1]];
+const TUMBLE: [&str; 2] = ["TUMBLE", "INTERVAL '0.008' SECOND"];
+
+/// A view of windows over `source`, one result for each window and key.
+fn view(name: &str, source: &str, [window, sizes]: [&str; 2], call: &str) -> String {
+    format!(
+        "CREATE VIEW {name} AS SELECT window_time AS ts, k, CAST({call} AS INT) AS v FROM TABLE({window}(TABLE {source}, \
+         DESCRIPTOR(ts), {sizes})) GROUP BY window_start, window_end, window_time, k;\n"
+    )
+}
+
+/// Runs windows over `source` at many settings; all must end with the same rows.
+fn check_settings(script: &str, calls: &str, source: &str) {
+    let script = format!(
+        "{script}SELECT window_start AS ws, {calls} FROM TABLE(TUMBLE(TABLE {source}, DESCRIPTOR(ts), INTERVAL '0.020' SECOND)) GROUP BY window_start, window_end;\n"
+    );
+    let run = |shards, seed, chunk_bytes, slots| {
+        let run =
+            run_script(&script, setting(shards, RuntimeKind::Sim(seed), chunk_bytes, slots), None);
+        assert_eq!(run.failure, None, "{shards} shards, seed {seed}\n{script}");
+        let mut rows: Vec<String> = run.rows.iter().map(ToString::to_string).collect();
+        rows.sort_unstable();
+        rows
+    };
+    let expected = run(1, 0, 1 << 20, 64);
+    assert!(expected.len() > 20);
+    for seed in 0..8 {
+        let (shards, slots) = (2 + seed as usize % 4, 1 << (seed / 6));
+        assert_eq!(run(shards, seed, 1 << 20, slots), expected);
+    }
+    assert_eq!(run(3, 8, 1 << 10, 1), expected);
+}
+
+/// The story of [`windows_that_fire_within_a_chunk_do_not_deadlock`], told of longer chains, and of exchanges with several
+/// feeds: what one feed had sent filled the rings, and the one whose end was waited for was not served.
+#[test]
+fn chains_and_unions_of_windows_do_not_deadlock() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = disordered_table(&folder.path().join("input"));
+    let hop = view("a", "src", HOP, "SUM(v)");
+    let distinct = view("b", "src", HOP, "COUNT(DISTINCT v)");
+    let longer = view("c", "a", HOP, "COUNT(DISTINCT v)") + &view("d", "c", CUMULATE, "MAX(v)");
+    let over_distinct = view("e", "b", HOP, "MIN(v)");
+    let union = |name: &str, of: [&str; 2]| {
+        format!(
+            "CREATE VIEW {name} AS SELECT * FROM {} UNION ALL SELECT * FROM {};\n",
+            of[0], of[1]
+        )
+    };
+    let all = table + &hop + &distinct + &longer + &over_distinct;
+    for (script, source) in [
+        (all.clone(), "a"),
+        (all.clone(), "b"),
+        (all.clone(), "d"),
+        (all.clone(), "e"),
+        (all.clone() + &union("u", ["a", "b"]), "u"),
+        (all.clone() + &union("u", ["d", "a"]), "u"),
+        (all.clone() + &union("u", ["e", "b"]), "u"),
+        (all.clone() + &union("u", ["e", "d"]) + &view("f", "u", HOP, "SUM(v)"), "f"),
+    ] {
+        check_settings(&script, "COUNT(*) AS n, COUNT(DISTINCT k) AS ks, SUM(v) AS s", source);
+    }
+}
+
+/// The same of windows that show every row's change at once, and so yield before any boundary.
+#[test]
+fn windows_that_show_every_row_feed_others_without_deadlock() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = disordered_table(&folder.path().join("input"));
+    let at_once = "SET 'tidemill.emit.mode' = 'discarding';\nSET 'table.exec.emit.early-fire.enabled' = 'true';\n\
+                   SET 'table.exec.emit.early-fire.delay' = '0 ms';\n";
+    let chain = view("a", "src", HOP, "SUM(v)")
+        + &view("b", "a", TUMBLE, "SUM(v)")
+        + &view("c", "b", TUMBLE, "SUM(v)");
+    for source in ["a", "b", "c"] {
+        check_settings(&format!("{table}{at_once}{chain}"), "COUNT(*) AS n, SUM(v) AS s", source);
+    }
+}
+
 /// The rows are those of a Flink 2.3: the table function HOP adds the newest slice first, the others the oldest.
 #[test]
 fn listagg_follows_the_order_in_which_flink_merges_slices() {

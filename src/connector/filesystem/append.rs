@@ -1,12 +1,12 @@
 //! The publication of a plain file: the segments of an epoch are appended to what was published before.
 //!
-//! The file is cut to the length before, so that nothing of a torn attempt remains, the segments are copied behind it, the
+//! The segments are copied behind what was published before, over what a torn attempt may have left, whose bytes are the same; the
 //! file is synced, and only then are the segments removed. So a segment that is missing proves that the file was whole and
 //! durable, and as long as all are there everything can be done over.
 //!
 //! # Invariants
 //!
-//! 1. No byte of the published length is written to again, and none is lost: a file that is shorter is damaged.
+//! 1. No byte of the published length changes, and none is lost: a file that is shorter is damaged.
 //! 2. A file that is longer than our own writing can have made it is somebody else's too: it is left as it is.
 
 use std::path::Path;
@@ -48,7 +48,7 @@ impl Transaction {
             self.check_length(length.unwrap_or(0), append.to_bytes, append.to_bytes)?;
         } else {
             if !append.replace {
-                // What a torn attempt has left is cut off.
+                // What a torn attempt has left is written over.
                 let most_bytes = if again { append.to_bytes } else { append.from_bytes };
                 self.check_length(length.unwrap_or(0), append.from_bytes, most_bytes)?;
             }
@@ -83,11 +83,15 @@ impl Transaction {
             None => self.storage.create(&self.path),
         };
         let file = file.map_err(said)?;
-        if length > Some(append.from_bytes) && !planted!("sink-forget-truncate") {
-            file.set_length(append.from_bytes).map_err(said)?;
+        if append.replace && length > Some(0) {
+            file.set_length(0).map_err(said)?;
         }
         crash_point!("sink-publish-truncated");
-        let mut end = file.length_bytes().map_err(said)?;
+        // Not cut off first: rows that have been seen would be gone until they are written again.
+        let mut end = append.from_bytes;
+        if planted!("sink-forget-truncate") {
+            end = file.length_bytes().map_err(said)?;
+        }
         file.write_at(end, append.header.as_bytes()).map_err(said)?;
         end += append.header.len() as u64;
         let mut buffer = vec![0; COPY_BYTES];

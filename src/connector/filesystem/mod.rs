@@ -32,6 +32,7 @@ use std::sync::{Arc, Mutex};
 pub(super) use range::too_long;
 pub use range::{ChunkBytes, RangeReader, RawRange};
 pub use sink::FileSink;
+pub(super) use transaction::describe as describe_record;
 
 use self::listing::Listing;
 use self::sink::SINK_OPTIONS;

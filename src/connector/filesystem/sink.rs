@@ -30,13 +30,13 @@
 //!   `.NAME.<run>-<shard>-<number>.inprogress`. A CSV header stands once, at the start. Nobody else may write to the
 //!   file or shorten it while the job has a future: the next start, or the next snapshot, would refuse to go on.
 //! - Snapshots without rows leave no files. A file that `sink.overwrite` replaces keeps its content until the first snapshot.
-//! - After a crash the same job removes the hidden files of its own run. Those of a job that is never started
-//!   again, or is started afresh, stay, and may be removed by hand.
+//! - After a crash the same job removes the hidden files of its own run. Those of a job that died before its first
+//!   snapshot, is never started again, or is started afresh, stay, and may be removed by hand.
 //!
 //! # Invariants
 //!
 //! 1. A file under its own name is whole and never written to again, but for a plain file of a job with state: there it holds of
-//!    all published bytes, and what a crash may have left behind them is cut off at the next start.
+//!    all published bytes, and what a crash may have left behind them is written over at the next start.
 //! 2. A file with content is never replaced unless the option says so.
 
 use std::fs::File;

@@ -156,6 +156,10 @@ impl SequentialSplit for PipeSplit {
         false
     }
 
+    fn remedy_of_loss(&self) -> Option<&'static str> {
+        Some("read a plain file instead")
+    }
+
     fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         use rustix::fs::{Mode, OFlags};
         // Without NONBLOCK, opening a pipe waits until someone writes to it.

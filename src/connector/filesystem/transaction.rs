@@ -96,6 +96,23 @@ pub(super) struct Append {
     pub(super) to_bytes: u64,
 }
 
+/// What a record says, for people; `None` if it is none of ours.
+pub(in crate::connector) fn describe(text: &str) -> Option<String> {
+    let record: Record = serde_json::from_str(text).ok()?;
+    let byte_count: u64 = record.parts.iter().map(|part| part.length_bytes).sum();
+    let parts = match record.parts.len() {
+        0 => "nothing new".to_owned(),
+        1 => format!("{byte_count} bytes"),
+        count => format!("{byte_count} bytes in {count} parts"),
+    };
+    Some(match record.append {
+        Some(append) => {
+            format!("{parts} for the file, which has {} bytes with them", append.to_bytes)
+        }
+        None => format!("{parts} for files part-{}-…", record.run),
+    })
+}
+
 /// What a sink writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
@@ -177,7 +194,11 @@ impl Transaction {
         self.run.clone_from(&record.run);
         self.check(&record)?;
         self.numbers = Numbers::from(record.next_number);
+        if planted!("sink-forget-numbers") {
+            self.numbers = Numbers::default();
+        }
         match &record.append {
+            _ if planted!("sink-skip-recovery") => {}
             None => self.show_files(&record, true)?,
             Some(append) => {
                 self.append(&record, append, true)?;

@@ -3,28 +3,31 @@
 //! Time comes as a descriptor: a timer that is readable four times in each idle time-out, so that idle
 //! clients are noticed without asking a clock and an idle job sleeps in between.
 //!
+//! A durable socket gathers what all clients have sent in a call, appends it to the log, syncs it once, tells the
+//! clients, and hands it out. The sync is waited for: what came meanwhile is in the next group, so groups grow with the load.
+//!
 //! # Invariants
 //!
 //! 1. Each call reads what is there, a bounded piece from each client in turn.
 //! 2. What a client left unfinished never reaches another client's records.
+//! 3. If the socket is durable, `records` and the offsets staged go together: both are committed, then both are empty.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use arrow_buffer::Buffer;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::connector::descriptor::{Attempt, read_ready, ready};
+use super::client::{CLIENT_READ_BYTES, Client, IDLE_TICKS};
+use super::durable::Ingest;
+use crate::connector::descriptor::ready;
 use crate::connector::gather::Gather;
 use crate::connector::timer::Timer;
 use crate::connector::{CHUNK_BYTES, Read, SequentialReader};
+use crate::crash_point;
 use crate::error::JobError;
+use crate::planted;
 
-/// Timer ticks in an idle time-out.
-const IDLE_TICKS: u64 = 4;
-/// Bytes asked of a client at once.
-const CLIENT_READ_BYTES: usize = 16 << 10;
 /// Clients taken in a call.
 const ACCEPT_COUNT: usize = 64;
 
@@ -37,6 +40,7 @@ pub(super) struct Limits {
 }
 
 /// A listening socket and its clients.
+#[derive(Debug)]
 pub(super) struct ListenReader {
     listener: TcpListener,
     origin: String,
@@ -48,14 +52,8 @@ pub(super) struct ListenReader {
     /// Records not handed out yet.
     records: Vec<u8>,
     dropped_count: u64,
-}
-
-struct Client {
-    stream: TcpStream,
-    gather: Gather,
-    /// Ticks since its last whole record.
-    idle_ticks: u64,
-    gone: bool,
+    /// Of a durable socket.
+    ingest: Option<Ingest>,
 }
 
 impl ListenReader {
@@ -64,6 +62,7 @@ impl ListenReader {
         origin: String,
         limits: Limits,
         empty: Gather,
+        ingest: Option<Ingest>,
     ) -> Result<Self, JobError> {
         let failed = |error| JobError::io(origin.clone(), error);
         listener.set_nonblocking(true).map_err(failed)?;
@@ -81,6 +80,7 @@ impl ListenReader {
             clients: Vec::new(),
             records: Vec::new(),
             dropped_count: 0,
+            ingest,
         })
     }
 
@@ -98,8 +98,11 @@ impl ListenReader {
 
     /// Reads from whoever has sent something; whether there were bytes.
     fn pass(&mut self) -> Result<bool, JobError> {
+        let open: Vec<usize> =
+            (0..self.clients.len()).filter(|&index| self.clients[index].is_open()).collect();
         let mut polled = vec![PollFd::new(&self.listener, PollFlags::IN)];
-        polled.extend(self.clients.iter().map(|client| PollFd::new(&client.stream, PollFlags::IN)));
+        let streams = open.iter().map(|&index| &self.clients[index].stream);
+        polled.extend(streams.map(|stream| PollFd::new(stream, PollFlags::IN)));
         polled.extend(self.timer.iter().map(|timer| PollFd::new(timer, PollFlags::IN)));
         let count =
             ready(&mut polled).map_err(|error| JobError::io(self.origin.clone(), error.into()))?;
@@ -109,30 +112,44 @@ impl ListenReader {
         let called: Vec<bool> =
             polled.iter().map(|descriptor| !descriptor.revents().is_empty()).collect();
         let mut some = false;
-        for (client, _) in self.clients.iter_mut().zip(&called[1..]).filter(|(_, called)| **called)
-        {
-            some |= client.read(&mut self.records, &mut self.dropped_count);
+        for (index, _) in open.into_iter().zip(&called[1..]).filter(|(_, called)| **called) {
+            // It may have been dismissed for the sake of another.
+            if self.clients[index].is_open() {
+                some |= self.clients[index].read(&mut self.records, &mut self.dropped_count);
+                self.note(index);
+            }
         }
         if self.timer.is_some() && called.last() == Some(&true) {
             self.tick();
         }
-        self.clients.retain(|client| !client.gone);
+        self.clients.retain(|client| !client.is_gone());
         if called[0] {
             self.accept();
         }
         Ok(some)
     }
 
+    /// Takes down what a client has made known: who it is, how far its records reach.
+    fn note(&mut self, index: usize) {
+        let Some(ingest) = &mut self.ingest else { return };
+        if let Some(id) = self.clients[index].greeting() {
+            for older in self.clients.iter_mut().filter(|client| client.is_known_as(&id)) {
+                older.dismiss("a newer connection has this id");
+            }
+            let offset_bytes = ingest.offset(&id);
+            let (records, dropped_count) = (&mut self.records, &mut self.dropped_count);
+            self.clients[index].admit(id, offset_bytes, records, dropped_count);
+        }
+        if let Some((id, offset_bytes)) = self.clients[index].stage() {
+            ingest.stage(id, offset_bytes);
+        }
+    }
+
     /// Drops clients that have been idle for too long.
     fn tick(&mut self) {
         let ticks = self.timer.as_ref().map_or(0, Timer::ticks);
-        for client in &mut self.clients {
-            // The first tick may come at once after the last record.
-            client.idle_ticks = client.idle_ticks.saturating_add(ticks);
-            if client.idle_ticks > IDLE_TICKS {
-                client.dismiss("no whole record came for too long");
-                self.dropped_count += u64::from(client.gather.is_started());
-            }
+        for client in self.clients.iter_mut().filter(|client| !client.is_gone()) {
+            client.tick(ticks, &mut self.dropped_count);
         }
     }
 
@@ -143,8 +160,10 @@ impl ListenReader {
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }
-            let mut client =
-                Client { stream, gather: self.empty.clone(), idle_ticks: 0, gone: false };
+            let mut client = match self.ingest {
+                Some(_) => Client::asked(stream, self.empty.clone()),
+                None => Client::anonymous(stream, self.empty.clone()),
+            };
             if self.clients.len() >= self.limits.clients_max {
                 client.dismiss("there are too many clients");
             } else {
@@ -152,64 +171,68 @@ impl ListenReader {
             }
         }
     }
-}
 
-impl Client {
-    /// Moves whole records that have come into `records`; whether bytes came.
-    fn read(&mut self, records: &mut Vec<u8>, dropped_count: &mut u64) -> bool {
-        match read_ready(self.stream.as_fd(), self.gather.space()) {
-            Ok(Attempt::Some) => {}
-            Ok(Attempt::NotYet) => return false,
-            Ok(Attempt::End) => {
-                self.gone = true;
-                *dropped_count += u64::from(!self.gather.take_rest_into(records));
-                return true;
-            }
-            Err(_) => {
-                // The connection broke, perhaps in the middle of a record.
-                self.gone = true;
-                *dropped_count += u64::from(self.gather.is_started());
-                return true;
-            }
+    /// Makes the records gathered durable, if the socket is, and tells the clients.
+    fn commit(&mut self) -> Result<(), JobError> {
+        if planted!("ingest-ack-early") {
+            self.acknowledge()?;
         }
-        loop {
-            if let Some(bad) = self.gather.scan() {
-                self.dismiss(&bad.reason);
-                *dropped_count += 1;
-                return true;
-            }
-            if !self.gather.take_into(records) {
-                return true;
-            }
-            self.idle_ticks = 0;
-        }
+        let Some(ingest) = &mut self.ingest else { return Ok(()) };
+        ingest.commit(&self.records)?;
+        self.acknowledge()?;
+        crash_point!("ingest-acknowledged");
+        Ok(())
     }
 
-    /// Says why, if the client listens, and lets it go.
-    fn dismiss(&mut self, reason: &str) {
-        let _ = self.stream.write(format!("tidemill: {reason}; goodbye\n").as_bytes());
-        self.gone = true;
+    /// Tells clients how much of their streams is durable: all that was gathered.
+    fn acknowledge(&mut self) -> Result<(), JobError> {
+        let Some(ingest) = &mut self.ingest else { return Ok(()) };
+        let mut owed = false;
+        for client in &mut self.clients {
+            owed |= client.acknowledge();
+        }
+        self.clients.retain(|client| !client.is_gone());
+        ingest.retry(owed).map_err(|error| JobError::io(self.origin.clone(), error.into()))
     }
 }
 
 impl SequentialReader for ListenReader {
     fn read(&mut self, flush: bool) -> Result<Read, JobError> {
+        if let Some(ingest) = &mut self.ingest
+            && let Some(records) = ingest.replay()?
+        {
+            return Ok(Read::Records(records));
+        }
         while self.records.len() < CHUNK_BYTES as usize && self.pass()? {}
         let enough = if flush { 1 } else { CHUNK_BYTES as usize };
-        if self.records.len() < enough {
-            return Ok(Read::Pending);
+        if self.records.len() >= enough {
+            self.commit()?;
+            return Ok(Read::Records(Buffer::from_vec(std::mem::take(&mut self.records))));
         }
-        Ok(Read::Records(Buffer::from_vec(std::mem::take(&mut self.records))))
+        if self.records.is_empty() {
+            // Those who have just come, and those whose sockets were full.
+            self.acknowledge()?;
+        }
+        Ok(Read::Pending)
     }
 
     fn descriptors(&self) -> Vec<RawFd> {
-        let clients = self.clients.iter().map(|client| client.stream.as_raw_fd());
+        let open = self.clients.iter().filter(|client| client.is_open());
+        let clients = open.map(|client| client.stream.as_raw_fd());
         let timer = self.timer.iter().map(|timer| timer.as_fd().as_raw_fd());
-        [self.listener.as_raw_fd()].into_iter().chain(clients).chain(timer).collect()
+        let retry = self.ingest.as_ref().and_then(Ingest::descriptor);
+        [self.listener.as_raw_fd()].into_iter().chain(clients).chain(timer).chain(retry).collect()
     }
 
     fn position(&self) -> Option<u64> {
-        None
+        self.ingest.as_ref().map(Ingest::position)
+    }
+
+    fn release(&mut self, position: u64) -> Result<(), JobError> {
+        match &mut self.ingest {
+            Some(ingest) => Ok(ingest.release(position)?),
+            None => Ok(()),
+        }
     }
 
     fn dropped_count(&self) -> u64 {

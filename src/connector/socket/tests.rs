@@ -7,7 +7,7 @@ use super::*;
 use crate::batch::Schema;
 use crate::connector::Read;
 
-fn source(pairs: &[(&str, &str)]) -> Result<SocketSource, OptionError> {
+pub(super) fn source(pairs: &[(&str, &str)]) -> Result<SocketSource, OptionError> {
     let options: Options =
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let format = crate::format::resolve(&options, Some("json"), &Schema::new(Vec::new())).unwrap();
@@ -15,7 +15,7 @@ fn source(pairs: &[(&str, &str)]) -> Result<SocketSource, OptionError> {
 }
 
 /// Reads with `flush` until there is something, waiting a moment in between.
-fn next(reader: &mut dyn SequentialReader) -> Read {
+pub(super) fn next(reader: &mut dyn SequentialReader) -> Read {
     for _ in 0..200 {
         match reader.read(true).unwrap() {
             Read::Pending => wait(reader),
@@ -26,13 +26,13 @@ fn next(reader: &mut dyn SequentialReader) -> Read {
 }
 
 /// Gives the peer's bytes a moment to arrive.
-fn wait(reader: &dyn SequentialReader) {
+pub(super) fn wait(reader: &dyn SequentialReader) {
     assert!(!reader.descriptors().is_empty());
     let moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
     let _ = rustix::event::poll(&mut [], Some(&moment));
 }
 
-fn records(read: Read) -> String {
+pub(super) fn records(read: Read) -> String {
     match read {
         Read::Records(records) => String::from_utf8(records.to_vec()).unwrap(),
         other => panic!("{other:?}"),
@@ -42,7 +42,7 @@ fn records(read: Read) -> String {
 fn listen(pairs: &[(&str, &str)]) -> ListenReader {
     let options = [&[("mode", "listen"), ("port", "0")], pairs].concat();
     let split = source(&options).unwrap().split;
-    split.listen(split.mode.limits.unwrap()).unwrap()
+    split.listen(split.mode.limits.unwrap(), &Opening::default()).unwrap()
 }
 
 fn client(reader: &ListenReader) -> TcpStream {
@@ -206,6 +206,9 @@ fn options() {
         "byte-delimiter"
     );
     assert_eq!(key(&[("mode", "serve")]), "mode");
+    let durable = error(&[("hostname", "x"), ("port", "1"), ("durable", "true")]);
+    assert_eq!(durable.key, "durable");
+    assert!(durable.hint.unwrap().contains("'mode' = 'listen'"));
     let open = error(&[("mode", "listen"), ("hostname", "0.0.0.0"), ("port", "1")]);
     assert_eq!(open.key, "hostname");
     assert!(open.hint.unwrap().contains("'allow-remote' = 'true'"));

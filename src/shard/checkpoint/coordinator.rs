@@ -165,6 +165,10 @@ impl Coordinator {
         if planted!("publish-before-manifest") {
             self.publish(&manifest)?;
         }
+        if planted!("retire-before-manifest") {
+            self.retire(epoch)?;
+            self.retained.pop_back();
+        }
         let mut byte_count = manifest.commit(&*self.storage, &self.folder)?;
         if early {
             self.sync()?;
@@ -268,7 +272,6 @@ impl Coordinator {
 
     fn acknowledge(&mut self, written: BTreeMap<(usize, usize), Written>) {
         let oldest = self.retained.front().map_or(0, |&epoch| epoch as u32);
-        let oldest = if planted!("state-reuse-early") { u32::MAX } else { oldest };
         for ((shard, exchange), written) in written {
             self.ledgers[shard][exchange].commit(written, oldest);
         }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::crash_point;
 use crate::error::StateError;
 use crate::planted;
+use crate::shard::input::GENERATED_CHUNK_ROWS;
 use crate::state::Root;
 use crate::sys::checksum::xxh64;
 use crate::sys::storage::Storage;
@@ -114,6 +115,36 @@ pub struct ScanRecord {
     pub idle: bool,
     /// When something came last.
     pub active_at_ms: i64,
+}
+
+/// How far a split has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A plain file: so many bytes of so many.
+    Bytes(u64, u64),
+    /// A stream that can be read again: so many bytes.
+    Position(u64),
+    /// A generator: so many rows.
+    Rows(u64),
+    /// Anything else: so many lines.
+    Lines(u64),
+}
+
+impl SplitRecord {
+    /// How far it has been read, in chunks of `chunk_bytes`.
+    pub fn place(&self, chunk_bytes: u64) -> Place {
+        match (self.length_bytes, self.position) {
+            (Some(length_bytes), _) if self.ended => Place::Bytes(length_bytes, length_bytes),
+            (Some(length_bytes), _) => {
+                Place::Bytes((self.next_chunk * chunk_bytes).min(length_bytes), length_bytes)
+            }
+            (None, Some(position)) => Place::Position(position),
+            // A generator has neither; on the clock it counts rows, else every chunk has as many.
+            (None, None) if self.rows > 0 => Place::Rows(self.rows),
+            (None, None) if self.lines == 0 => Place::Rows(self.next_chunk * GENERATED_CHUNK_ROWS),
+            (None, None) => Place::Lines(self.lines),
+        }
+    }
 }
 
 /// The name of the manifest of an epoch.

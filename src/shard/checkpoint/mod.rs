@@ -19,14 +19,20 @@
 //! 3. The rename of the manifest is the only commit point.
 
 mod coordinator;
+mod inspect;
 mod manifest;
+mod rescale;
 mod restore;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+pub(crate) use super::operators::readable;
 pub(crate) use coordinator::{Coordinator, CoordinatorStep};
-pub use manifest::{Manifest, SplitRecord, list as list_manifests};
+pub use inspect::{
+    FileExtent, Inspection, Listing, SpaceExtent, Verification, inspect, snapshots, verify,
+};
+pub use manifest::{Manifest, Place, SplitRecord, list as list_manifests};
 pub(crate) use manifest::{ScanRecord, Sources};
 pub use restore::{Fresh, StateOptions};
 pub(crate) use restore::{Opened, open};

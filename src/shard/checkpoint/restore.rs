@@ -15,18 +15,24 @@
 //! 2. A folder that holds anything else is not touched.
 
 use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Checkpoints;
 use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
+use super::{Checkpoints, rescale};
+use crate::crash_point;
 use crate::error::{JobError, StateError};
 use crate::planted;
 use crate::shard::control::Control;
+use crate::shard::operators::differences;
 use crate::shard::topology::Topology;
 use crate::state::{Frames, Ledger, Pages, Run, Space};
 use crate::sys::storage::{FolderLock, Storage, make_folder};
+
+/// The file that names the process.
+const OWNER: &str = "owner";
 
 /// Whether a job goes on from what the folder holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,12 +63,15 @@ pub struct StateOptions {
     pub pid: u32,
 }
 
+/// What an operator goes on from: its pages, and its header if there is one.
+pub(crate) type Kept = (Pages, Option<Vec<u64>>);
+
 /// A state folder, opened.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Checkpoints>,
     pub(crate) coordinator: Coordinator,
-    /// By shard and exchange: the pages, and the header if there is one.
-    pub(crate) spaces: Vec<Vec<(Pages, Option<Vec<u64>>)>>,
+    /// By shard and exchange.
+    pub(crate) spaces: Vec<Vec<Kept>>,
     /// What the job goes on from.
     pub(crate) manifest: Option<Manifest>,
 }
@@ -81,12 +90,16 @@ pub(crate) fn open(
 ) -> Result<Opened, JobError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let lock = take_folder(options)?;
+    crash_point!("restore-locked");
     let mut epochs = list(&**storage, folder)?;
     if options.fresh == Fresh::StartOver {
         set_aside(&**storage, folder)?;
         epochs.clear();
     }
-    let manifest = match epochs.last() {
+    if planted!("restore-older") {
+        epochs.truncate(1);
+    }
+    let mut manifest = match epochs.last() {
         Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
         None => None,
     };
@@ -95,34 +108,24 @@ pub(crate) fn open(
         storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
     }
     let operators = topology.operators();
-    if let Some(manifest) = &manifest {
-        check_operators(folder, manifest, &operators)?;
-        if manifest.files.len() != shard_count {
-            return Err(StateError::Changed {
-                path: folder.display().to_string(),
-                reason: format!(
-                    "it is the state of {} shards; run with `--shards {}`",
-                    manifest.files.len(),
-                    manifest.files.len()
-                ),
-            }
-            .into());
+    if let Some(held) = &mut manifest {
+        check_operators(folder, held, &operators)?;
+        if rescale::is_needed(held, shard_count) && !held.finished {
+            *held = another_number(options, topology, held, &epochs, shard_count)?;
+            epochs = vec![held.epoch];
         }
     }
     let names = match &manifest {
         Some(manifest) => manifest.files.clone(),
-        None => (0..shard_count).map(|shard| format!("state-0-{shard}")).collect(),
+        None => rescale::file_names(0, shard_count),
     };
+    crash_point!("restore-manifest-read");
     remove_strays(&**storage, folder, &names, epochs.last().copied())?;
     let frames = open_frames(options, &names, manifest.is_some())?;
     let spaces = open_spaces(options, topology, &frames, manifest.as_ref())?;
+    crash_point!("restore-spaces-opened");
     let retained = retained(options, topology, &frames, &epochs, spaces)?;
-    for (index, spec) in topology.sinks.iter().enumerate() {
-        if let Some(sink) = spec.sink.transactional() {
-            let record = manifest.as_ref().and_then(|manifest| manifest.sinks[index].as_deref());
-            sink.open(Arc::clone(storage), record)?;
-        }
-    }
+    open_sinks(options, topology, manifest.as_ref())?;
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
     let shared = Arc::new(Checkpoints::new(epoch)?);
     let newest = manifest.clone().unwrap_or(Manifest {
@@ -132,16 +135,7 @@ pub(crate) fn open(
         ..Manifest::default()
     });
     let (retained, spaces) = retained;
-    let mut ledgers = Vec::new();
-    let spaces = spaces.into_iter().map(|spaces| {
-        let (own, pages) = spaces
-            .into_iter()
-            .map(|space| (space.ledger, (space.pages, space.header)))
-            .unzip::<Ledger, _, Vec<_>, Vec<_>>();
-        ledgers.push(own);
-        pages
-    });
-    let spaces = spaces.collect();
+    let (ledgers, spaces) = spaces.into_iter().map(halves).unzip();
     let coordinator = Coordinator {
         shared: Arc::clone(&shared),
         control: Arc::clone(control),
@@ -162,24 +156,37 @@ pub(crate) fn open(
     Ok(Opened { shared, coordinator, spaces, manifest })
 }
 
+/// Opens the sinks: they publish what the manifest names.
+fn open_sinks(
+    options: &StateOptions,
+    topology: &Topology,
+    manifest: Option<&Manifest>,
+) -> Result<(), JobError> {
+    for (index, spec) in topology.sinks.iter().enumerate() {
+        if let Some(sink) = spec.sink.transactional() {
+            let record = manifest.and_then(|manifest| manifest.sinks[index].as_deref());
+            sink.open(Arc::clone(&options.storage), record)?;
+            crash_point!("restore-sink-opened");
+        }
+    }
+    Ok(())
+}
+
+/// The spaces of a shard as its writer has them, and as its operators do.
+fn halves(spaces: Vec<Space>) -> (Vec<Ledger>, Vec<Kept>) {
+    spaces.into_iter().map(|space| (space.ledger, (space.pages, space.header))).unzip()
+}
+
 /// Makes the folder, if need be, and locks it.
 fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let failed = |error| StateError::io(folder, error);
     make_folder(&**storage, folder, true).map_err(|(path, error)| StateError::io(&path, error))?;
-    let owner = folder.join("owner");
+    let owner = folder.join(OWNER);
     let Some(lock) = storage.lock_folder(folder).map_err(failed)? else {
-        let text = storage.read(&owner).unwrap_or_default();
-        let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-        return Err(StateError::Owned { path: folder.display().to_string(), pid });
+        return Err(owned(&**storage, folder));
     };
-    let names = storage.list(folder).map_err(failed)?;
-    if let Some(name) = names.iter().find(|name| !is_ours(name)) {
-        let reason = format!(
-            "the folder holds '{name}', which is none of ours; give the state a folder of its own"
-        );
-        return Err(StateError::Foreign { path: folder.display().to_string(), reason });
-    }
+    check_names(folder, &storage.list(folder).map_err(failed)?)?;
     if storage.length_bytes(&owner).map_err(failed)?.is_some() {
         storage.remove(&owner).map_err(failed)?;
     }
@@ -188,10 +195,36 @@ fn take_folder(options: &StateOptions) -> Result<FolderLock, StateError> {
     Ok(lock)
 }
 
+/// The folder's lock is taken: by whom.
+pub(super) fn owned(storage: &dyn Storage, folder: &Path) -> StateError {
+    let written = written_pid(storage, folder);
+    let pid = storage.lock_holder(folder, written).or(written);
+    StateError::Owned { path: folder.display().to_string(), pid }
+}
+
+/// The process that ran on the folder last, or runs on it.
+pub(super) fn written_pid(storage: &dyn Storage, folder: &Path) -> Option<u32> {
+    let text = storage.read(&folder.join(OWNER)).ok()?;
+    std::str::from_utf8(&text).ok()?.trim().parse().ok()
+}
+
+/// Refuses a folder that holds anything but state.
+///
+/// # Errors
+///
+/// [`StateError::Foreign`].
+pub(super) fn check_names(folder: &Path, names: &[String]) -> Result<(), StateError> {
+    let Some(name) = names.iter().find(|name| !is_ours(name)) else { return Ok(()) };
+    let reason = format!(
+        "the folder holds '{name}', which is none of ours; give the state a folder of its own"
+    );
+    Err(StateError::Foreign { path: folder.display().to_string(), reason })
+}
+
 /// Whether a name is one that we give.
 fn is_ours(name: &str) -> bool {
     let name = name.trim_start_matches('.');
-    ["owner", "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
+    [OWNER, "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
 }
 
 /// Gives everything in the folder a name under which it is not looked for.
@@ -202,7 +235,7 @@ fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
         .iter()
         .filter_map(|name| name.strip_prefix("old-")?.split_once('.')?.0.parse::<u64>().ok());
     let next = used.max().map_or(1, |last| last + 1);
-    let live = names.iter().filter(|name| !name.starts_with("old-") && *name != "owner");
+    let live = names.iter().filter(|name| !name.starts_with("old-") && *name != OWNER);
     // Manifests go first: without one the rest means nothing.
     let (manifests, others): (Vec<&String>, Vec<&String>) =
         live.partition(|name| name.starts_with("manifest-"));
@@ -210,9 +243,12 @@ fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
         for name in group {
             let target = folder.join(format!("old-{next}.{name}"));
             storage.rename(&folder.join(name), &target).map_err(failed)?;
+            crash_point!("set-aside-renamed");
         }
         storage.sync_folder(folder).map_err(failed)?;
+        crash_point!("set-aside-synced");
     }
+    crash_point!("set-aside-done");
     Ok(())
 }
 
@@ -225,16 +261,33 @@ fn check_operators(
     if manifest.operators == operators {
         return Ok(());
     }
-    let mut reason = "the script is not the one whose state this is:\n".to_owned();
-    let of = |list: &[String], index: usize| list.get(index).cloned().unwrap_or("nothing".into());
-    for index in 0..operators.len().max(manifest.operators.len()) {
-        let (old, new) = (of(&manifest.operators, index), of(operators, index));
-        if old != new {
-            reason += &format!("  state:  {old}\n  script: {new}\n");
-        }
-    }
-    reason += "run the old script, or start over with `--fresh` (the old state is kept aside)";
+    let reason = format!(
+        "the script is not the one whose state this is:\n{}run the old script, or start over with `--fresh` (the old state \
+         is kept aside)",
+        differences(&manifest.operators, operators)
+    );
     Err(StateError::Changed { path: folder.display().to_string(), reason })
+}
+
+/// Deals the state behind `held` out to another number of shards, and retires the snapshots that there are.
+fn another_number(
+    options: &StateOptions,
+    topology: &Topology,
+    held: &Manifest,
+    epochs: &[u64],
+    shard_count: usize,
+) -> Result<Manifest, JobError> {
+    let (storage, folder) = (&options.storage, &options.folder);
+    // Files of an attempt that did not come to its end.
+    remove_strays(&**storage, folder, &held.files, Some(held.epoch))?;
+    let dealt = rescale::rescale(options, topology, held, shard_count)?;
+    // Older snapshots are of other files, and not to be gone back to.
+    for &epoch in epochs {
+        let path = Manifest::path(folder, epoch);
+        storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
+    }
+    crash_point!("rescale-old-retired");
+    Ok(dealt)
 }
 
 /// Removes files that the newest manifest does not name.
@@ -250,12 +303,13 @@ fn remove_strays(
             || (name.starts_with("state-") && (newest.is_none() || !names.contains(&name)));
         if is_stray {
             storage.remove(&folder.join(name)).map_err(failed)?;
+            crash_point!("restore-stray-removed");
         }
     }
     Ok(())
 }
 
-fn open_frames(
+pub(super) fn open_frames(
     options: &StateOptions,
     names: &[String],
     exist: bool,
@@ -268,12 +322,13 @@ fn open_frames(
     let frames = names.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     if !exist {
         frames.iter().try_for_each(|frames| frames.sync())?;
+        crash_point!("restore-frames-created");
         storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
     }
     Ok(frames)
 }
 
-fn open_spaces(
+pub(super) fn open_spaces(
     options: &StateOptions,
     topology: &Topology,
     frames: &[Arc<Frames>],
@@ -315,6 +370,7 @@ fn retained(
         let Some(runs) = runs else {
             let path = Manifest::path(folder, epoch);
             storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
+            crash_point!("restore-manifest-removed");
             continue;
         };
         if seen.is_empty() {
@@ -346,6 +402,12 @@ fn older_runs(
     epoch: u64,
 ) -> Result<Vec<Vec<Run>>, StateError> {
     let manifest = Manifest::read(storage, folder, epoch)?;
+    let names = frames.iter().map(|frames| frames.path().file_name());
+    if !names.eq(manifest.files.iter().map(|name| Some(OsStr::new(name)))) {
+        let path = Manifest::path(folder, epoch).display().to_string();
+        let reason = "it is of another number of shards".into();
+        return Err(StateError::Changed { path, reason });
+    }
     let mut runs = Vec::new();
     for (frames, roots) in frames.iter().zip(&manifest.spaces) {
         let mut own = Vec::new();

@@ -8,7 +8,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,10 +96,31 @@ impl Storage for Disk {
         }
     }
 
+    fn lock_holder(&self, path: &Path, written_pid: Option<u32>) -> Option<u32> {
+        let folder = std::fs::metadata(path).ok()?;
+        let (major, minor) = (rustix::fs::major(folder.dev()), rustix::fs::minor(folder.dev()));
+        let place = format!("{major:02x}:{minor:02x}:{}", folder.ino());
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        lock_holder(&locks, &place, written_pid)
+    }
+
     fn free_bytes(&self, path: &Path) -> Option<u64> {
         let status = rustix::fs::statvfs(path).ok()?;
         Some(status.f_bavail.saturating_mul(status.f_frsize))
     }
+}
+
+/// The process that has locked the inode at `place`, by the kernel's list (`1: FLOCK ADVISORY WRITE 16754 fe:00:10388120 0 EOF`).
+/// Some file systems are numbered otherwise for the kernel; there, whoever wrote down its number is believed if it has a lock.
+fn lock_holder(locks: &str, place: &str, written_pid: Option<u32>) -> Option<u32> {
+    let parse = |line| {
+        let words: Vec<&str> = str::split_whitespace(line).collect();
+        let &[_, "FLOCK", _, "WRITE", pid, place, ..] = &words[..] else { return None };
+        Some((pid.parse::<u32>().ok()?, place))
+    };
+    let held: Vec<(u32, &str)> = locks.lines().filter_map(parse).collect();
+    let by_place = held.iter().find(|(_, held)| *held == place).map(|(pid, _)| *pid);
+    by_place.or(written_pid.filter(|pid| held.iter().any(|(holder, _)| holder == pid)))
 }
 
 /// A plain file.
@@ -261,6 +282,20 @@ mod tests {
         assert!(lock.is_some() && Disk.lock_folder(&link).unwrap().is_none());
         drop(lock);
         assert!(Disk.lock_folder(&link).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_locks_holder_is_found_without_taking_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Disk.lock_holder(folder.path(), None), None);
+        let lock = Disk.lock_folder(folder.path()).unwrap();
+        let own = std::process::id();
+        assert_eq!(Disk.lock_holder(folder.path(), Some(own)), Some(own));
+        drop(lock);
+        let locks = "1: FLOCK  ADVISORY  WRITE 12 fe:00:77 0 EOF\n2: POSIX  ADVISORY  WRITE 13 fe:00:78 0 EOF\n";
+        assert_eq!(lock_holder(locks, "fe:00:77", Some(99)), Some(12));
+        assert_eq!(lock_holder(locks, "fe:00:78", Some(12)), Some(12));
+        assert_eq!(lock_holder(locks, "fe:00:78", Some(13)), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! 2. A view of words is never written to while it is held: frames that are referred to are not overwritten.
 
 mod disk;
+mod read_only;
 mod sim;
 
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use disk::Disk;
+pub use read_only::ReadOnly;
 pub use sim::{FailedSync, Fault, Faults, SimDisk};
 
 /// Files and folders.
@@ -45,6 +47,12 @@ pub trait Storage: Send + Sync + Debug {
     /// Takes the folder for this process until the lock is dropped; `None` if another has it. By its inode, so that a
     /// link to it leads to the same lock.
     fn lock_folder(&self, path: &Path) -> io::Result<Option<FolderLock>>;
+    /// Which process has a folder's lock, if anybody can tell; nobody is kept from the lock by asking. `written_pid` is
+    /// what the last owner wrote down.
+    fn lock_holder(&self, path: &Path, written_pid: Option<u32>) -> Option<u32> {
+        let _ = (path, written_pid);
+        None
+    }
     /// Bytes that are free where `path` lies; `None` if nobody can tell.
     fn free_bytes(&self, path: &Path) -> Option<u64>;
 

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p tidemill-bench -- [--rows N] [--runs N] [--shards N] [--formats csv,json] [--only w1,w2]
+//! cargo run --release -p tidemill-bench -- state        what durable state costs, see [`state`]
 //! ```
 //!
 //! A figure counts only with its answer: each workload is first run into a file, and what it adds up to is compared with a
 //! plain loop over the same CSV. Data and results lie in `target/bench`. Peak memory is the process's `VmHWM`.
 
 mod naive;
+mod state;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,7 +46,15 @@ struct Run {
 }
 
 fn main() {
-    let settings = settings();
+    let (settings, parts) = settings();
+    if let Some((suite, parts)) = parts.split_first() {
+        assert_eq!(
+            suite, "state",
+            "there is no suite '{suite}'; see the head of tools/bench/src/main.rs"
+        );
+        std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
+        return state::run(&settings, parts);
+    }
     std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
     let csv = generate(&settings, "csv");
     let answers = naive::answers(&csv);
@@ -69,7 +79,9 @@ fn main() {
     }
 }
 
-fn settings() -> Settings {
+/// The options, and the words that are none.
+fn settings() -> (Settings, Vec<String>) {
+    let mut words = Vec::new();
     let mut settings = Settings {
         rows: 10_000_000,
         runs: 3,
@@ -81,6 +93,10 @@ fn settings() -> Settings {
     };
     let mut args = std::env::args().skip(1);
     while let Some(option) = args.next() {
+        if !option.starts_with("--") {
+            words.push(option);
+            continue;
+        }
         let value = args.next().unwrap_or_else(|| panic!("{option} needs a value"));
         let list = || value.split(',').map(str::to_owned).collect();
         match option.as_str() {
@@ -94,7 +110,7 @@ fn settings() -> Settings {
         }
     }
     assert!(settings.binary.exists(), "build it first: cargo build --release");
-    settings
+    (settings, words)
 }
 
 /// The file of clicks in this format, made if it is not there.
@@ -162,9 +178,21 @@ fn measure(settings: &Settings, name: &str, format: &str, script: &str) {
 
 /// One run of a script, the whole process timed.
 fn run(settings: &Settings, script: &str) -> Run {
+    run_with(settings, script, &[])
+}
+
+/// The middle of some figures.
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// The same with more options.
+fn run_with(settings: &Settings, script: &str, options: &[&str]) -> Run {
     let start = Instant::now();
     let mut child = Command::new(&settings.binary)
         .args(["run", "--quiet", "--shards", &settings.shards.to_string(), "-e", script])
+        .args(options)
         .stdout(Stdio::null())
         .spawn()
         .expect("the binary starts");

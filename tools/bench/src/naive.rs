@@ -52,7 +52,9 @@ pub fn answers(csv: &Path) -> Answers {
             views += 1;
             tumbles.insert((time_ms.div_euclid(10_000), page));
         }
-        (0..5).for_each(|step| drop(slides.insert((time_ms.div_euclid(2000) - step, page))));
+        for step in 0..5 {
+            slides.insert((time_ms.div_euclid(2000) - step, page));
+        }
         minutes.insert((time_ms.div_euclid(60_000), device));
         pages.insert((day, page));
         visitors.insert((day, page, device));
