@@ -15,6 +15,7 @@ use tidemill::op::send::{AggregateSender, SendPlan, Ship, Shipment};
 use tidemill::op::shape::Shape;
 use tidemill::op::window_aggregate::{Stage, WindowAggregate};
 use tidemill::op::{Output, Receiver, WATERMARK_END};
+use tidemill::state::Pages;
 use tidemill::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 
 const ROWS: u64 = 64 * BATCH_ROWS_MAX as u64;
@@ -64,7 +65,14 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
         may_mark: true,
     };
     let mut sender = AggregateSender::new(Arc::clone(shape), plan, 1);
-    let mut owner = WindowAggregate::new(Arc::clone(shape), &window, false, false, Stage::Final);
+    let mut owner = WindowAggregate::new(
+        Arc::clone(shape),
+        &window,
+        false,
+        false,
+        Stage::Final,
+        Pages::default(),
+    );
     for chunk in batches.chunks(4) {
         chunk.iter().for_each(|batch| sender.push(batch, i64::MIN, i64::MIN, 0));
         sender.end_chunk();

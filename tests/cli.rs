@@ -1,5 +1,7 @@
 //! Drives the real binary: exit codes, error texts, pipes, signals, sockets, and every example.
 
+#[path = "cli/aggregates.rs"]
+mod aggregates;
 #[path = "cli/state.rs"]
 mod state;
 

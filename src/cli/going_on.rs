@@ -9,6 +9,12 @@ const NAMED_MAX: usize = 3;
 /// Some lines, or none.
 pub(super) fn text(beginning: &Beginning) -> String {
     let mut text = beginning.went_on_from.as_ref().map(went_on_from).unwrap_or_default();
+    if !beginning.added.is_empty() {
+        text += &format!(
+            "new aggregates: {}; windows that are open show NULL for them\n",
+            beginning.added.join(", ")
+        );
+    }
     for (table, remedy) in &beginning.lossy {
         text += &format!(
             "warning: table '{table}' cannot be read again: a crash loses its rows since the last snapshot; {remedy}\n"

@@ -63,6 +63,10 @@ pub(super) struct RunArgs {
     #[arg(long, requires = "state")]
     fresh: bool,
 
+    /// Go on though the script has more aggregates than the state; they begin with the next window, open ones show NULL
+    #[arg(long, requires = "state", conflicts_with = "fresh")]
+    allow_new_aggregates: bool,
+
     /// No progress, no warnings, no summary; errors only
     #[arg(long, short)]
     quiet: bool,
@@ -158,7 +162,11 @@ fn prepared(args: &RunArgs, script: &Script) -> Result<Job, Exit> {
     let shards = args.shards.map(|shards| shards as usize);
     let job = Job::new(&script.plan, shards, args.runtime()).map_err(|error| Exit::job(&error))?;
     let Some(folder) = &args.state else { return Ok(job) };
-    let fresh = if args.fresh { Fresh::StartOver } else { Fresh::GoOn };
+    let fresh = match (args.fresh, args.allow_new_aggregates) {
+        (true, _) => Fresh::StartOver,
+        (false, true) => Fresh::AllowNewAggregates,
+        (false, false) => Fresh::GoOn,
+    };
     Ok(job.state(state_options(&script.plan, folder, fresh)))
 }
 

@@ -10,10 +10,12 @@
 //! 2. A receiver's outputs depend on the sequence of payloads and watermarks alone, not on how rows were
 //!    batched: folding rows before the exchange or behind it gives the same accumulators.
 
+pub mod ages;
 pub mod calc;
 pub mod expand;
 pub mod moving;
 pub mod pane;
+pub mod relay;
 pub mod send;
 pub mod session;
 pub mod session_table;

@@ -1,15 +1,17 @@
 //! Groups on their way to another number of shards: what an owner holds, taken apart and put together again.
 //!
 //! Accumulators go where the group's key goes, once; distinct values go where their rows will go: with the key, or by
-//! their own hash where rows are partitioned by value. Values are put into their sets silently, for the accumulators that
-//! travel have counted them.
+//! their own hash where rows are partitioned by value. Values are put into their sets silently where the accumulators that
+//! travel have counted them, and are counted anew where the two are parted before slices are merged.
 //!
 //! # Invariants
 //!
 //! 1. Every group's accumulators arrive once, every value of a group once.
 
-use super::pane::{Pane, TableSlots};
+use super::ages::Ages;
+use super::pane::{Pane, TableSlots, blank_distinct};
 use super::shape::Shape;
+use super::trigger::CHANGED;
 use crate::agg::{self, Partials, Slots};
 use crate::batch::hash::shard_of;
 use crate::metrics::LateRows;
@@ -30,6 +32,8 @@ pub struct Moved {
     pub shown: Partials,
     /// The words behind its accumulators that are the owner's own.
     pub flags: u64,
+    /// Of a session: the generation that it is of, see [`Ages`].
+    pub age: u64,
     /// Its distinct values.
     pub values: Vec<MovedValue>,
 }
@@ -65,15 +69,25 @@ pub struct Standing {
     pub watermark_ms: i64,
     /// Processing time.
     pub now_ms: i64,
-    /// Windows that have rows and have not fired, by their ends.
+    /// Windows that have rows and are open, by their ends.
     pub pending: Vec<i64>,
     /// Windows fired so far.
     pub fired_count: u64,
     /// Rows found late.
     pub late: LateRows,
+    /// Which aggregates are younger than a window.
+    pub ages: Ages,
 }
 
 impl Moved {
+    /// A group of a first stage, whose slices are windows, as one of the triggers' own: changed if it has something to pass on.
+    #[must_use]
+    pub fn into_window(self) -> Moved {
+        let MovedPart::Slice(end_ms) = self.part else { return self };
+        let flags = if self.flags != 0 { CHANGED } else { 0 };
+        Moved { part: MovedPart::Window(end_ms, false), flags, ..self }
+    }
+
     /// The group in pieces, each with its shard among `shard_count`; `by_value`: values go by their own hash.
     pub fn pieces(mut self, shard_count: usize, by_value: bool) -> Vec<(usize, Moved)> {
         let home = shard_of(self.hash, shard_count);
@@ -116,7 +130,7 @@ impl Pane {
         };
         let shown = shown_at.map(export).unwrap_or_default();
         let flags = flags_at.map_or(0, |at| table.words(slot)[at]);
-        Moved { part, hash, key, accumulators: Some(export(0)), shown, flags, values }
+        Moved { part, hash, key, accumulators: Some(export(0)), shown, flags, age: 0, values }
     }
 
     /// Puts a group, or values of one, together again; its slot.
@@ -137,6 +151,20 @@ impl Pane {
             }
         }
         self.adopt_values(pages, slot, &moved.values);
+        slot
+    }
+
+    /// The same for groups whose values are dealt out by their own hash, in slices that are yet to be merged: what the values come to is
+    /// counted where they are now. Merging counts anew what it finds in the sets, so accumulators elsewhere would count twice, or not at
+    /// all.
+    pub fn adopt_divided(&mut self, shape: &Shape, pages: &mut Pages, moved: &Moved) -> u32 {
+        let slot = self.slot(pages, moved.hash, &moved.key);
+        if let Some(accumulators) = &moved.accumulators {
+            let mut accumulators = accumulators.clone();
+            blank_distinct(shape, &mut accumulators);
+            self.merge(shape, pages, slot, &accumulators, 0);
+        }
+        self.count_values(shape, pages, slot, &moved.values);
         slot
     }
 }

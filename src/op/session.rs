@@ -7,8 +7,10 @@
 //! # A record
 //!
 //! ```text
-//! start │ end │ next record + 1 │ key's slot + 1 (0: merged into another) │ next record of its timer + 1 │ accumulators …
+//! start │ end │ next record + 1 │ key's slot + 1 (0: merged into another) │ next record of its timer + 1 │ age │ accumulators …
 //! ```
+//!
+//! Its age is the lowest generation of [`Ages`] that any of its rows came in.
 //!
 //! A *timer* is the list of records that end, or may end, in one quarter of a gap.
 //!
@@ -24,6 +26,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, UInt32Array};
 
+use super::ages::Ages;
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{SessionSets, TableSlots, update_calls};
 use super::shape::Shape;
@@ -35,12 +38,13 @@ use crate::metrics::LateRows;
 use crate::state::{Pages, Saved, Sealed, Table};
 use crate::window::{WallTime, WindowKind, WindowSpec};
 
-const HEADER: usize = 5;
+const HEADER: usize = 6;
 const START: usize = 0;
 const END: usize = 1;
 const NEXT: usize = 2;
 const OWNER: usize = 3;
 const TIMER: usize = 4;
+const AGE: usize = 5;
 
 /// The receiving half of a session aggregation.
 pub struct Session {
@@ -50,6 +54,7 @@ pub struct Session {
     wall: WallTime,
     instant_time: bool,
     pages: Pages,
+    ages: Ages,
     /// Key → first record + 1.
     keys: Table,
     /// The records, as slots outside of any index.
@@ -81,6 +86,7 @@ impl Session {
             keys: Table::new(1),
             records: Table::new(HEADER + shape.layout.word_count),
             sets: SessionSets::new(&shape),
+            ages: Ages::new(shape.calls.len()),
             shape,
             timer_table: Table::new(1),
             timers: BTreeMap::new(),
@@ -97,6 +103,7 @@ impl Session {
         saved.words(Census::WORDS);
         self.watermark_ms = saved.signed();
         self.fired_count = saved.word();
+        self.ages = Ages::load(saved);
         self.keys = Table::load(1, saved, &self.pages);
         self.records = Table::load(HEADER + self.shape.layout.word_count, saved, &self.pages);
         self.timer_table = Table::load(1, saved, &self.pages);
@@ -199,6 +206,7 @@ impl Session {
         let head = self.keys.words(&self.pages, key_slot)[0];
         let words = self.records.words_mut(&mut self.pages, record);
         (words[NEXT], words[OWNER]) = (head, u64::from(key_slot) + 1);
+        words[AGE] = self.ages.generation();
         self.keys.words_mut(&mut self.pages, key_slot)[0] = u64::from(record) + 1;
         self.sets.ensure(&mut self.pages, record);
         self.arm(record, end_ms);
@@ -206,6 +214,8 @@ impl Session {
     }
 
     fn merge_records(&mut self, into: u32, from: u32) {
+        let age = self.word(into, AGE).min(self.word(from, AGE));
+        self.set_word(into, AGE, age);
         let shape = Arc::clone(&self.shape);
         let mut partials = Partials::default();
         self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
@@ -295,6 +305,9 @@ impl Session {
         for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
             columns.push(agg::finish(call, HEADER + offset, &table, records));
         }
+        let ages: Vec<u64> =
+            records.iter().map(|&record| self.word(record, AGE).cast_unsigned()).collect();
+        self.ages.blank_rows(&mut columns[shape.keys.len()..], &ages);
         columns.extend(
             [starts, ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef),
         );
@@ -387,6 +400,7 @@ impl Receiver for Session {
         assert!(self.due.is_empty());
         let mut header = Census { windows: None, groups: self.keys.count() as u64 }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.fired_count]);
+        self.ages.save(&mut header);
         for table in [&self.keys, &self.records, &self.timer_table] {
             table.save(&mut header);
         }
@@ -421,8 +435,8 @@ impl Receiver for Session {
                 let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
                 agg::export(&shape.layout, HEADER, &table, record, &mut accumulators);
                 let (accumulators, key) = (Some(accumulators), key.clone());
-                let shown = Partials::default();
-                to(Moved { part, hash, key, accumulators, shown, flags: 0, values });
+                let (shown, age) = (Partials::default(), self.word(record, AGE).cast_unsigned());
+                to(Moved { part, hash, key, accumulators, shown, flags: 0, age, values });
             }
         }
     }
@@ -436,6 +450,7 @@ impl Receiver for Session {
         let record = self.new_record(key_slot, end);
         let words = self.records.words_mut(&mut self.pages, record);
         (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
+        words[AGE] = moved.age;
         let accumulators = moved.accumulators.expect("sessions are not partitioned by value");
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
         super::pane::merge_at(&shape, HEADER, &mut slots, record, &accumulators);
@@ -447,6 +462,7 @@ impl Receiver for Session {
             watermark_ms: self.watermark_ms,
             fired_count: self.fired_count,
             late: self.late.clone(),
+            ages: self.ages.clone(),
             ..Standing::default()
         }
     }
@@ -455,5 +471,6 @@ impl Receiver for Session {
         self.watermark_ms = standing.watermark_ms;
         self.fired_count += standing.fired_count;
         self.late.add(&standing.late);
+        self.ages.join(&standing.ages);
     }
 }

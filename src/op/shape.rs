@@ -97,6 +97,27 @@ impl Shape {
         Shape { distinct: Vec::new(), shipped: Vec::new(), ..self.clone() }
     }
 
+    /// The shape that has only the calls at `places`, in that order.
+    #[must_use]
+    pub fn of_calls(&self, places: &[usize]) -> Shape {
+        let calls: Vec<AggregateCall> =
+            places.iter().map(|&place| self.calls[place].clone()).collect();
+        let kept = |list: &Distinct| {
+            let calls = (0..places.len()).filter(|&call| list.calls.contains(&places[call]));
+            Distinct { calls: calls.collect(), ..list.clone() }
+        };
+        let mut distinct: Vec<Distinct> = self.distinct.iter().map(kept).collect();
+        distinct.retain(|list| !list.calls.is_empty());
+        distinct.sort_by_key(|list| list.calls[0]);
+        Shape {
+            layout: Layout::new(&calls),
+            separators: calls.iter().map(|call| call.separator.clone()).collect(),
+            calls,
+            distinct,
+            ..self.clone()
+        }
+    }
+
     /// The columns of `columns` that travel.
     pub fn ship(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
         self.shipped.iter().map(|&column| columns[column].clone()).collect()

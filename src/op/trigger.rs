@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt32Array};
 
+use super::ages::Ages;
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
@@ -30,7 +31,7 @@ use crate::state::{Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, EmitMode, Slices, WallTime, WindowSpec};
 
 const SHOWN: u64 = 1;
-const CHANGED: u64 = 2;
+pub(super) const CHANGED: u64 = 2;
 /// Where the next changed slot begins in the flags.
 const NEXT_SHIFT: u32 = 2;
 
@@ -42,6 +43,7 @@ pub struct Trigger {
     wall: WallTime,
     instant_time: bool,
     pages: Pages,
+    ages: Ages,
     windows: BTreeMap<i64, Window>,
     watermark_ms: i64,
     now_ms: i64,
@@ -78,6 +80,7 @@ impl Trigger {
         pages: Pages,
     ) -> Self {
         Self {
+            ages: Ages::new(shape.calls.len()),
             shape,
             emit,
             starts: Slices::new(window.kind),
@@ -99,6 +102,7 @@ impl Trigger {
         saved.words(Census::WORDS);
         (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
         self.fired_count = saved.word();
+        self.ages = Ages::load(saved);
         for _ in 0..saved.word() {
             let (end_ms, ended, changed) = (saved.signed(), saved.word() != 0, saved.pair());
             let pane = Pane::load(&self.shape, self.flags_at() + 1, saved, &self.pages);
@@ -307,8 +311,11 @@ impl Trigger {
     fn changes(&mut self, window: &mut Window, end_ms: i64, slots: &[u32]) -> Batch {
         let shape = Arc::clone(&self.shape);
         let key_count = shape.keys.len();
-        let new = window.pane.results(&shape, 0, &mut self.pages, slots);
-        let old = window.pane.results(&shape, shape.layout.word_count, &mut self.pages, slots);
+        let mut new = window.pane.results(&shape, 0, &mut self.pages, slots);
+        let mut old = window.pane.results(&shape, shape.layout.word_count, &mut self.pages, slots);
+        for columns in [&mut new, &mut old] {
+            self.ages.blank(&mut columns[key_count..], self.ages.of_window(end_ms));
+        }
         let (mut new_bytes, mut old_bytes) = (Keys::default(), Keys::default());
         new_bytes.encode(&new[key_count..], slots.len());
         old_bytes.encode(&old[key_count..], slots.len());
@@ -403,6 +410,9 @@ impl Receiver for Trigger {
         let late =
             self.is_due(self.emit.late_delay_ms, EmitClock::Processing, watermark_ms, now_ms);
         let lateness_ms = self.emit.late_delay_ms.map_or(0, |_| self.emit.allow_lateness_ms);
+        let (wall, fired_ms) = (&self.wall, self.watermark_ms);
+        let over_ms = |end_ms: i64| wall.instant_of(end_ms - 1).saturating_add(lateness_ms);
+        self.ages.forget(|end_ms| over_ms(end_ms) <= fired_ms);
         for (&end_ms, window) in &self.windows {
             let fires = self.wall.instant_of(end_ms - 1);
             let ends = !window.ended && fires <= watermark_ms;
@@ -436,7 +446,9 @@ impl Receiver for Trigger {
         let window_count = self.windows.len() as u64;
         let mut header = Census { windows: Some(window_count), groups }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
-        header.extend([self.fired_count, window_count]);
+        header.push(self.fired_count);
+        self.ages.save(&mut header);
+        header.push(window_count);
         for (&end_ms, window) in &self.windows {
             let (first, last) = window.changed;
             header.extend([
@@ -487,7 +499,9 @@ impl Receiver for Trigger {
         Standing {
             watermark_ms: self.watermark_ms,
             now_ms: self.now_ms,
+            pending: self.windows.keys().copied().collect(),
             fired_count: self.fired_count,
+            ages: self.ages.clone(),
             ..Standing::default()
         }
     }
@@ -495,5 +509,6 @@ impl Receiver for Trigger {
     fn stand(&mut self, standing: &Standing) {
         (self.watermark_ms, self.now_ms) = (standing.watermark_ms, standing.now_ms);
         self.fired_count += standing.fired_count;
+        self.ages.join(&standing.ages);
     }
 }

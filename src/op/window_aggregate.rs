@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use arrow_array::UInt32Array;
 
+use super::ages::Ages;
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
@@ -35,6 +36,7 @@ pub struct WindowAggregate {
     stage: Stage,
     newest_first: bool,
     pages: Pages,
+    ages: Ages,
     panes: BTreeMap<i64, Pane>,
     /// CUMULATE: the sum of all slices of a window's start that have fired.
     running: BTreeMap<i64, Pane>,
@@ -83,6 +85,7 @@ impl WindowAggregate {
         };
         Self {
             newest_first: shape.is_order_sensitive() && !window.group_window,
+            ages: Ages::new(shape.calls.len()),
             shape,
             slices: Slices::new(kind),
             starts: Slices::new(window.kind),
@@ -108,6 +111,7 @@ impl WindowAggregate {
         saved.words(Census::WORDS);
         (self.watermark_ms, self.now_ms) = (saved.signed(), saved.signed());
         self.fired_count = saved.word();
+        self.ages = Ages::load(saved);
         self.panes = self.load_panes(self.slot_words(), saved);
         self.running = self.load_panes(self.shape.layout.word_count, saved);
         self.pending = (0..saved.word()).map(|_| saved.signed()).collect();
@@ -299,7 +303,8 @@ impl WindowAggregate {
     }
 
     fn result_rows(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
-        let columns = pane.results(&self.shape, 0, &mut self.pages, slots);
+        let mut columns = pane.results(&self.shape, 0, &mut self.pages, slots);
+        self.ages.blank(&mut columns[self.shape.keys.len()..], self.ages.of_window(end_ms));
         let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
         Output::Rows(with_window(
             &self.shape,
@@ -414,6 +419,8 @@ impl Receiver for WindowAggregate {
 
     fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
         assert!(self.firing.is_none() && self.due.is_empty(), "the last firing was not read out");
+        let (wall, fired_ms) = (&self.wall, self.watermark_ms);
+        self.ages.forget(|end_ms| wall.instant_of(end_ms - 1) <= fired_ms);
         let watermark_ms = watermark_ms.max(self.watermark_ms);
         self.close(watermark_ms);
         if self.is_early_due(watermark_ms, now_ms) {
@@ -448,6 +455,7 @@ impl Receiver for WindowAggregate {
         let mut header = Census { windows: Some(self.pending.len() as u64), groups }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
         header.push(self.fired_count);
+        self.ages.save(&mut header);
         for panes in [&self.panes, &self.running] {
             header.push(panes.len() as u64);
             for (&end_ms, pane) in panes {
@@ -480,6 +488,7 @@ impl Receiver for WindowAggregate {
     }
 
     fn adopt(&mut self, moved: Moved) {
+        let divided = matches!(self.stage, Stage::First(_)) && !self.yields_increments();
         let shape = Arc::clone(&self.shape);
         let mut pages = std::mem::take(&mut self.pages);
         let pane = match moved.part {
@@ -492,7 +501,10 @@ impl Receiver for WindowAggregate {
                 unreachable!("windows that fire once have slices")
             }
         };
-        let slot = pane.adopt(&shape, &mut pages, &moved, None);
+        let slot = match divided {
+            true => pane.adopt_divided(&shape, &mut pages, &moved),
+            false => pane.adopt(&shape, &mut pages, &moved, None),
+        };
         if moved.flags != 0 && moved.accumulators.is_some() {
             pane.table.words_mut(&mut pages, slot)[shape.layout.word_count] |= moved.flags;
         }
@@ -506,6 +518,7 @@ impl Receiver for WindowAggregate {
             pending: self.pending.iter().copied().collect(),
             fired_count: self.fired_count,
             late: LateRows::default(),
+            ages: self.ages.clone(),
         }
     }
 
@@ -513,5 +526,6 @@ impl Receiver for WindowAggregate {
         (self.watermark_ms, self.now_ms) = (standing.watermark_ms, standing.now_ms);
         self.pending.extend(&standing.pending);
         self.fired_count += standing.fired_count;
+        self.ages.join(&standing.ages);
     }
 }

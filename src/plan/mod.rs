@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod check;
 mod explain;
+mod lineage;
 mod optimise;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::window::{Emit, WindowSpec};
 #[cfg(test)]
 pub(crate) use check::assert_valid;
 pub use explain::{describe, explain};
+pub use lineage::{Identity, Lineage, identity, lineages};
 pub use optimise::optimise;
 
 /// A node's index in [`Plan::nodes`].

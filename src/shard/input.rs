@@ -100,6 +100,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         topology: Arc<Topology>,
         shard: usize,

@@ -82,6 +82,8 @@ struct Begun {
 pub struct Beginning {
     /// The snapshot that it goes on from; `None`: it begins at the beginning.
     pub went_on_from: Option<WentOnFrom>,
+    /// Aggregates that the script has added: windows that are open now show NULL for them.
+    pub added: Vec<String>,
     /// Tables that cannot be read again: a crash loses their rows since the last snapshot. With the way around.
     pub lossy: Vec<(String, &'static str)>,
     /// Tables that show rows at once: after a crash those since the last snapshot are shown again.
@@ -219,6 +221,7 @@ impl Job {
         self.restore_counters(manifest);
         let mut beginning =
             Beginning { went_on_from: manifest.map(went_on_from), ..Beginning::default() };
+        beginning.added = opened.as_ref().map_or(Vec::new(), |opened| opened.added.clone());
         let chunk_bytes = manifest.map_or(self.settings.chunk_bytes, |found| found.chunk_bytes);
         if manifest.is_some_and(|manifest| manifest.finished) {
             return Ok(Begun { opened, start: None, chunk_bytes, beginning });

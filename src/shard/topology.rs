@@ -14,6 +14,7 @@
 //! 2. Every shard builds the same topology from the same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -31,13 +32,13 @@ use crate::op::session_table;
 use crate::op::shape::Shape;
 use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
-use crate::plan::{self, GroupingSet, NodeIndex, Op, Plan, Watermark};
+use crate::plan::{self, GroupingSet, Identity, Lineage, NodeIndex, Op, Plan, Watermark};
 use crate::state::{Pages, Saved};
 use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// Changes when an operator lays out its state anew.
-const STATE_VERSION: u32 = 2;
+const STATE_VERSION: u32 = 3;
 
 /// What every shard runs.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Topology {
     pub(crate) scans: Vec<Scan>,
     pub(crate) steps: Vec<Step>,
     pub(crate) exchanges: Vec<Exchange>,
+    /// What the exchanges are parts of, in their order.
+    pub(crate) aggregates: Vec<Aggregate>,
     pub(crate) sinks: Vec<SinkSpec>,
     /// By sink: where its rows come from, ascending; 0: scans, *e* + 1: exchange *e*.
     pub(crate) origins: Vec<Vec<usize>>,
@@ -110,6 +113,15 @@ pub(crate) struct Exchange {
     pub(crate) second_stage: Option<usize>,
 }
 
+/// An operator with windows: one exchange, or the two of a split.
+#[derive(Debug)]
+pub(crate) struct Aggregate {
+    /// Its exchanges.
+    pub(crate) exchanges: Range<usize>,
+    /// How it is known again in another script.
+    pub(crate) identity: Identity,
+}
+
 /// Which operator owns the keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owner {
@@ -123,6 +135,8 @@ pub(crate) enum Owner {
 pub(crate) struct SinkSpec {
     /// Its name in the script; empty for a bare SELECT.
     pub(crate) table: String,
+    /// Which rows it takes, see [`Lineage`].
+    pub(crate) rows: String,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) schema: Schema,
     pub(crate) limit: Option<u64>,
@@ -132,9 +146,14 @@ impl Exchange {
     /// What the words of the owner's state mean, as a number.
     pub(crate) fn schema_hash(&self) -> u64 {
         let shape = &self.shape;
+        let lists = shape.distinct.iter().map(|list| (&list.arg_types, &list.calls));
         let text = format!(
             "{:?} {:?} {:?} {:?} {}",
-            self.owner, shape.layout, shape.key_types, shape.distinct, STATE_VERSION
+            self.owner,
+            shape.layout,
+            shape.key_types,
+            lists.collect::<Vec<_>>(),
+            STATE_VERSION
         );
         xxh64(text.as_bytes())
     }
@@ -188,17 +207,21 @@ impl Topology {
             scans: Vec::new(),
             steps: Vec::new(),
             exchanges: Vec::new(),
+            aggregates: Vec::new(),
             sinks: Vec::new(),
             origins: Vec::new(),
             nodes: Vec::new(),
             time_zone: plan.settings.time_zone,
         };
-        let mut builder = Builder { plan, topology, outputs: Vec::new(), behind: BTreeMap::new() };
+        let lineages = plan::lineages(plan);
+        let mut builder =
+            Builder { plan, lineages, topology, outputs: Vec::new(), behind: BTreeMap::new() };
         for node in 0..plan.nodes.len() {
             let before = Extent::of(&builder.topology);
             builder.add(node)?;
             let parts = before.to_now(&builder.topology, plan::describe(plan, node));
             builder.topology.nodes.push(parts);
+            builder.note_aggregate(node);
         }
         let mut topology = builder.topology;
         topology.origins = topology.sink_origins();
@@ -206,6 +229,18 @@ impl Topology {
             topology.exchanges[exchange].in_turn = topology.is_in_turn(exchange);
         }
         Ok(topology)
+    }
+
+    /// What the words of each exchange's state mean, as a number.
+    pub(crate) fn schemas(&self) -> Vec<u64> {
+        self.exchanges.iter().map(Exchange::schema_hash).collect()
+    }
+
+    /// The exchanges that `aggregate` had when it had only its calls at `places`.
+    pub(crate) fn formerly(&self, aggregate: &Aggregate, places: &[usize]) -> Vec<Exchange> {
+        let now = &self.exchanges[aggregate.exchanges.start];
+        let (send, feeds, shape) = (&now.send, now.feeds.clone(), now.shape.of_calls(places));
+        stages(shape, &send.window, send.emit, now.instant_time, feeds, aggregate.exchanges.start)
     }
 
     /// Whether no feed shows each row's change at once. Behind a scan, where all of a chunk has been sent, it may.
@@ -247,6 +282,7 @@ enum Outlet {
 
 struct Builder<'a> {
     plan: &'a Plan,
+    lineages: Vec<Lineage>,
     topology: Topology,
     outputs: Vec<Outlet>,
     /// Nodes whose rows come out of a step behind this exchange.
@@ -281,6 +317,7 @@ impl Builder<'_> {
                 let schema = self.plan.nodes[*input].schema.clone();
                 self.topology.sinks.push(SinkSpec {
                     table: table.clone(),
+                    rows: self.lineages[*input].rows().to_owned(),
                     sink: Arc::clone(sink),
                     schema,
                     limit: *limit,
@@ -292,6 +329,14 @@ impl Builder<'_> {
         };
         self.outputs.push(outlet);
         Ok(())
+    }
+
+    /// Notes the exchanges that have come since the last operator with windows as those of `node`.
+    fn note_aggregate(&mut self, node: NodeIndex) {
+        let Some(identity) = plan::identity(self.plan, &self.lineages, node) else { return };
+        let first = self.topology.aggregates.last().map_or(0, |last| last.exchanges.end);
+        let exchanges = first..self.topology.exchanges.len();
+        self.topology.aggregates.push(Aggregate { exchanges, identity });
     }
 
     fn scan(
@@ -363,37 +408,8 @@ impl Builder<'_> {
         let shape = Shape::new(&self.plan.nodes[input].schema, &keys, aggregates);
         let feeds = self.feeds(input)?;
         let instant_time = self.is_instant(input, window);
-        let (mut send, owner, split) = strategy(&shape, window, emit);
-        send.may_mark = matches!(feeds, Feeds::Scans(_));
         let first = self.topology.exchanges.len();
-        let exchange = |shape, send, owner, feeds, second_stage| Exchange {
-            shape: Arc::new(shape),
-            send,
-            owner,
-            instant_time,
-            feeds,
-            in_turn: true,
-            targets: Vec::new(),
-            second_stage,
-        };
-        let merged = shape.merged();
-        self.topology.exchanges.push(exchange(
-            shape,
-            send.clone(),
-            owner,
-            feeds,
-            split.map(|_| first + 1),
-        ));
-        if let Some(owner) = split {
-            let second = SendPlan { per_window: true, ship: Ship::Folded, may_mark: false, ..send };
-            self.topology.exchanges.push(exchange(
-                merged,
-                second,
-                owner,
-                Feeds::Exchanges(vec![first]),
-                None,
-            ));
-        }
+        self.topology.exchanges.extend(stages(shape, window, emit, instant_time, feeds, first));
         self.step(&[input], StepKind::Send(first));
         Ok(Outlet::Exchange(self.topology.exchanges.len() - 1))
     }
@@ -479,6 +495,36 @@ impl Builder<'_> {
             _ => {}
         }
     }
+}
+
+/// The exchanges of an aggregation, one or two; the first is exchange `first`.
+fn stages(
+    shape: Shape,
+    window: &WindowSpec,
+    emit: Emit,
+    instant_time: bool,
+    feeds: Feeds,
+    first: usize,
+) -> Vec<Exchange> {
+    let (mut send, owner, split) = strategy(&shape, window, emit);
+    send.may_mark = matches!(feeds, Feeds::Scans(_));
+    let exchange = |shape, send, owner, feeds, second_stage| Exchange {
+        shape: Arc::new(shape),
+        send,
+        owner,
+        instant_time,
+        feeds,
+        in_turn: true,
+        targets: Vec::new(),
+        second_stage,
+    };
+    let merged = shape.merged();
+    let mut exchanges = vec![exchange(shape, send.clone(), owner, feeds, split.map(|_| first + 1))];
+    if let Some(owner) = split {
+        let second = SendPlan { per_window: true, ship: Ship::Folded, may_mark: false, ..send };
+        exchanges.push(exchange(merged, second, owner, Feeds::Exchanges(vec![first]), None));
+    }
+    exchanges
 }
 
 /// What is shipped, who owns it, and who owns the second stage of a split.

@@ -26,6 +26,7 @@
 //! 2. An epoch that failed half-way leaves the table unusable; the job ends, and recovery goes back to the last manifest.
 
 use std::collections::{HashMap, VecDeque};
+use std::iter::repeat;
 use std::sync::Arc;
 
 use super::buffer::{CHANGED_LINES_MAX, Changes, LINE_WORDS, PAGE_LINES, changed_lines, lines_of};
@@ -263,6 +264,12 @@ impl Ledger {
             first: 0,
             byte_count: 0,
         };
+        if self.places.len() < sealed.page_count as usize
+            && let Some(leaf) = self.leaves.last_mut()
+        {
+            // It may end in pages that were made and freed in this epoch, which nobody notes.
+            leaf.dirty = true;
+        }
         self.places.resize(sealed.page_count as usize, Place::NONE);
         let leaf = Leaf { frame: NOWHERE, checksum: 0, dirty: true };
         self.leaves.resize(self.places.len().div_ceil(LEAF_PLACES), leaf);
@@ -282,7 +289,6 @@ impl Ledger {
             self.dropped.drain(..).for_each(|run| self.frames.free(run));
         }
         self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
-        // Taken from the end: where a page was written and moved, the move must come last.
         places.reverse();
         let ack = Ack { epoch: sealed.epoch, places, released: Vec::new() };
         Ok(Written { root, byte_count: writer.byte_count, ack })
@@ -397,10 +403,8 @@ impl Ledger {
     fn write_leaves(&mut self, writer: &mut Writer<'_>) -> Result<(), StateError> {
         for (index, leaf) in self.leaves.iter_mut().enumerate().filter(|(_, leaf)| leaf.dirty) {
             let mut words = vec![0; PAGE_WORDS];
-            // Pages that are made and freed before the next barrier leave no other trace than a higher page count: their places must
-            // be told from places already.
-            let places =
-                self.places[index * LEAF_PLACES..].iter().chain(std::iter::repeat(&Place::NONE));
+            // Numbers that are given out later and never used do not make the leaf dirty: they are free from now on.
+            let places = self.places[index * LEAF_PLACES..].iter().chain(repeat(&Place::NONE));
             for (room, place) in words.as_chunks_mut::<PLACE_WORDS>().0.iter_mut().zip(places) {
                 *room = place.words();
             }

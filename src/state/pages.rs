@@ -136,7 +136,7 @@ pub struct Sealed {
 #[derive(Debug, Default)]
 pub(super) struct Ack {
     pub(super) epoch: u32,
-    /// Where pages lie now, the last word first.
+    /// Where pages lie now, the last first: one that was moved lies where the later entry says.
     pub(super) places: Vec<(PageId, Place)>,
     /// Frames that nothing durable refers to any more.
     pub(super) released: Vec<Run>,

@@ -31,8 +31,9 @@ use crate::error::StateError;
 use crate::planted;
 use crate::sys::storage::{Storage, StoredFile};
 
-/// When a segment is full.
-pub(super) const SEGMENT_BYTES: u64 = 64 << 20;
+/// When a segment is full; sooner where jobs are killed, so that segments come and go.
+pub(super) const SEGMENT_BYTES: u64 =
+    if cfg!(feature = "crash-points") { 16 << 10 } else { 64 << 20 };
 /// Digits in a segment's name.
 const DIGITS: usize = 20;
 /// What is damaged, in messages.

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::blueprint::Blueprint;
 use crate::crash_point;
 use crate::error::StateError;
 use crate::planted;
@@ -40,6 +41,9 @@ pub struct Manifest {
     pub finished: bool,
     /// The job's operators, one description each: what a script must say to go on from here.
     pub operators: Vec<String>,
+    /// The same for comparing it with another script.
+    #[serde(default)]
+    pub blueprint: Blueprint,
     /// Bytes in a chunk.
     pub chunk_bytes: u64,
     /// The file of each shard, by its name in the folder.

@@ -18,6 +18,8 @@
 //! 2. A new barrier is requested only when the last epoch is durable; only the job's end may follow on a barrier at once.
 //! 3. The rename of the manifest is the only commit point.
 
+mod blueprint;
+mod convert;
 mod coordinator;
 mod inspect;
 mod manifest;
@@ -28,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use super::operators::readable;
+pub use blueprint::Blueprint;
 pub(crate) use coordinator::{Coordinator, CoordinatorStep};
 pub use inspect::{
     FileExtent, Inspection, Listing, SpaceExtent, Verification, inspect, snapshots, verify,

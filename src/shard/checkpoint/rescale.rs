@@ -13,7 +13,7 @@ use crate::error::{JobError, StateError};
 use crate::op::send::Ship;
 use crate::op::{Receiver, Standing};
 use crate::shard::topology::{Exchange, Topology};
-use crate::state::{Root, Space};
+use crate::state::{Ledger, Root, Space};
 
 /// The names of the files of a generation.
 pub(super) fn file_names(generation: u64, shard_count: usize) -> Vec<String> {
@@ -31,35 +31,54 @@ pub(super) fn rescale(
     manifest: &Manifest,
     shard_count: usize,
 ) -> Result<Manifest, JobError> {
+    let schemas = topology.schemas();
+    let made = remake(options, manifest, shard_count, (&schemas, &schemas), |old, new| {
+        let exchanges = topology.exchanges.iter().zip(old).zip(new);
+        let dealt = exchanges.map(|((spec, old), new)| {
+            let roots = deal(spec, old, new);
+            crash_point!("rescale-dealt-one");
+            roots
+        });
+        dealt.collect()
+    })?;
+    made.commit(&*options.storage, &options.folder)?;
+    crash_point!("rescale-durable");
+    Ok(made)
+}
+
+/// Moves the state behind `manifest` into files of a new generation: `deal` gets the spaces as they were and as they are to be, by
+/// exchange and shard, and writes the new ones. `schemas` are those of the exchanges, before and after. The manifest of that, which
+/// is to be committed.
+pub(super) fn remake(
+    options: &StateOptions,
+    manifest: &Manifest,
+    shard_count: usize,
+    schemas: (&[u64], &[u64]),
+    deal: impl FnOnce(Vec<Vec<Space>>, Vec<Vec<Space>>) -> Result<Vec<Vec<Root>>, JobError>,
+) -> Result<Manifest, JobError> {
     let names = file_names(generation(manifest) + 1, shard_count);
     crash_point!("rescale-before");
     let old_frames = open_frames(options, &manifest.files, true)?;
-    let old = by_exchange(open_spaces(options, topology, &old_frames, Some(manifest))?, topology);
+    let old = open_spaces(options, schemas.0, &old_frames, Some(manifest))?;
     let frames = open_frames(options, &names, false)?;
-    let new = by_exchange(open_spaces(options, topology, &frames, None)?, topology);
+    let new = open_spaces(options, schemas.1, &frames, None)?;
     crash_point!("rescale-files-created");
-    let mut roots: Vec<Vec<Root>> = vec![Vec::new(); shard_count];
-    for ((spec, old), new) in topology.exchanges.iter().zip(old).zip(new) {
-        for (shard, root) in deal(spec, old, new)?.into_iter().enumerate() {
-            roots[shard].push(root);
-        }
-        crash_point!("rescale-dealt-one");
+    let mut spaces: Vec<Vec<Root>> = vec![Vec::new(); shard_count];
+    for roots in deal(by_exchange(old, schemas.0.len()), by_exchange(new, schemas.1.len()))? {
+        roots.into_iter().enumerate().for_each(|(shard, root)| spaces[shard].push(root));
     }
     frames.iter().try_for_each(|frames| frames.sync())?;
     let folder = &options.folder;
     let synced = options.storage.sync_folder(folder);
     synced.map_err(|error| StateError::io(folder, error))?;
     crash_point!("rescale-synced");
-    let manifest = Manifest {
+    Ok(Manifest {
         epoch: manifest.epoch + 1,
         files: names,
-        spaces: roots,
+        spaces,
         written_bytes: frames.iter().map(|frames| frames.used_bytes()).sum(),
         ..manifest.clone()
-    };
-    manifest.commit(&*options.storage, folder)?;
-    crash_point!("rescale-durable");
-    Ok(manifest)
+    })
 }
 
 /// The generation of a manifest's files.
@@ -70,8 +89,8 @@ fn generation(manifest: &Manifest) -> u64 {
 }
 
 /// Spaces by shard and exchange as spaces by exchange and shard.
-fn by_exchange(spaces: Vec<Vec<Space>>, topology: &Topology) -> Vec<Vec<Space>> {
-    let mut turned: Vec<Vec<Space>> = topology.exchanges.iter().map(|_| Vec::new()).collect();
+fn by_exchange(spaces: Vec<Vec<Space>>, exchange_count: usize) -> Vec<Vec<Space>> {
+    let mut turned: Vec<Vec<Space>> = (0..exchange_count).map(|_| Vec::new()).collect();
     for own in spaces {
         for (exchange, space) in own.into_iter().enumerate() {
             turned[exchange].push(space);
@@ -99,9 +118,17 @@ fn deal(spec: &Exchange, old: Vec<Space>, new: Vec<Space>) -> Result<Vec<Root>, 
             }
         });
     }
+    write(&mut ledgers, &mut owners)
+}
+
+/// Writes what the owners of an exchange have taken; the roots, by shard.
+pub(super) fn write(
+    ledgers: &mut [Ledger],
+    owners: &mut [Box<dyn Receiver>],
+) -> Result<Vec<Root>, JobError> {
     let written = ledgers
         .iter_mut()
-        .zip(&mut owners)
+        .zip(owners)
         .map(|(ledger, owner)| Ok(ledger.write(owner.seal(), &mut |_| false)?.root));
     written.collect()
 }

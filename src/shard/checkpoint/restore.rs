@@ -19,9 +19,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blueprint::Blueprint;
 use super::coordinator::Coordinator;
 use super::manifest::{Manifest, list};
-use super::{Checkpoints, rescale};
+use super::{Checkpoints, convert, rescale};
 use crate::crash_point;
 use crate::error::{JobError, StateError};
 use crate::planted;
@@ -40,6 +41,8 @@ pub enum Fresh {
     /// It goes on, if there is something.
     #[default]
     GoOn,
+    /// It goes on, also for a script that has more aggregates; those show NULL for windows that are open.
+    AllowNewAggregates,
     /// It starts over; what is there is set aside.
     StartOver,
 }
@@ -74,6 +77,8 @@ pub(crate) struct Opened {
     pub(crate) spaces: Vec<Vec<Kept>>,
     /// What the job goes on from.
     pub(crate) manifest: Option<Manifest>,
+    /// Aggregates that the script has added.
+    pub(crate) added: Vec<String>,
 }
 
 /// Opens the folder for a job on `shard_count` shards; sinks publish what the newest manifest names.
@@ -107,13 +112,9 @@ pub(crate) fn open(
     if manifest.is_some() && !planted!("open-skip-folder-sync") {
         storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
     }
-    let operators = topology.operators();
+    let mut added = Vec::new();
     if let Some(held) = &mut manifest {
-        check_operators(folder, held, &operators)?;
-        if rescale::is_needed(held, shard_count) && !held.finished {
-            *held = another_number(options, topology, held, &epochs, shard_count)?;
-            epochs = vec![held.epoch];
-        }
+        added = fit(options, topology, held, &mut epochs, shard_count)?;
     }
     let names = match &manifest {
         Some(manifest) => manifest.files.clone(),
@@ -122,14 +123,15 @@ pub(crate) fn open(
     crash_point!("restore-manifest-read");
     remove_strays(&**storage, folder, &names, epochs.last().copied())?;
     let frames = open_frames(options, &names, manifest.is_some())?;
-    let spaces = open_spaces(options, topology, &frames, manifest.as_ref())?;
+    let spaces = open_spaces(options, &topology.schemas(), &frames, manifest.as_ref())?;
     crash_point!("restore-spaces-opened");
     let retained = retained(options, topology, &frames, &epochs, spaces)?;
     open_sinks(options, topology, manifest.as_ref())?;
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
     let shared = Arc::new(Checkpoints::new(epoch)?);
     let newest = manifest.clone().unwrap_or(Manifest {
-        operators,
+        operators: topology.operators(),
+        blueprint: Blueprint::of(topology),
         chunk_bytes,
         files: names,
         ..Manifest::default()
@@ -153,7 +155,7 @@ pub(crate) fn open(
         waits: true,
         collected: std::collections::BTreeMap::new(),
     };
-    Ok(Opened { shared, coordinator, spaces, manifest })
+    Ok(Opened { shared, coordinator, spaces, manifest, added })
 }
 
 /// Opens the sinks: they publish what the manifest names.
@@ -263,31 +265,52 @@ fn check_operators(
     }
     let reason = format!(
         "the script is not the one whose state this is:\n{}run the old script, or start over with `--fresh` (the old state \
-         is kept aside)",
+         is kept aside); `--allow-new-aggregates` goes on if it only has more aggregates",
         differences(&manifest.operators, operators)
     );
     Err(StateError::Changed { path: folder.display().to_string(), reason })
 }
 
-/// Deals the state behind `held` out to another number of shards, and retires the snapshots that there are.
-fn another_number(
+/// Makes what `held` names fit the script and the number of shards; the aggregates that the script has added.
+fn fit(
     options: &StateOptions,
     topology: &Topology,
-    held: &Manifest,
-    epochs: &[u64],
+    held: &mut Manifest,
+    epochs: &mut Vec<u64>,
     shard_count: usize,
-) -> Result<Manifest, JobError> {
+) -> Result<Vec<String>, JobError> {
     let (storage, folder) = (&options.storage, &options.folder);
-    // Files of an attempt that did not come to its end.
-    remove_strays(&**storage, folder, &held.files, Some(held.epoch))?;
-    let dealt = rescale::rescale(options, topology, held, shard_count)?;
+    let operators = topology.operators();
+    let grows = options.fresh == Fresh::AllowNewAggregates && held.operators != operators;
+    if !grows {
+        check_operators(folder, held, &operators)?;
+        if held.finished || !rescale::is_needed(held, shard_count) {
+            return Ok(Vec::new());
+        }
+    }
+    let mut added = Vec::new();
+    let held_epoch = held.epoch;
+    let stray = || remove_strays(&**storage, folder, &held.files, Some(held_epoch));
+    *held = match grows {
+        true => {
+            let changes = convert::changes(options, topology, held)?;
+            // Files of an attempt that did not come to its end.
+            stray()?;
+            added = changes.iter().flat_map(|change| change.added.clone()).collect();
+            convert::convert(options, topology, held, &changes, shard_count)?
+        }
+        false => {
+            stray()?;
+            rescale::rescale(options, topology, held, shard_count)?
+        }
+    };
     // Older snapshots are of other files, and not to be gone back to.
-    for &epoch in epochs {
+    for epoch in std::mem::replace(epochs, vec![held.epoch]) {
         let path = Manifest::path(folder, epoch);
         storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
     }
     crash_point!("rescale-old-retired");
-    Ok(dealt)
+    Ok(added)
 }
 
 /// Removes files that the newest manifest does not name.
@@ -328,21 +351,22 @@ pub(super) fn open_frames(
     Ok(frames)
 }
 
+/// Opens the spaces of exchanges whose owners' words mean `schemas`.
 pub(super) fn open_spaces(
     options: &StateOptions,
-    topology: &Topology,
+    schemas: &[u64],
     frames: &[Arc<Frames>],
     manifest: Option<&Manifest>,
 ) -> Result<Vec<Vec<Space>>, StateError> {
     let epoch = manifest.map_or(0, |manifest| manifest.epoch as u32);
-    let space_count = (frames.len() * topology.exchanges.len()).max(1);
+    let space_count = (frames.len() * schemas.len()).max(1);
     let budget_bytes = options.memory_bytes as usize / space_count;
     let mut spaces = Vec::new();
     for (shard, frames) in frames.iter().enumerate() {
         let mut own = Vec::new();
-        for (exchange, spec) in topology.exchanges.iter().enumerate() {
+        for (exchange, &schema) in schemas.iter().enumerate() {
             let root = manifest.map(|manifest| &manifest.spaces[shard][exchange]);
-            own.push(Space::open(frames, spec.schema_hash(), root, epoch, budget_bytes)?);
+            own.push(Space::open(frames, schema, root, epoch, budget_bytes)?);
         }
         spaces.push(own);
     }

@@ -81,11 +81,11 @@ impl Runtime for Sim {
                 Step::Idle { wake_at_ms, .. } => {
                     idle[chosen] = true;
                     if open.iter().all(|&shard| idle[shard]) {
-                        if let Some(coordinator) = &mut snapshots {
-                            if coordinator.step(now_ms) == CoordinatorStep::Busy {
-                                idle.fill(false);
-                                continue;
-                            }
+                        if let Some(coordinator) = &mut snapshots
+                            && coordinator.step(now_ms) == CoordinatorStep::Busy
+                        {
+                            idle.fill(false);
+                            continue;
                         }
                         let wake = wake_at_ms.or_else(|| wakes(&mut shards, &open, now_ms));
                         now_ms = wake.expect("a shard can always move: deadlock").max(now_ms + 1);

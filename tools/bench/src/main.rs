@@ -189,6 +189,7 @@ fn median(figures: &mut [f64]) -> f64 {
 
 /// The same with more options.
 fn run_with(settings: &Settings, script: &str, options: &[&str]) -> Run {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     let start = Instant::now();
     let mut child = Command::new(&settings.binary)
         .args(["run", "--quiet", "--shards", &settings.shards.to_string(), "-e", script])

@@ -113,6 +113,7 @@ fn recovery(settings: &Settings, name: &str, devices: u64) {
         if cache == "cold" {
             drop_caches(&folder);
         }
+        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
         let began = Instant::now();
         let mut child = start(settings, &script, "recovery", false);
         let mut lines = BufReader::new(child.stderr.take().expect("asked for")).lines();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::jobs::{JOBS, Job};
 use crate::points::{Tally, known};
 use crate::round::{Setting, Subject, round};
+use crate::socket;
 
 /// When points are missing, so many times as many kills are tried as were asked for.
 const PATIENCE: u64 = 3;
@@ -27,7 +28,7 @@ pub struct Campaign {
     pub only: Vec<String>,
     /// Numbers of shards; a round keeps to one of them.
     pub shards: Vec<usize>,
-    /// Whether each start of a round may have another number of shards.
+    /// Whether in half of the rounds each start may have another number of shards.
     pub rescale: bool,
     /// Rounds at the same time.
     pub workers: usize,
@@ -76,10 +77,11 @@ impl Campaign {
         };
         let jobs: Vec<Job> = JOBS
             .into_iter()
-            .filter(|job| self.takes(job))
+            .filter(|job| self.takes(job.name))
             .map(|job| job.scaled(self.scale))
             .collect();
-        if jobs.is_empty() {
+        let with_socket = self.takes(socket::NAME);
+        if jobs.is_empty() && !with_socket {
             return Err("no job has such a name".into());
         }
         let of = |job: Job| {
@@ -106,8 +108,8 @@ impl Campaign {
         let _ = folder.parent().map(std::fs::remove_dir);
     }
 
-    fn takes(&self, job: &Job) -> bool {
-        self.only.is_empty() || self.only.iter().any(|name| name == job.name)
+    fn takes(&self, job: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == job)
     }
 
     fn rounds(&self, setting: &Setting<'_>, subjects: &[Subject]) -> Result<Outcome, String> {
@@ -118,11 +120,10 @@ impl Campaign {
                 && !self.is_enough(setting, kills.load(Ordering::Relaxed))
             {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                let subject = self.choose(setting, subjects, number);
-                match round(setting, subject, self.seed, number) {
+                let (name, counted) = self.round(setting, subjects, number);
+                match counted {
                     Ok(counted) => drop(kills.fetch_add(counted, Ordering::Relaxed)),
                     Err(error) => {
-                        let name = subject.job.name;
                         let text = format!(
                             "{name}, round {number} of seed {}: {error}\nsee {}",
                             self.seed,
@@ -157,20 +158,29 @@ impl Campaign {
         Ok(Outcome { kills: kills.into_inner(), rounds: next.into_inner(), points })
     }
 
-    /// The jobs take turns; every other round is one that comes to points where nothing was killed yet.
-    fn choose<'a>(
+    /// Runs round `number`; its job, and how many kills counted. Jobs take turns; every other round is of one that comes to points
+    /// where nothing was killed yet.
+    fn round(
         &self,
         setting: &Setting<'_>,
-        subjects: &'a [Subject],
+        subjects: &[Subject],
         number: u64,
-    ) -> &'a Subject {
+    ) -> (&'static str, Result<u64, String>) {
+        let of_socket = self.takes(socket::NAME).then_some(None);
+        let mut list: Vec<Option<&Subject>> = subjects.iter().map(Some).chain(of_socket).collect();
         let wanting = setting.tally().wanting();
-        let wants = subjects.iter().filter(|subject| wanting.contains(&subject.job.name));
-        let list: Vec<&Subject> = match self.all_points && number % 2 == 1 && !wanting.is_empty() {
-            true => wants.collect(),
-            false => subjects.iter().collect(),
+        let name =
+            |subject: &Option<&Subject>| subject.map_or(socket::NAME, |subject| subject.job.name);
+        if self.all_points && number % 2 == 1 && list.iter().any(|job| wanting.contains(&name(job)))
+        {
+            list.retain(|job| wanting.contains(&name(job)));
+        }
+        let chosen = list[(number / 2) as usize % list.len()];
+        let counted = match chosen {
+            Some(subject) => round(setting, subject, self.seed, number),
+            None => socket::round(setting, self.seed, number),
         };
-        list[(number / 2) as usize % list.len()]
+        (name(&chosen), counted)
     }
 
     fn is_enough(&self, setting: &Setting<'_>, kills: u64) -> bool {

@@ -11,6 +11,7 @@
 //! | `published` | reads what is there |
 //! | `points` | crash points: which there are, and which have had their kill |
 //! | `round` | one job from its start to its end, with all kills between |
+//! | `socket` | the same for a job that listens at a durable socket, with clients |
 //! | [`campaign`] | rounds until there have been enough kills |
 //!
 //! # Invariants
@@ -26,3 +27,4 @@ mod process;
 mod published;
 pub mod random;
 mod round;
+mod socket;

@@ -7,6 +7,8 @@ use crate::random::Random;
 
 /// Points on the way to another number of shards: reached only where that number changes.
 const RESCALE: &str = "rescale-";
+/// Points on the way to more aggregates: no job's script changes here.
+const CONVERT: &str = "convert-";
 /// Points on the way to a fresh start.
 pub(crate) const SET_ASIDE: &str = "set-aside-";
 
@@ -90,8 +92,8 @@ impl Tally {
 
     /// Points of `required` at which nothing was killed.
     pub(crate) fn missing(&self, with_rescale: bool) -> Vec<String> {
-        let required =
-            known().into_iter().filter(|point| with_rescale || !point.starts_with(RESCALE));
+        let required = known().into_iter().filter(|point| !point.starts_with(CONVERT));
+        let required = required.filter(|point| with_rescale || !point.starts_with(RESCALE));
         required.filter(|point| self.kills(point) == 0).collect()
     }
 }

@@ -10,12 +10,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// What is not done by then hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// By then a run listens to signals.
+const STARTED: Duration = Duration::from_millis(200);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 /// Of what a failed run said, as much is told.
 const SAID_BYTES_MAX: usize = 2000;
 
 /// A run: `tidemill run job.sql --state state` in a folder.
-#[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) binary: &'a Path,
     /// Where `job.sql` is, and where all that is written goes.
@@ -29,7 +31,7 @@ pub(crate) struct Run<'a> {
 }
 
 /// When a run is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Death<'a> {
     /// Not at all.
     Never,
@@ -39,13 +41,20 @@ pub(crate) enum Death<'a> {
     Stop(Duration),
     /// When it comes to this crash point for the n-th time.
     At(&'a str, u64),
+    /// There, or at the latest after so much time.
+    AtOrAfter(&'a str, u64, Duration),
+    /// Not killed, but asked to stop when this is so.
+    StopWhen(&'a dyn Fn() -> bool),
 }
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     Done,
-    Killed,
+    /// `at_point`: by itself, at a crash point.
+    Killed {
+        at_point: bool,
+    },
     /// It failed, or hung; what it said.
     Failed(String),
 }
@@ -59,13 +68,16 @@ impl Run<'_> {
             .map_err(|error| format!("cannot run {}: {error}", self.binary.display()))?;
         #[expect(clippy::disallowed_methods, reason = "nothing is simulated here")]
         let start = std::time::Instant::now();
-        let mut asked = false;
+        let mut asked_at = Duration::ZERO;
         let status = loop {
             let ended = child.try_wait().map_err(|error| error.to_string())?;
             if let Some(status) = ended {
                 break status;
             }
-            let is_due = matches!(self.death, Death::After(time) if start.elapsed() >= time);
+            let is_due = match self.death {
+                Death::After(time) | Death::AtOrAfter(_, _, time) => start.elapsed() >= time,
+                _ => false,
+            };
             let hangs = start.elapsed() >= PATIENCE;
             if is_due || hangs {
                 child.kill().map_err(|error| error.to_string())?;
@@ -73,11 +85,18 @@ impl Run<'_> {
                 return Ok(if hangs {
                     Ended::Failed(self.said("it hangs"))
                 } else {
-                    Ended::Killed
+                    Ended::Killed { at_point: false }
                 });
             }
-            if !asked && matches!(self.death, Death::Stop(time) if start.elapsed() >= time) {
-                asked = true;
+            let must_stop = || match self.death {
+                Death::Stop(time) => start.elapsed() >= time,
+                Death::StopWhen(is_due) => start.elapsed() >= STARTED && is_due(),
+                _ => false,
+            };
+            // Who has not begun to listen may have missed it: again after a while.
+            let may_ask = asked_at.is_zero() || start.elapsed() - asked_at > ASK_AGAIN;
+            if may_ask && must_stop() {
+                asked_at = start.elapsed();
                 // It may have ended by itself.
                 let _ = kill_process(Pid::from_child(&child), Signal::INT);
             }
@@ -87,7 +106,9 @@ impl Run<'_> {
         Ok(match (status.code(), status.signal()) {
             (Some(0), _) => Ended::Done,
             // SIGINT kills only what has not begun to run.
-            (_, Some(signal)) if deadly.contains(&signal) => Ended::Killed,
+            (_, Some(signal)) if deadly.contains(&signal) => {
+                Ended::Killed { at_point: signal == Signal::KILL.as_raw() }
+            }
             _ => Ended::Failed(self.said(&status.to_string())),
         })
     }
@@ -110,7 +131,7 @@ impl Run<'_> {
         for name in ["TIDEMILL_CRASH_AT", "TIDEMILL_PLANT"] {
             command.env_remove(name);
         }
-        if let Death::At(name, count) = self.death {
+        if let Death::At(name, count) | Death::AtOrAfter(name, count, _) = self.death {
             command.env("TIDEMILL_CRASH_AT", format!("{name}:{count}"));
         }
         if let Some(plant) = self.plant {

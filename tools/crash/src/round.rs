@@ -47,6 +47,8 @@ struct Round<'a> {
     random: Random,
     folder: PathBuf,
     shards: usize,
+    /// Whether each start has another number of shards.
+    rescale: bool,
     /// What could be seen at the last death.
     seen: Rows,
     /// Hidden files of runs that died before their first snapshot: nobody knows them.
@@ -54,7 +56,7 @@ struct Round<'a> {
     counted: u64,
 }
 
-fn io(error: std::io::Error) -> String {
+pub(crate) fn io(error: std::io::Error) -> String {
     error.to_string()
 }
 
@@ -150,7 +152,7 @@ impl Subject {
 }
 
 /// The points that a run has come to.
-fn reached(folder: &Path) -> impl Iterator<Item = String> {
+pub(crate) fn reached(folder: &Path) -> impl Iterator<Item = String> {
     let text = fs::read_to_string(folder.join("reached")).unwrap_or_default();
     text.lines().map(str::to_owned).collect::<Vec<_>>().into_iter()
 }
@@ -169,6 +171,7 @@ pub(crate) fn round(
         setting,
         subject,
         shards: *random.one_of(setting.shards),
+        rescale: setting.rescale && random.once_in(2),
         random,
         folder,
         seen: Rows::default(),
@@ -202,7 +205,7 @@ impl Round<'_> {
                 fresh = true;
                 self.clear()?;
             }
-            if self.setting.rescale {
+            if self.rescale {
                 self.shards = 1 + self.random.below(3) as usize;
             }
             let before = if fresh { 0 } else { newest_epoch(&self.state())? };
@@ -210,14 +213,15 @@ impl Round<'_> {
             let is_aside = reached(&self.folder).any(|point| point == "set-aside-done");
             fresh &= !is_aside;
             self.note_forgotten()?;
-            match ended {
-                Ended::Failed(said) => return Err(said),
+            match &ended {
+                Ended::Failed(said) => return Err(said.clone()),
                 Ended::Done if stopped && !is_finished(&self.state())? => {}
                 Ended::Done => return self.finish(),
-                Ended::Killed => {}
+                Ended::Killed { .. } => {}
             }
             self.look()?;
-            if ended == Ended::Killed && !fresh && newest_epoch(&self.state())? > before {
+            let is_kill = matches!(ended, Ended::Killed { .. });
+            if is_kill && !fresh && newest_epoch(&self.state())? > before {
                 self.counted += 1;
             }
             if self.random.once_in(4) {
@@ -262,7 +266,7 @@ impl Round<'_> {
         let ended = run.run()?;
         let mut tally = self.setting.tally();
         tally.note_reached(self.subject.job.name, reached(&self.folder));
-        if let (Some(point), Ended::Killed) = (&point, &ended) {
+        if let (Some(point), Ended::Killed { at_point: true }) = (&point, &ended) {
             tally.note_kill(point);
         }
         Ok((ended, matches!(death, Death::Stop(_))))
@@ -296,7 +300,7 @@ impl Round<'_> {
         }
         self.seen = rows;
         // With another number of shards the files of two generations are there at the same time.
-        let generations = if self.setting.rescale { 3 } else { 1 };
+        let generations = if self.rescale { 3 } else { 1 };
         let most = self.subject.job.state_bytes_max * generations;
         let held = state_bytes(&self.state())?;
         if held > most {
