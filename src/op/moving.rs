@@ -1,15 +1,15 @@
 //! Groups on their way to another number of shards: what an owner holds, taken apart and put together again.
 //!
 //! Accumulators go where the group's key goes, once; distinct values go where their rows will go: with the key, or by
-//! their own hash where rows are partitioned by value. Values are put into their sets silently, for the accumulators that
-//! travel have counted them.
+//! their own hash where rows are partitioned by value. Values are put into their sets silently where the accumulators that
+//! travel have counted them, and are counted anew where the two are parted before slices are merged.
 //!
 //! # Invariants
 //!
 //! 1. Every group's accumulators arrive once, every value of a group once.
 
 use super::ages::Ages;
-use super::pane::{Pane, TableSlots};
+use super::pane::{Pane, TableSlots, blank_distinct};
 use super::shape::Shape;
 use super::trigger::CHANGED;
 use crate::agg::{self, Partials, Slots};
@@ -151,6 +151,20 @@ impl Pane {
             }
         }
         self.adopt_values(pages, slot, &moved.values);
+        slot
+    }
+
+    /// The same for groups whose values are dealt out by their own hash, in slices that are yet to be merged: what the values come to is
+    /// counted where they are now. Merging counts anew what it finds in the sets, so accumulators elsewhere would count twice, or not at
+    /// all.
+    pub fn adopt_divided(&mut self, shape: &Shape, pages: &mut Pages, moved: &Moved) -> u32 {
+        let slot = self.slot(pages, moved.hash, &moved.key);
+        if let Some(accumulators) = &moved.accumulators {
+            let mut accumulators = accumulators.clone();
+            blank_distinct(shape, &mut accumulators);
+            self.merge(shape, pages, slot, &accumulators, 0);
+        }
+        self.count_values(shape, pages, slot, &moved.values);
         slot
     }
 }

@@ -263,6 +263,21 @@ impl Pane {
         adopt_values(&mut self.sets, pages, slot, values);
     }
 
+    /// Adds distinct values, and folds those that are new.
+    pub(super) fn count_values(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        slot: u32,
+        values: &[MovedValue],
+    ) {
+        for value in values {
+            if self.sets[value.list].insert(pages, slot, value.hash, &value.value) {
+                self.flush_list(shape, value.list, pages);
+            }
+        }
+    }
+
     /// Saves what is not in pages.
     pub fn save(&self, out: &mut Vec<u64>) {
         self.table.save(out);

@@ -488,6 +488,7 @@ impl Receiver for WindowAggregate {
     }
 
     fn adopt(&mut self, moved: Moved) {
+        let divided = matches!(self.stage, Stage::First(_)) && !self.yields_increments();
         let shape = Arc::clone(&self.shape);
         let mut pages = std::mem::take(&mut self.pages);
         let pane = match moved.part {
@@ -500,7 +501,10 @@ impl Receiver for WindowAggregate {
                 unreachable!("windows that fire once have slices")
             }
         };
-        let slot = pane.adopt(&shape, &mut pages, &moved, None);
+        let slot = match divided {
+            true => pane.adopt_divided(&shape, &mut pages, &moved),
+            false => pane.adopt(&shape, &mut pages, &moved, None),
+        };
         if moved.flags != 0 && moved.accumulators.is_some() {
             pane.table.words_mut(&mut pages, slot)[shape.layout.word_count] |= moved.flags;
         }

@@ -60,7 +60,7 @@ impl Shard {
         counters
     }
 
-    /// The barriers up to `epoch` have passed this shard's chunks.
+    /// The barrier of `epoch` has passed this shard's chunks.
     pub(super) fn seal_scans(&mut self, epoch: u64) -> Result<(), JobError> {
         if self.checkpoints.is_none() {
             return Ok(());

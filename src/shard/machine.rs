@@ -179,6 +179,7 @@ impl Shard {
         }
     }
 
+    /// Works; state that turns out to be damaged unwinds with its error, see [`crate::state::Pages`].
     fn guarded_work(&mut self) -> Result<bool, JobError> {
         match self.checkpoints.is_none() {
             true => self.work(),

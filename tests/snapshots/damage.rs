@@ -43,7 +43,8 @@ impl Killed {
     pub(crate) fn draw(seed: u64, epoch_min: u64) -> Option<Self> {
         let mut random = Random::new(seed);
         let world = World::new(seed, &mut random).ok()?;
-        let mut draft = Draft { interval_ms: 0, ..Draft::draw(&mut random) };
+        let drawn = Draft::draw(&world, &mut random);
+        let mut draft = Draft { interval_ms: 0, shards: world.shards, ..drawn };
         if world.shards > 2 {
             return None;
         }
@@ -150,7 +151,8 @@ impl Killed {
 /// An error at every operation of a whole run, once and from then on; then the run goes on without errors.
 pub(crate) fn refuse(world: &World, outcomes: &Outcomes) -> Result<u64, String> {
     let mut random = Random::new(world.seed);
-    let draft = Draft { interval_ms: 0, memory_bytes: 40_000, ..Draft::draw(&mut random) };
+    let drawn = Draft::draw(world, &mut random);
+    let draft = Draft { interval_ms: 0, memory_bytes: 40_000, shards: world.shards, ..drawn };
     let disk = SimDisk::new(world.seed);
     world.live(&disk, &draft);
     let mut orders = Vec::new();

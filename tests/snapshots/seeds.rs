@@ -65,7 +65,7 @@ fn phases(
     let disk = SimDisk::new(random.next_u64());
     let mut shown = Shown::default();
     for _ in 0..1 + random.below(8) {
-        let mut draft = Draft::draw(random);
+        let mut draft = Draft::draw(world, random);
         trouble(&mut draft, &disk, random, story);
         let life = world.live(&disk, &draft);
         note(&life, tally);
@@ -83,7 +83,7 @@ fn phases(
     }
     writeln!(story, "without faults").unwrap();
     for _ in 0..2 {
-        let draft = Draft::draw(random);
+        let draft = Draft::draw(world, random);
         let life = world.live(&disk, &draft);
         note(&life, tally);
         writeln!(story, "{draft:?}\n  {}", tell(&life)).unwrap();

@@ -156,7 +156,7 @@ impl World {
         let folder = folder()?;
         let script = self.script_to(&folder.path().display().to_string(), paths, malformed);
         let runtime = RuntimeKind::Sim(self.seed);
-        let life = live(&script, self.setting(runtime, 64), None);
+        let life = live(&script, self.setting(runtime, self.shards, 64), None);
         if let Some(failure) = life.failure {
             return Err(format!("undisturbed: {failure}\n{script}"));
         }
@@ -193,8 +193,8 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn setting(&self, runtime: RuntimeKind, slots: usize) -> Setting {
-        let (shards, chunk_bytes) = (self.shards, self.chunk_bytes);
+    fn setting(&self, runtime: RuntimeKind, shards: usize, slots: usize) -> Setting {
+        let chunk_bytes = self.chunk_bytes;
         Setting { shards, runtime, chunk_bytes, ring_slots: Some(slots) }
     }
 
@@ -210,7 +210,7 @@ impl World {
             pid: 1,
         };
         let runtime = RuntimeKind::Dying { seed: life.seed, steps: life.steps };
-        live(&self.script, self.setting(runtime, life.ring_slots), Some(state))
+        live(&self.script, self.setting(runtime, life.shards, life.ring_slots), Some(state))
     }
 
     /// What a person needs to see of a failure.
@@ -231,6 +231,8 @@ pub(crate) struct Draft {
     pub(crate) seed: u64,
     /// Killed after so many steps.
     pub(crate) steps: u64,
+    /// Mostly the world's.
+    pub(crate) shards: usize,
     pub(crate) ring_slots: usize,
     pub(crate) interval_ms: u64,
     pub(crate) retained_count: usize,
@@ -238,10 +240,12 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn draw(random: &mut Random) -> Self {
+    pub(crate) fn draw(world: &World, random: &mut Random) -> Self {
+        let another = 1 + random.below(4) as usize;
         Self {
             seed: random.next_u64(),
             steps: STEPS_MAX,
+            shards: if random.below(6) == 0 { another } else { world.shards },
             ring_slots: pick(random, &[1, 2, 64]),
             interval_ms: pick(random, &[0, 0, 0, 0, 0, 3]),
             retained_count: 1 + random.below(3) as usize,

@@ -15,6 +15,7 @@
 //! 2. A folder that holds anything else is not touched.
 
 use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -436,6 +437,12 @@ fn older_runs(
     epoch: u64,
 ) -> Result<Vec<Vec<Run>>, StateError> {
     let manifest = Manifest::read(storage, folder, epoch)?;
+    let names = frames.iter().map(|frames| frames.path().file_name());
+    if !names.eq(manifest.files.iter().map(|name| Some(OsStr::new(name)))) {
+        let path = Manifest::path(folder, epoch).display().to_string();
+        let reason = "it is of another number of shards".into();
+        return Err(StateError::Changed { path, reason });
+    }
     let mut runs = Vec::new();
     for (frames, roots) in frames.iter().zip(&manifest.spaces) {
         let mut own = Vec::new();
