@@ -65,11 +65,12 @@ const CAUGHT: [(&str, &[&str]); 19] = [
 ];
 
 /// Bugs that only a loss of power shows: the simulated disk catches them.
-const POWER: [&str; 9] = [
+const POWER: [&str; 10] = [
     "ingest-skip-sync",
     "manifest-before-sync",
     "manifest-skip-folder-sync",
     "manifest-skip-sync",
+    "open-skip-folder-sync",
     "sink-skip-folder-sync",
     "sink-skip-publish-sync",
     "sink-skip-sync",
