@@ -104,14 +104,7 @@ pub(crate) fn open(
     if planted!("restore-older") {
         epochs.truncate(1);
     }
-    let mut manifest = match epochs.last() {
-        Some(&epoch) => Some(Manifest::read(&**storage, folder, epoch)?),
-        None => None,
-    };
-    // Whoever wrote the manifest may have been killed before its name was durable, and sinks are about to publish on its word.
-    if manifest.is_some() && !planted!("open-skip-folder-sync") {
-        storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
-    }
+    let mut manifest = newest(&**storage, folder, &epochs)?;
     let mut added = Vec::new();
     if let Some(held) = &mut manifest {
         added = fit(options, topology, held, &mut epochs, shard_count)?;
@@ -156,6 +149,21 @@ pub(crate) fn open(
         collected: std::collections::BTreeMap::new(),
     };
     Ok(Opened { shared, coordinator, spaces, manifest, added })
+}
+
+/// The newest of the manifests, durable: whoever wrote it may have been killed before its name was, and sinks are about to publish on
+/// its word.
+fn newest(
+    storage: &dyn Storage,
+    folder: &Path,
+    epochs: &[u64],
+) -> Result<Option<Manifest>, StateError> {
+    let Some(&epoch) = epochs.last() else { return Ok(None) };
+    let manifest = Manifest::read(storage, folder, epoch)?;
+    if !planted!("open-skip-folder-sync") {
+        storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
+    }
+    Ok(Some(manifest))
 }
 
 /// Opens the sinks: they publish what the manifest names.
