@@ -181,10 +181,10 @@ impl Shard {
 
     /// Works; state that turns out to be damaged unwinds with its error, see [`crate::state::Pages`].
     fn guarded_work(&mut self) -> Result<bool, JobError> {
-        if self.checkpoints.is_none() {
-            return self.work();
+        match self.checkpoints.is_none() {
+            true => self.work(),
+            false => caught(|| self.work()),
         }
-        caught(|| self.work())
     }
 
     /// Ends early: what was written before the failure is shown.

@@ -131,3 +131,38 @@ pub(super) fn keep_changes(changes: &mut Changes) {
 pub(super) fn lines_of(changes: &Changes) -> impl Iterator<Item = u16> + '_ {
     changes.iter().enumerate().filter(|(_, changed)| **changed != 0).map(|(line, _)| line as u16)
 }
+
+/// Notes that words have changed.
+///
+/// # Safety
+///
+/// `changes` points at the change bytes of a buffer that is the caller's alone (invariant 2).
+#[inline]
+pub(super) unsafe fn mark(changes: *mut u8, start: usize, count: usize) {
+    // Of no words the line before counts as changed, or that behind: harmless, and without a branch.
+    let (first, last) = (start / LINE_WORDS, (start + count).wrapping_sub(1) / LINE_WORDS);
+    // Of extents larger than a page the bytes mean nothing, so it does not matter that they wrap round.
+    // SAFETY: the indices are below `PAGE_LINES`.
+    unsafe {
+        *changes.add(first % PAGE_LINES) = 1;
+        *changes.add(last % PAGE_LINES) = 1;
+    }
+    if last > first + 1 {
+        // SAFETY: as above.
+        unsafe { mark_between(changes, first, last) };
+    }
+}
+
+/// Notes that all lines between two have changed.
+///
+/// # Safety
+///
+/// As for [`mark`].
+#[cold]
+#[inline(never)]
+unsafe fn mark_between(changes: *mut u8, first: usize, last: usize) {
+    for line in (first..last).take(PAGE_LINES) {
+        // SAFETY: the index is below `PAGE_LINES`.
+        unsafe { *changes.add(line % PAGE_LINES) = 1 };
+    }
+}

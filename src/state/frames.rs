@@ -103,7 +103,7 @@ impl Frames {
         Ok(Arc::new(frames))
     }
 
-    /// Opens a file; all its frames count as free until [`Frames::mark`] says otherwise.
+    /// Opens a file; all its frames count as free until a ledger that is opened marks them.
     ///
     /// # Errors
     ///

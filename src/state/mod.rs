@@ -12,7 +12,7 @@
 //!
 //! Structures refer to each other by page number and word offset, never by pointer, and reach their words
 //! through [`Pages`] alone. What a structure keeps besides, some ten words, is its *header*: the operator
-//! saves the headers of its open windows at a barrier ([`saved`]), and nothing else is copied then.
+//! saves the headers of its open windows at a barrier ([`Saved`]), and nothing else is copied then.
 //!
 //! # Invariants
 //!

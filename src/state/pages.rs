@@ -31,7 +31,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, Changes, LINE_WORDS, PAGE_LINES, keep_changes};
+use super::buffer::{Buffer, Changes, PAGE_LINES, keep_changes, mark};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::{Place, materialise};
 use crate::crash_point;
@@ -571,40 +571,5 @@ impl Durable {
         self.spilled_bytes += words.len() as u64 * 8;
         self.dirty[entry.dirty_at as usize] = Dirty::Spilled(page, place);
         (entry.place, entry.spilled) = (place, epoch);
-    }
-}
-
-/// Notes that words have changed.
-///
-/// # Safety
-///
-/// `changes` points at the change bytes of a buffer that is the caller's alone (invariant 3).
-#[inline]
-unsafe fn mark(changes: *mut u8, start: usize, count: usize) {
-    // Of no words the line before counts as changed, or that behind: harmless, and without a branch.
-    let (first, last) = (start / LINE_WORDS, (start + count).wrapping_sub(1) / LINE_WORDS);
-    // Of extents larger than a page the bytes mean nothing, so it does not matter that they wrap round.
-    // SAFETY: the indices are below `PAGE_LINES`.
-    unsafe {
-        *changes.add(first % PAGE_LINES) = 1;
-        *changes.add(last % PAGE_LINES) = 1;
-    }
-    if last > first + 1 {
-        // SAFETY: as above.
-        unsafe { mark_between(changes, first, last) };
-    }
-}
-
-/// Notes that all lines between two have changed.
-///
-/// # Safety
-///
-/// As for [`mark`].
-#[cold]
-#[inline(never)]
-unsafe fn mark_between(changes: *mut u8, first: usize, last: usize) {
-    for line in (first..last).take(PAGE_LINES) {
-        // SAFETY: the index is below `PAGE_LINES`.
-        unsafe { *changes.add(line % PAGE_LINES) = 1 };
     }
 }

@@ -230,7 +230,8 @@ fn damage_is_shown_with_its_place() {
     let bench = Bench::new();
     bench.killed();
     let whole = bench.state(&["verify"]).expect(0).out;
-    assert!(whole.contains(" is whole: 1 snapshot, "), "{whole}");
+    // The kill may have come between a manifest and the removal of the one before.
+    assert!(whole.contains(" is whole: "), "{whole}");
     let flip = |name: &str, at: usize| {
         let file = bench.path(&format!("state/{name}"));
         let mut bytes = fs::read(&file).unwrap();

@@ -104,7 +104,7 @@ pub(crate) fn open(
     if planted!("restore-older") {
         epochs.truncate(1);
     }
-    let mut manifest = newest(&**storage, folder, &epochs)?;
+    let mut manifest = newest_manifest(&**storage, folder, &epochs)?;
     let mut added = Vec::new();
     if let Some(held) = &mut manifest {
         added = fit(options, topology, held, &mut epochs, shard_count)?;
@@ -151,15 +151,15 @@ pub(crate) fn open(
     Ok(Opened { shared, coordinator, spaces, manifest, added })
 }
 
-/// The newest of the manifests, durable: whoever wrote it may have been killed before its name was, and sinks are about to publish on
-/// its word.
-fn newest(
+/// The newest manifest, whose name is durable.
+fn newest_manifest(
     storage: &dyn Storage,
     folder: &Path,
     epochs: &[u64],
 ) -> Result<Option<Manifest>, StateError> {
     let Some(&epoch) = epochs.last() else { return Ok(None) };
     let manifest = Manifest::read(storage, folder, epoch)?;
+    // Whoever wrote it may have been killed before its name was durable, and sinks are about to publish on its word.
     if !planted!("open-skip-folder-sync") {
         storage.sync_folder(folder).map_err(|error| StateError::io(folder, error))?;
     }
@@ -392,8 +392,13 @@ fn retained(
 ) -> Result<(VecDeque<u64>, Vec<Vec<Space>>), StateError> {
     let (storage, folder) = (&options.storage, &options.folder);
     let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
-    // Frame by frame: what is left of a snapshot that was not retained any more may overlap with what took its place.
-    let mut seen: Vec<HashSet<u32>> = Vec::new();
+    let own_runs = |spaces: &Vec<Space>| {
+        spaces.iter().flat_map(|space| space.ledger.runs()).flat_map(Run::frames).collect()
+    };
+    // By shard, frame by frame: those that a newer snapshot needs too wait for that one. What is left of a snapshot that was not
+    // retained any more may overlap with what took its place.
+    let mut seen: Vec<HashSet<u32>> = spaces.iter().map(own_runs).collect();
+    let mut superseded = Vec::new();
     for &epoch in epochs.iter().rev().skip(1) {
         let runs = match kept.len() < options.retained_count {
             true => older_runs(&**storage, folder, topology, frames, epoch).ok(),
@@ -405,22 +410,20 @@ fn retained(
             crash_point!("restore-manifest-removed");
             continue;
         };
-        if seen.is_empty() {
-            let of = |spaces: &Vec<Space>| {
-                spaces.iter().flat_map(|space| space.ledger.runs()).flat_map(Run::frames).collect()
-            };
-            seen = spaces.iter().map(of).collect();
-        }
-        let newer = kept[0] as u32;
+        let newer = *kept.front().expect("the newest is kept");
         for (shard, runs) in runs.into_iter().enumerate() {
             let own = runs.into_iter().flat_map(Run::frames);
             let own = own.filter(|&frame| seen[shard].insert(frame));
-            let own = own.map(|frame| Run { frame, count: 1 }).collect();
-            if let Some(space) = spaces[shard].first_mut() {
-                space.ledger.supersede(newer, own);
-            }
+            let own: Vec<Run> = own.map(|frame| Run { frame, count: 1 }).collect();
+            superseded.push((newer, shard, own));
         }
         kept.push_front(epoch);
+    }
+    // Ledgers take them in the order in which they become free.
+    for (newer, shard, runs) in superseded.into_iter().rev() {
+        if let Some(space) = spaces[shard].first_mut() {
+            space.ledger.supersede(newer as u32, runs);
+        }
     }
     Ok((kept, spaces))
 }

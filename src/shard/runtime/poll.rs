@@ -66,6 +66,9 @@ impl Runtime for Poll {
     }
 }
 
+/// How far the thread of snapshots stands behind the shards where cores are short.
+const NICENESS: i32 = 5;
+
 /// The thread that makes snapshots durable, in a job that takes any.
 pub(super) struct SnapshotThread(Option<(JoinHandle<()>, Arc<Checkpoints>)>);
 
@@ -79,6 +82,8 @@ impl SnapshotThread {
         let (shared, control) = (coordinator.shared(), Arc::clone(control));
         let body = move || {
             let _guard = FailOnPanic(&control);
+            // Woken by a shard, it should not take the core from that very shard. Without this it works too.
+            let _ = rustix::process::nice(NICENESS);
             loop {
                 match coordinator.step(clock.now_ms()) {
                     CoordinatorStep::Busy => {}
