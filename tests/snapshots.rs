@@ -49,6 +49,7 @@ fn seeds() {
     }
     let seeds: Vec<u64> = failures.iter().map(|(seed, _)| *seed).collect();
     assert!(failures.is_empty(), "seeds {seeds:?} failed; see above");
+    assert!(tally.is_full(), "{tally:?}");
 }
 
 /// How many jobs are damaged in all ways.

@@ -20,9 +20,18 @@ pub(crate) struct Tally {
     pub(crate) refused: AtomicU64,
     /// Lives that went on from a snapshot which was not the last.
     pub(crate) resumed: AtomicU64,
+    /// The highest epoch that was gone on from.
     pub(crate) snapshots: AtomicU64,
-    /// Steps of lives that were killed.
+    /// Lives that came to the end.
     pub(crate) finished: AtomicU64,
+}
+
+impl Tally {
+    /// Whether all of it has happened.
+    pub(crate) fn is_full(&self) -> bool {
+        let all = [&self.lives, &self.killed, &self.refused, &self.resumed, &self.snapshots];
+        all.iter().all(|count| count.load(Ordering::Relaxed) > 0)
+    }
 }
 
 /// Runs the seeds `from..to` on all cores; the failures of the first few that fail.
@@ -102,10 +111,7 @@ fn trouble(draft: &mut Draft, disk: &SimDisk, random: &mut Random, story: &mut S
         ..Faults::default()
     };
     let fault = pick(random, &[Fault::Broken, Fault::Broken, Fault::Full]);
-    let operation = disk.operation_count() + {
-        let m = pick(random, &[60, 150, 400]);
-        random.below(m)
-    };
+    let operation = disk.operation_count() + below_one_of(random, &[60, 150, 400]);
     let kind = random.below(8);
     match kind {
         0 => faults.from = Some((operation, fault)),
@@ -119,13 +125,16 @@ fn trouble(draft: &mut Draft, disk: &SimDisk, random: &mut Random, story: &mut S
         _ => {}
     }
     if kind > 5 || random.below(2) == 0 {
-        draft.steps = {
-            let m = pick(random, &[30, 150, 600]);
-            random.below(m)
-        };
+        draft.steps = below_one_of(random, &[30, 150, 600]);
     }
     writeln!(story, "{draft:?} {faults:?}").unwrap();
     disk.set_faults(faults);
+}
+
+/// A number below one of these.
+fn below_one_of(random: &mut Random, limits: &[u64]) -> u64 {
+    let limit = pick(random, limits);
+    random.below(limit)
 }
 
 /// A number below 2^`bits_max`, each length as likely.
