@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 
 use super::token::{Reach, SplitSpec, SplitState, Token};
 use super::topology::{Scan, Topology};
+use super::watch::Streams;
 use crate::batch::{BATCH_ROWS_MAX, Batch};
 use crate::connector::{
     ChunkBytes, Opening, RangeReader, RawRange, Read, SequentialReader, SequentialSplit,
@@ -83,9 +84,7 @@ pub(crate) struct Input {
     chunk_bytes: u64,
     time_zone: Tz,
     ranged: HashMap<usize, RangeReader>,
-    unopened: HashMap<usize, Box<dyn SequentialSplit>>,
-    /// How splits of streams are opened, where it is not at their beginning.
-    openings: HashMap<usize, Opening>,
+    unopened: Streams,
     streams: BTreeMap<usize, Box<dyn SequentialReader>>,
     ahead: HashMap<(usize, u64), DecodedChunk>,
     /// Bytes that the runtime has read, or (`None`) is reading.
@@ -100,7 +99,6 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         topology: Arc<Topology>,
         shard: usize,
@@ -108,8 +106,7 @@ impl Input {
         chunk_bytes: u64,
         time_zone: Tz,
         view: Vec<SplitState>,
-        unopened: HashMap<usize, Box<dyn SequentialSplit>>,
-        openings: HashMap<usize, Opening>,
+        unopened: Streams,
     ) -> Self {
         let scans = topology.scans.iter().map(|scan| ScanReader::new(scan, time_zone)).collect();
         Self {
@@ -120,7 +117,6 @@ impl Input {
             time_zone,
             ranged: HashMap::new(),
             unopened,
-            openings,
             streams: BTreeMap::new(),
             ahead: HashMap::new(),
             supplied: HashMap::new(),
@@ -394,8 +390,7 @@ impl Input {
         flush: bool,
         now_ms: i64,
     ) -> Result<Option<DecodedChunk>, JobError> {
-        if let Some(unopened) = self.unopened.remove(&split) {
-            let opening = self.openings.remove(&split).unwrap_or_default();
+        if let Some((unopened, opening)) = self.unopened.remove(&split) {
             self.streams.insert(split, unopened.open(&opening)?);
         }
         let live = matches!(spec.reach, Reach::Sequential { live: true, .. });
@@ -450,7 +445,7 @@ impl Input {
 
     /// Hands a stream over that appeared while the job ran.
     pub(crate) fn add_stream(&mut self, split: usize, stream: Box<dyn SequentialSplit>) {
-        self.unopened.insert(split, stream);
+        self.unopened.insert(split, (stream, Opening::default()));
     }
 
     /// Where a stream stands behind what it has handed out; `None` also if it is closed.

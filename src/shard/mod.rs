@@ -229,7 +229,7 @@ impl Job {
         let mut start =
             start::start(&self.topology, manifest, self.shard_count, chunk_bytes, now_ms)?;
         if let Some(state) = &self.state {
-            for (split, opening) in &mut start.openings {
+            for (split, (_, opening)) in start.streams.iter_mut().flatten() {
                 let log = state.folder.join(format!("ingest-{split}"));
                 opening.log = Some((Arc::clone(&state.storage), log));
             }
@@ -305,11 +305,6 @@ impl Job {
                     index,
                     self.shard_count,
                 )?;
-                let streams = std::mem::take(&mut start.streams[index]);
-                let openings = streams.keys();
-                let openings =
-                    openings.filter_map(|split| Some((*split, start.openings.remove(split)?)));
-                let openings = openings.collect();
                 let input = Input::new(
                     Arc::clone(&self.topology),
                     index,
@@ -317,8 +312,7 @@ impl Job {
                     chunk_bytes,
                     self.settings.time_zone,
                     view.clone(),
-                    streams,
-                    openings,
+                    std::mem::take(&mut start.streams[index]),
                 );
                 Ok(Shard::new(Parts {
                     index,

@@ -29,7 +29,6 @@ const CONTENT_BYTES: u64 = 4096;
 pub(super) struct Start {
     pub(super) token: Box<Token>,
     pub(super) streams: Vec<Streams>,
-    pub(super) openings: HashMap<usize, Opening>,
     /// Inputs that are there and are not read, for people.
     pub(super) left_out: Vec<String>,
     /// Tables that cannot be read again, each with the way around.
@@ -59,7 +58,6 @@ pub(super) fn start(
             epoch: 0,
         }),
         streams: (0..shard_count).map(|_| HashMap::new()).collect(),
-        openings: HashMap::new(),
         left_out: Vec::new(),
         lossy: Vec::new(),
     };
@@ -110,8 +108,7 @@ impl Start {
                 Arc::new(SplitSpec { scan: spec.scan, origin: spec.origin.clone(), reach });
             if !state.ended {
                 let position = state.position.unwrap_or(0);
-                self.openings.insert(index, Opening { position, log: None });
-                self.streams[shard].insert(index, stream);
+                self.streams[shard].insert(index, (stream, Opening { position, log: None }));
             }
         }
         state.ended |=

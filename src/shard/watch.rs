@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::start::split_spec;
 use super::token::SplitState;
 use super::topology::Topology;
-use crate::connector::{SequentialSplit, Source};
+use crate::connector::{Opening, SequentialSplit, Source};
 use crate::error::JobError;
 
 /// The watched sources of a job.
@@ -67,5 +67,5 @@ impl Watcher {
 /// A split that appeared, and its stream if it is one.
 pub(crate) type Found = (SplitState, Option<Box<dyn SequentialSplit>>);
 
-/// Streams by split, for the shard that reads them.
-pub(crate) type Streams = HashMap<usize, Box<dyn SequentialSplit>>;
+/// Streams by split, with how each is opened, for the shard that reads them.
+pub(crate) type Streams = HashMap<usize, (Box<dyn SequentialSplit>, Opening)>;

@@ -105,7 +105,6 @@ struct Durable {
     hand: usize,
     /// With more than this in memory something is evicted: the budget, or, while nothing can go, more.
     evict_above_words: usize,
-    spilled_bytes: u64,
 }
 
 /// A page that has changed.
@@ -221,7 +220,6 @@ impl Pages {
             freed: Vec::new(),
             hand: 0,
             evict_above_words: budget_bytes / 8,
-            spilled_bytes: 0,
         });
         pages
     }
@@ -330,11 +328,6 @@ impl Pages {
     /// Bytes in pages that are in use, wherever they are.
     pub fn state_bytes(&self) -> usize {
         self.word_count * 8
-    }
-
-    /// Bytes that were written to frames to make room in memory.
-    pub fn spilled_bytes(&self) -> u64 {
-        self.durable.as_ref().map_or(0, |durable| durable.spilled_bytes)
     }
 
     /// Ends the epoch: what has changed since the last call, and the operator's `header`, are handed over for a snapshot. Takes
@@ -568,7 +561,6 @@ impl Durable {
             checksum: checksum(words),
             ..Place::NONE
         };
-        self.spilled_bytes += words.len() as u64 * 8;
         self.dirty[entry.dirty_at as usize] = Dirty::Spilled(page, place);
         (entry.place, entry.spilled) = (place, epoch);
     }

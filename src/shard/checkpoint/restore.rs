@@ -118,7 +118,7 @@ pub(crate) fn open(
     let frames = open_frames(options, &names, manifest.is_some())?;
     let spaces = open_spaces(options, &topology.schemas(), &frames, manifest.as_ref())?;
     crash_point!("restore-spaces-opened");
-    let retained = retained(options, topology, &frames, &epochs, spaces)?;
+    let (retained, spaces) = retained(options, topology, &frames, &epochs, spaces)?;
     open_sinks(options, topology, manifest.as_ref())?;
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
     let shared = Arc::new(Checkpoints::new(epoch)?);
@@ -129,7 +129,6 @@ pub(crate) fn open(
         files: names,
         ..Manifest::default()
     });
-    let (retained, spaces) = retained;
     let (ledgers, spaces) = spaces.into_iter().map(halves).unzip();
     let coordinator = Coordinator {
         shared: Arc::clone(&shared),
