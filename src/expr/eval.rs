@@ -33,6 +33,7 @@ use crate::batch::Batch;
 use crate::error::EvalError;
 
 use super::expression::{Expr, ExprKind};
+use super::native::NativeFunction;
 use datum::Datum;
 
 pub use fold::fold;
@@ -141,6 +142,10 @@ fn compile(expr: &Expr) -> Node {
             let (kernel, fallible) = kernel(name, args, expr);
             Work::Apply { kernel, args: args.iter().map(compile).collect(), fallible }
         }
+        ExprKind::Native(function, args) => {
+            let (function, args) = (function.clone(), args.iter().map(compile).collect());
+            Work::Apply { kernel: native(function), args, fallible: true }
+        }
         ExprKind::Cast(input) => {
             let (kernel, fallible) =
                 casts::kernel(input.data_type, expr.data_type, casts::OnFailure::Fail);
@@ -160,6 +165,14 @@ fn compile(expr: &Expr) -> Node {
         },
     };
     Node { work, data_type: expr.data_type.arrow() }
+}
+
+/// The loop of a function written in Rust, which sees columns.
+fn native(function: NativeFunction) -> Kernel {
+    Box::new(move |args, rows, _| {
+        let columns: Vec<ArrayRef> = args.iter().map(|arg| arg.clone().into_column(rows)).collect();
+        function.eval(&columns, rows)
+    })
 }
 
 /// The loop for a call, and whether it can fail.

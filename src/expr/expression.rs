@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::native::NativeFunction;
 use crate::batch::DataType;
 
 /// A literal's value; its unit follows from the literal's [`DataType`], as a column's does.
@@ -38,6 +39,8 @@ pub enum ExprKind {
     TryCast(Box<Expr>),
     /// Searched CASE: the first branch whose condition is true, else the last expression.
     Case(Vec<(Expr, Expr)>, Box<Expr>),
+    /// A function written in Rust.
+    Native(NativeFunction, Vec<Expr>),
 }
 
 /// A typed expression.
@@ -76,7 +79,9 @@ impl Expr {
         match &self.kind {
             ExprKind::Column(index) => visit(*index),
             ExprKind::Literal(_) => {}
-            ExprKind::Call(_, args) => args.iter().for_each(|arg| arg.visit_columns(visit)),
+            ExprKind::Call(_, args) | ExprKind::Native(_, args) => {
+                args.iter().for_each(|arg| arg.visit_columns(visit));
+            }
             ExprKind::Cast(input) | ExprKind::TryCast(input) => input.visit_columns(visit),
             ExprKind::Case(branches, otherwise) => {
                 for (condition, result) in branches {
@@ -91,12 +96,12 @@ impl Expr {
     /// The same expression with every column replaced by `replace(index)`: renumbering or inlining.
     #[must_use]
     pub fn map_columns(&self, replace: &impl Fn(usize) -> Expr) -> Expr {
+        let map_all = |args: &[Expr]| args.iter().map(|arg| arg.map_columns(replace)).collect();
         let kind = match &self.kind {
             ExprKind::Column(index) => return replace(*index),
             ExprKind::Literal(value) => ExprKind::Literal(value.clone()),
-            ExprKind::Call(name, args) => {
-                ExprKind::Call(name, args.iter().map(|arg| arg.map_columns(replace)).collect())
-            }
+            ExprKind::Call(name, args) => ExprKind::Call(name, map_all(args)),
+            ExprKind::Native(function, args) => ExprKind::Native(function.clone(), map_all(args)),
             ExprKind::Cast(input) => ExprKind::Cast(Box::new(input.map_columns(replace))),
             ExprKind::TryCast(input) => ExprKind::TryCast(Box::new(input.map_columns(replace))),
             ExprKind::Case(branches, otherwise) => ExprKind::Case(
@@ -122,13 +127,8 @@ impl fmt::Display for Expr {
             ExprKind::Literal(Value::Float(value)) => write!(f, "{value:?}"),
             ExprKind::Literal(Value::String(value)) => write!(f, "'{value}'"),
             ExprKind::Literal(Value::Bytes(value)) => write!(f, "x'{value:02x?}'"),
-            ExprKind::Call(name, args) => {
-                write!(f, "{name}(")?;
-                for (index, arg) in args.iter().enumerate() {
-                    write!(f, "{}{arg}", if index == 0 { "" } else { ", " })?;
-                }
-                f.write_str(")")
-            }
+            ExprKind::Call(name, args) => write_call(f, name, args),
+            ExprKind::Native(function, args) => write_call(f, &format!("{function:?}"), args),
             ExprKind::Cast(input) => write!(f, "CAST({input} AS {})", self.data_type),
             ExprKind::TryCast(input) => write!(f, "TRY_CAST({input} AS {})", self.data_type),
             ExprKind::Case(branches, otherwise) => {
@@ -140,4 +140,12 @@ impl fmt::Display for Expr {
             }
         }
     }
+}
+
+fn write_call(f: &mut fmt::Formatter<'_>, name: &str, args: &[Expr]) -> fmt::Result {
+    write!(f, "{name}(")?;
+    for (index, arg) in args.iter().enumerate() {
+        write!(f, "{}{arg}", if index == 0 { "" } else { ", " })?;
+    }
+    f.write_str(")")
 }

@@ -18,10 +18,12 @@ mod expression;
 #[cfg(test)]
 mod flink;
 mod java_time;
+mod native;
 pub mod text;
 mod types;
 
 pub use bind::{call, case, cast, implicit_sink_cast, try_cast};
 pub use eval::{EvalContext, Evaluator, fold};
 pub use expression::{Expr, ExprKind, Value};
+pub use native::{Native, NativeFunction, panic_text};
 pub use types::common_type;

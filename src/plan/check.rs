@@ -154,7 +154,9 @@ fn check_expr(expr: &Expr, input: &Schema, index: usize) {
             );
         }
         ExprKind::Literal(_) => {}
-        ExprKind::Call(_, args) => args.iter().for_each(|arg| check_expr(arg, input, index)),
+        ExprKind::Call(_, args) | ExprKind::Native(_, args) => {
+            args.iter().for_each(|arg| check_expr(arg, input, index));
+        }
         ExprKind::Cast(inner) | ExprKind::TryCast(inner) => check_expr(inner, input, index),
         ExprKind::Case(branches, otherwise) => {
             for (when, then) in branches {

@@ -316,6 +316,10 @@ fn shown(expr: &Expr, schema: &Schema) -> String {
                 _ => format!("{operator}({})", args.join(", ")),
             }
         }
+        ExprKind::Native(function, args) => {
+            let args: Vec<String> = args.iter().map(|arg| shown(arg, schema)).collect();
+            format!("{function:?}({})", args.join(", "))
+        }
         ExprKind::Cast(input) => format!("CAST({} AS {})", shown(input, schema), expr.data_type),
         ExprKind::TryCast(input) => {
             format!("TRY_CAST({} AS {})", shown(input, schema), expr.data_type)

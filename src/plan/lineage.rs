@@ -228,6 +228,7 @@ fn spelled(expr: &Expr, columns: &[String]) -> String {
             (value, data_type) => format!("{value:?} {data_type}"),
         },
         ExprKind::Call(name, args) => format!("{name}({})", list(args)),
+        ExprKind::Native(function, args) => format!("{function:?}({})", list(args)),
         ExprKind::Cast(input) => format!("CAST({} AS {})", spelled(input, columns), expr.data_type),
         ExprKind::TryCast(input) => {
             format!("TRY_CAST({} AS {})", spelled(input, columns), expr.data_type)

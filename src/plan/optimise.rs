@@ -151,7 +151,9 @@ fn inlines<'e>(inner: &[Expr], outer: impl Iterator<Item = &'e Expr>) -> bool {
 fn height(expr: &Expr) -> usize {
     1 + match &expr.kind {
         ExprKind::Column(_) | ExprKind::Literal(_) => 0,
-        ExprKind::Call(_, args) => args.iter().map(height).max().unwrap_or(0),
+        ExprKind::Call(_, args) | ExprKind::Native(_, args) => {
+            args.iter().map(height).max().unwrap_or(0)
+        }
         ExprKind::Cast(input) | ExprKind::TryCast(input) => height(input),
         ExprKind::Case(branches, otherwise) => branches
             .iter()
@@ -446,7 +448,9 @@ fn renumber(expr: &mut Expr, kept: &[usize]) {
                 kept.iter().position(|kept| kept == column).expect("a column that is read is kept");
         }
         ExprKind::Literal(_) => {}
-        ExprKind::Call(_, args) => args.iter_mut().for_each(|arg| renumber(arg, kept)),
+        ExprKind::Call(_, args) | ExprKind::Native(_, args) => {
+            args.iter_mut().for_each(|arg| renumber(arg, kept));
+        }
         ExprKind::Cast(input) | ExprKind::TryCast(input) => renumber(input, kept),
         ExprKind::Case(branches, otherwise) => {
             for (condition, result) in branches {

@@ -7,6 +7,7 @@ pub mod descriptor;
 pub mod memory;
 pub mod random;
 pub mod scan;
+pub mod schedule;
 pub mod storage;
 pub mod uring;
 pub mod views;

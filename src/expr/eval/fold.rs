@@ -17,6 +17,7 @@ pub fn fold(expr: Expr, time_zone: Tz) -> Expr {
     let kind = match kind {
         ExprKind::Column(_) | ExprKind::Literal(_) => return Expr { kind, data_type, nullable },
         ExprKind::Call(name, args) => ExprKind::Call(name, fold_all(args)),
+        ExprKind::Native(function, args) => ExprKind::Native(function, fold_all(args)),
         ExprKind::Cast(input) => ExprKind::Cast(fold_box(input)),
         ExprKind::TryCast(input) => ExprKind::TryCast(fold_box(input)),
         ExprKind::Case(branches, otherwise) => ExprKind::Case(
@@ -46,7 +47,7 @@ fn constant(expr: &Expr, time_zone: Tz) -> Option<Value> {
             literal(otherwise)
                 && branches.iter().all(|(condition, result)| literal(condition) && literal(result))
         }
-        ExprKind::Column(_) | ExprKind::Literal(_) => false,
+        ExprKind::Column(_) | ExprKind::Literal(_) | ExprKind::Native(..) => false,
     };
     if !foldable {
         return None;

@@ -18,6 +18,7 @@ use crate::metrics::LateRows;
 use crate::shard::checkpoint::Checkpoints;
 use crate::shard::control::Control;
 use crate::sys::clock::Clock;
+use crate::sys::schedule::yield_to_others;
 
 /// How often a shard with nothing to do looks again before it sleeps.
 pub(super) const SPINS: u32 = 200;
@@ -82,8 +83,8 @@ impl SnapshotThread {
         let (shared, control) = (coordinator.shared(), Arc::clone(control));
         let body = move || {
             let _guard = FailOnPanic(&control);
-            // Woken by a shard, it should not take the core from that very shard. Without this it works too.
-            let _ = rustix::process::nice(NICENESS);
+            // Woken by a shard, it should not take the core from that very shard.
+            yield_to_others(NICENESS);
             loop {
                 match coordinator.step(clock.now_ms()) {
                     CoordinatorStep::Busy => {}

@@ -210,7 +210,7 @@ fn count_nodes(expr: &Expr, limit: usize) -> usize {
     }
     let children: Vec<&Expr> = match &expr.kind {
         BoundKind::Column(_) | BoundKind::Literal(_) => return 1,
-        BoundKind::Call(_, args) => args.iter().collect(),
+        BoundKind::Call(_, args) | BoundKind::Native(_, args) => args.iter().collect(),
         BoundKind::Cast(input) | BoundKind::TryCast(input) => vec![input],
         BoundKind::Case(branches, otherwise) => {
             branches.iter().flat_map(|(when, then)| [when, then]).chain([&**otherwise]).collect()

@@ -377,7 +377,9 @@ fn gather(expr: &Expr, types: &mut std::collections::BTreeMap<usize, (DataType, 
     match &expr.kind {
         BoundKind::Column(column) => drop(types.insert(*column, (expr.data_type, expr.nullable))),
         BoundKind::Literal(_) => {}
-        BoundKind::Call(_, args) => args.iter().for_each(|arg| gather(arg, types)),
+        BoundKind::Call(_, args) | BoundKind::Native(_, args) => {
+            args.iter().for_each(|arg| gather(arg, types));
+        }
         BoundKind::Cast(input) | BoundKind::TryCast(input) => gather(input, types),
         BoundKind::Case(branches, otherwise) => {
             for (condition, result) in branches {
