@@ -23,6 +23,7 @@ mod rkyv;
 mod rows;
 
 pub use options::resolve;
+pub use rkyv::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat};
 
 use crate::batch::{Batch, Schema};
 

@@ -1,5 +1,6 @@
 //! What needs the kernel or `unsafe`: the lowest layer, which everything above calls through safe types.
 
+pub mod archive;
 pub mod checksum;
 pub mod clock;
 pub mod crash;

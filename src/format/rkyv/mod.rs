@@ -24,6 +24,7 @@
 
 mod block;
 mod header;
+mod records;
 
 use std::sync::Arc;
 
@@ -35,6 +36,8 @@ use arrow_schema::DataType as ArrowType;
 use super::{BLOCK_BYTES, BadRecord, Decode, Decoded, Encode, Format, Framing};
 use crate::batch::{BATCH_ROWS_MAX, Batch, DataType, Field, Schema};
 use header::{HEADER_BYTES, Header};
+
+pub use records::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat};
 
 const SLOT_BYTES: usize = BLOCK_BYTES as usize;
 
@@ -127,9 +130,7 @@ impl Decode for RkyvDecoder {
                     decoded.batches.extend(starts.map(batch));
                 }
                 Err(reason) => {
-                    let record = chunk[at..chunk.len().min(at + HEADER_BYTES)].to_vec();
-                    let bad =
-                        BadRecord { line_index: decoded.line_count, column: 1, reason, record };
+                    let bad = bad_block(chunk, at, decoded.line_count, reason);
                     if !self.lenient {
                         decoded.failure = Some(bad);
                         return decoded;
@@ -142,6 +143,12 @@ impl Decode for RkyvDecoder {
         }
         decoded
     }
+}
+
+/// The block at byte `at` of `chunk`, the `index`th, that cannot be read.
+fn bad_block(chunk: &[u8], at: usize, index: u64, reason: String) -> BadRecord {
+    let record = chunk[at..chunk.len().min(at + HEADER_BYTES)].to_vec();
+    BadRecord { line_index: index, column: 1, reason, record }
 }
 
 /// Writes blocks; rows wait until they fill one.

@@ -1,0 +1,469 @@
+//! Records in columns: rkyv archives that are validated once and read in place.
+//!
+//! A *record column* holds one archive a row, each an allocation of its own in bytes: relative pointers in it stay within it, so that
+//! rows can be copied, filtered and shipped as bytes. Where all records of a batch are as long as their root (no strings, no
+//! vectors), the column is a `FixedSizeBinaryArray`, and its values are a slice of archived values; otherwise it is a `BinaryViewArray`.
+//!
+//! # Invariants
+//!
+//! 1. A column that the plan declares to hold records of `T` was made by [`ArchiveBuilder`] from values of `T`, or by [`read_payload`],
+//!    which validates each record within its own bytes, or by copying, filtering, slicing such a column. The typed builder alone
+//!    declares such columns, and reads them as the type that it declared.
+//! 2. Every record starts where its type needs: a multiple of its alignment in a fixed column, of 16 in a view's buffer. A view
+//!    is never inline: a record is at least [`RECORD_BYTES_MIN`] long there.
+//! 3. A record's root is at its end.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrow_array::builder::make_view;
+use arrow_array::{Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray};
+use arrow_buffer::{Buffer, ScalarBuffer};
+use rkyv::api::high::{HighSerializer, HighValidator, to_bytes_in_with_alloc};
+use rkyv::bytecheck::CheckBytes;
+use rkyv::rancor::Error;
+use rkyv::ser::allocator::ArenaHandle;
+use rkyv::util::{AlignedVec, with_arena};
+use rkyv::{Archive, Portable, Serialize};
+
+/// What a stream may carry: a type with `#[derive(Archive, Serialize)]` of [`rkyv`].
+pub trait Record:
+    Archive<Archived: Stored>
+    + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Error>>
+    + Send
+    + 'static
+{
+}
+
+impl<T> Record for T where
+    T: Archive<Archived: Stored>
+        + for<'a> Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, Error>>
+        + Send
+        + 'static
+{
+}
+
+/// What closures read: the archived form of a [`Record`].
+pub trait Stored:
+    Portable + for<'a> CheckBytes<HighValidator<'a, Error>> + Send + Sync + 'static
+{
+}
+
+impl<A> Stored for A where
+    A: Portable + for<'a> CheckBytes<HighValidator<'a, Error>> + Send + Sync + 'static
+{
+}
+
+/// The alignment of a record in a view's buffer.
+const ALIGNMENT: usize = 16;
+/// The least length of a record in a view's buffer: longer than what Arrow keeps in the view itself.
+pub const RECORD_BYTES_MIN: usize = 16;
+
+/// The rows of a record column.
+#[derive(Debug)]
+pub enum Archives<'a, A> {
+    /// All of one length.
+    Fixed(&'a [A]),
+    /// Of any length.
+    Views(&'a BinaryViewArray, PhantomData<A>),
+}
+
+impl<'a, A: Stored> Archives<'a, A> {
+    /// Reads a column that the plan declares to hold records whose archived form is `A` (invariant 1).
+    ///
+    /// # Panics
+    ///
+    /// If the column is none of records.
+    pub fn of(column: &'a dyn Array) -> Self {
+        let any = column.as_any();
+        if let Some(views) = any.downcast_ref::<BinaryViewArray>() {
+            return Self::Views(views, PhantomData);
+        }
+        let fixed = any.downcast_ref::<FixedSizeBinaryArray>().expect("a column of records");
+        assert_eq!(fixed.value_length() as usize, size_of::<A>(), "records of another type");
+        let start = fixed.value_data().as_ptr().cast::<A>();
+        assert!(start.is_aligned() || fixed.is_empty(), "records lie aligned");
+        if fixed.is_empty() {
+            return Self::Fixed(&[]);
+        }
+        // SAFETY: invariant 1: the bytes are `len` archives of `A`, one after another; they live as long as the column.
+        Self::Fixed(unsafe { std::slice::from_raw_parts(start, fixed.len()) })
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Archives::Fixed(records) => records.len(),
+            Archives::Views(views, _) => views.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The record of a row.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    #[inline]
+    pub fn get(&self, row: usize) -> &'a A {
+        match *self {
+            Archives::Fixed(records) => &records[row],
+            Archives::Views(views, _) => root_of(views.value(row)),
+        }
+    }
+
+    /// The bytes of a row's record.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    pub fn bytes(&self, row: usize) -> &'a [u8] {
+        match *self {
+            Archives::Fixed(records) => {
+                let record = std::slice::from_ref(&records[row]);
+                // SAFETY: an archive is `Portable`: it was bytes before it was looked at as an `A`, all of them initialised.
+                unsafe { std::slice::from_raw_parts(record.as_ptr().cast(), size_of::<A>()) }
+            }
+            Archives::Views(views, _) => views.value(row),
+        }
+    }
+}
+
+/// The root of a record of a view.
+#[inline]
+fn root_of<A: Stored>(bytes: &[u8]) -> &A {
+    let start = bytes.len().checked_sub(size_of::<A>()).expect("a record holds its root");
+    let root = bytes[start..].as_ptr().cast::<A>();
+    assert!(root.is_aligned(), "records lie aligned");
+    // SAFETY: invariants 1 and 3: these bytes hold a valid archive whose root stands there.
+    unsafe { &*root }
+}
+
+/// An archive whose bytes come from elsewhere: an accumulator or a state of user code, read in place.
+///
+/// # Errors
+///
+/// What is wrong with the bytes.
+pub fn access<A: Stored>(bytes: &[u8]) -> Result<&A, String> {
+    rkyv::access::<A, Error>(bytes).map_err(|error| error.to_string())
+}
+
+/// Builds a record column.
+#[derive(Debug)]
+pub struct ArchiveBuilder<T> {
+    bytes: AlignedVec,
+    /// Where each record starts and ends.
+    places: Vec<(u32, u32)>,
+    /// All records are as long as their root.
+    fixed: bool,
+    _type: PhantomData<fn(T)>,
+}
+
+impl<T: Record> Default for ArchiveBuilder<T> {
+    fn default() -> Self {
+        Self {
+            bytes: AlignedVec::new(),
+            places: Vec::new(),
+            fixed: size_of::<T::Archived>() > 0,
+            _type: PhantomData,
+        }
+    }
+}
+
+impl<T: Record> ArchiveBuilder<T> {
+    const ROOT_BYTES: usize = size_of::<T::Archived>();
+
+    /// How many records it holds.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// How many bytes they take.
+    pub fn byte_count(&self) -> usize {
+        self.bytes.len() + if self.fixed { 0 } else { self.places.len() * 8 }
+    }
+
+    /// Appends a record.
+    ///
+    /// # Errors
+    ///
+    /// What the type's own serialisation says; of derived ones nothing.
+    pub fn push(&mut self, record: &T) -> Result<(), String> {
+        let start = self.bytes.len();
+        self.append(record)?;
+        let length = self.bytes.len() - start;
+        if self.fixed && length != Self::ROOT_BYTES {
+            self.bytes.resize(start, 0);
+            self.spread();
+            return self.push(record);
+        }
+        self.close(start);
+        Ok(())
+    }
+
+    fn append(&mut self, record: &T) -> Result<(), String> {
+        let bytes = std::mem::take(&mut self.bytes);
+        let written = with_arena(|arena| {
+            to_bytes_in_with_alloc::<_, _, Error>(record, bytes, arena.acquire())
+        });
+        self.bytes = written.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Appends a record that is an archive of `T` already.
+    ///
+    /// # Panics
+    ///
+    /// If it is shorter than an archive of `T` can be.
+    pub fn push_archive(&mut self, archives: &Archives<'_, T::Archived>, row: usize) {
+        let archive = archives.bytes(row);
+        if self.fixed && archive.len() != Self::ROOT_BYTES {
+            self.spread();
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(archive);
+        self.close(start);
+    }
+
+    /// Notes the record that begins at `start` and ends here.
+    fn close(&mut self, start: usize) {
+        if !self.fixed {
+            let length = self.bytes.len() - start;
+            if length < RECORD_BYTES_MIN {
+                // Moved to the end of its place, which keeps its relative pointers; its alignment divides both lengths.
+                self.bytes.resize(start + RECORD_BYTES_MIN, 0);
+                self.bytes.copy_within(start..start + length, start + RECORD_BYTES_MIN - length);
+                self.bytes[start..start + RECORD_BYTES_MIN - length].fill(0);
+            }
+        }
+        let end = u32::try_from(self.bytes.len()).expect("less than 4 GiB of records in a batch");
+        self.places.push((start as u32, end));
+        if !self.fixed {
+            self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
+        }
+    }
+
+    /// From records of one length to records of any.
+    fn spread(&mut self) {
+        self.fixed = false;
+        let bytes = std::mem::take(&mut self.bytes);
+        for (start, end) in std::mem::take(&mut self.places) {
+            let at = self.bytes.len();
+            self.bytes.extend_from_slice(&bytes[start as usize..end as usize]);
+            self.close(at);
+        }
+    }
+
+    /// The column; the builder is empty after that.
+    pub fn finish(&mut self) -> ArrayRef {
+        let Self { bytes, places, fixed, .. } = std::mem::take(self);
+        column(shared(bytes), &places, fixed.then_some(Self::ROOT_BYTES))
+    }
+
+    /// The records as the payload of a block, see [`read_payload`]; the builder is empty after that.
+    pub fn finish_payload(&mut self) -> Vec<u8> {
+        let Self { bytes, places, fixed, .. } = std::mem::take(self);
+        let length = if fixed { Self::ROOT_BYTES as u32 } else { 0 };
+        let mut payload = Vec::with_capacity(bytes.len() + places.len() * 8 + 2 * ALIGNMENT);
+        payload.extend_from_slice(&length.to_le_bytes());
+        payload.extend_from_slice(&(places.len() as u32).to_le_bytes());
+        if !fixed {
+            for (start, end) in places {
+                payload.extend_from_slice(&start.to_le_bytes());
+                payload.extend_from_slice(&end.to_le_bytes());
+            }
+        }
+        payload.resize(payload.len().next_multiple_of(ALIGNMENT), 0);
+        payload.extend_from_slice(&bytes);
+        payload
+    }
+}
+
+/// A buffer of these bytes, not copied.
+fn shared(bytes: AlignedVec) -> Buffer {
+    let length = bytes.len();
+    let start = NonNull::new(bytes.as_ptr().cast_mut()).expect("a vector's pointer is not null");
+    // SAFETY: the buffer reads `length` bytes at `start`, which belong to the vector that it keeps alive and nobody changes.
+    unsafe { Buffer::from_custom_allocation(start, length, Arc::new(bytes)) }
+}
+
+/// The column of the records at `places`; `length`: all have it, and lie one after another.
+fn column(bytes: Buffer, places: &[(u32, u32)], length: Option<usize>) -> ArrayRef {
+    if let Some(length) = length {
+        return Arc::new(FixedSizeBinaryArray::new(length as i32, bytes, None));
+    }
+    let view =
+        |&(start, end): &(u32, u32)| make_view(&bytes[start as usize..end as usize], 0, start);
+    let views: ScalarBuffer<u128> = places.iter().map(view).collect();
+    Arc::new(BinaryViewArray::new(views, Arc::from([bytes]), None))
+}
+
+/// The record column of a block's payload, every record validated within its own bytes.
+///
+/// ```text
+/// length of each record u32, 0: they differ │ records u32 │ if they differ: start u32, end u32 of each │ … to a multiple of 16 │ records
+/// ```
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn read_payload<A: Stored>(payload: &Buffer, rows: usize) -> Result<ArrayRef, String> {
+    if payload.as_ptr().align_offset(ALIGNMENT) != 0 {
+        return read_payload::<A>(&Buffer::from(payload.as_slice()), rows);
+    }
+    let word = |at: usize| {
+        let bytes = payload.get(at..at + 4).and_then(|bytes| bytes.first_chunk::<4>());
+        bytes.map(|bytes| u32::from_le_bytes(*bytes)).ok_or("a block of records is cut off")
+    };
+    let (length, count) = (word(0)? as usize, word(4)? as usize);
+    if count != rows {
+        return Err(format!("a block holds {count} records, its header says {rows}"));
+    }
+    let table_bytes = if length == 0 { count.saturating_mul(8) } else { 0 };
+    let start = (8 + table_bytes).next_multiple_of(ALIGNMENT);
+    let bytes = match payload.len().checked_sub(start) {
+        Some(rest) => payload.slice_with_length(start, rest),
+        None => return Err("a block of records is cut off".into()),
+    };
+    let places: Vec<(u32, u32)> = match length {
+        0 => (0..count)
+            .map(|row| Ok((word(8 + 8 * row)?, word(12 + 8 * row)?)))
+            .collect::<Result<_, String>>()?,
+        length if length != size_of::<A>() => {
+            return Err(format!("records of {length} bytes where the type has {}", size_of::<A>()));
+        }
+        length if bytes.len() != length.saturating_mul(count) => {
+            return Err("a block's records are not as long as it says".into());
+        }
+        length => {
+            (0..count).map(|row| ((row * length) as u32, ((row + 1) * length) as u32)).collect()
+        }
+    };
+    for (row, &(start, end)) in places.iter().enumerate() {
+        let bytes = bytes
+            .get(start as usize..end as usize)
+            .filter(|bytes| {
+                length > 0
+                    || (start as usize).is_multiple_of(ALIGNMENT) && bytes.len() >= RECORD_BYTES_MIN
+            })
+            .ok_or_else(|| format!("record {row} of a block lies outside of it"))?;
+        access::<A>(bytes)
+            .map_err(|error| format!("record {row} of a block is not valid: {error}"))?;
+    }
+    Ok(column(bytes, &places, (length > 0).then_some(length)))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::UInt32Array;
+    use proptest::prelude::*;
+    use rkyv::Deserialize;
+
+    use super::*;
+
+    #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+    struct Flat {
+        at_ms: i64,
+        page: u32,
+        seen: bool,
+    }
+
+    #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+    struct Tall {
+        name: String,
+        ids: Vec<u64>,
+        next: Option<Box<str>>,
+    }
+
+    fn native<T: Record>(archived: &T::Archived) -> T
+    where
+        T::Archived: Deserialize<T, rkyv::api::high::HighDeserializer<Error>>,
+    {
+        rkyv::deserialize::<T, Error>(archived).unwrap()
+    }
+
+    fn check<T: Record + Clone + PartialEq + std::fmt::Debug>(records: &[T], picked: &[u32])
+    where
+        T::Archived: Deserialize<T, rkyv::api::high::HighDeserializer<Error>>,
+    {
+        let mut builder = ArchiveBuilder::<T>::default();
+        records.iter().for_each(|record| builder.push(record).unwrap());
+        let column = builder.finish();
+        let archives = Archives::<T::Archived>::of(&column);
+        assert_eq!(archives.len(), records.len());
+        // Through a payload, and what a filter or a shuffle does.
+        let mut again = ArchiveBuilder::<T>::default();
+        (0..records.len()).for_each(|row| again.push_archive(&archives, row));
+        let payload = Buffer::from_vec(again.finish_payload());
+        let read = read_payload::<T::Archived>(&payload, records.len()).unwrap();
+        let taken =
+            arrow_select::take::take(&read, &UInt32Array::from(picked.to_vec()), None).unwrap();
+        drop((payload, read));
+        let archives = Archives::<T::Archived>::of(&taken);
+        for (row, &pick) in picked.iter().enumerate() {
+            assert_eq!(native::<T>(archives.get(row)), records[pick as usize]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_back(
+            flat in prop::collection::vec((any::<i64>(), any::<u32>(), any::<bool>()), 1..40),
+            tall in prop::collection::vec((".{0,12}", prop::collection::vec(any::<u64>(), 0..3), prop::option::of(".{0,20}")), 1..40),
+            texts in prop::collection::vec(".{0,12}", 1..40),
+            picks in prop::collection::vec(any::<prop::sample::Index>(), 0..50),
+        ) {
+            let picked = |count: usize| picks.iter().map(|pick| pick.index(count) as u32).collect::<Vec<_>>();
+            let flat: Vec<Flat> = flat.into_iter().map(|(at_ms, page, seen)| Flat { at_ms, page, seen }).collect();
+            check(&flat, &picked(flat.len()));
+            let tall: Vec<Tall> = tall.into_iter()
+                .map(|(name, ids, next)| Tall { name, ids, next: next.map(String::into_boxed_str) })
+                .collect();
+            check(&tall, &picked(tall.len()));
+            check(&texts, &picked(texts.len()));
+            check(&[(); 3], &picked(3));
+        }
+
+        #[test]
+        fn damaged_payloads_are_refused_or_harmless(
+            texts in prop::collection::vec(".{0,30}", 1..10),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 1..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut builder = ArchiveBuilder::<Tall>::default();
+            for name in &texts {
+                builder.push(&Tall { name: name.clone(), ids: vec![7; name.len() % 3], next: None }).unwrap();
+            }
+            let mut payload = builder.finish_payload();
+            flips.iter().for_each(|(at, flip)| { let at = at.index(payload.len()); payload[at] ^= flip; });
+            payload.truncate(cut.index(payload.len()) + 1);
+            if let Ok(column) = read_payload::<ArchivedTall>(&Buffer::from_vec(payload), texts.len()) {
+                let archives = Archives::<ArchivedTall>::of(&column);
+                for row in 0..archives.len() {
+                    native::<Tall>(archives.get(row));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn records_without_strings_are_one_slice() {
+        let mut builder = ArchiveBuilder::<Flat>::default();
+        for page in 0..3 {
+            builder.push(&Flat { at_ms: 1, page, seen: true }).unwrap();
+        }
+        let column = builder.finish();
+        let Archives::Fixed(records) = Archives::<ArchivedFlat>::of(&column) else { panic!() };
+        assert_eq!(records.iter().map(|record| record.page.to_native()).sum::<u32>(), 3);
+    }
+}
