@@ -84,3 +84,8 @@ pub mod state;
 mod sync;
 pub mod sys;
 pub mod window;
+
+pub use job::{
+    EventTime, Every, Job, Mode, Options, ProcessingTime, Record, RecordFile, RecordSource,
+    RecordWriter, Records, Span, Stream, Window, WindowResult,
+};

@@ -18,7 +18,7 @@ use super::terminal::{complain, rows_out, say};
 use super::{Exit, going_on, signal};
 use crate::connector::{Output, Style};
 use crate::error::JobError;
-use crate::job::{Fresh, Job, RuntimeKind, Totals, state_options};
+use crate::job::{Fresh, Launch, RuntimeKind, Totals, state_options};
 use crate::sql::Script;
 
 /// The most shards; more help nobody.
@@ -158,9 +158,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Exit> {
 }
 
 /// The job, with its state folder if it has one.
-fn prepared(args: &RunArgs, script: &Script) -> Result<Job, Exit> {
+fn prepared(args: &RunArgs, script: &Script) -> Result<Launch, Exit> {
     let shards = args.shards.map(|shards| shards as usize);
-    let job = Job::new(&script.plan, shards, args.runtime()).map_err(|error| Exit::job(&error))?;
+    let job =
+        Launch::new(&script.plan, shards, args.runtime()).map_err(|error| Exit::job(&error))?;
     let Some(folder) = &args.state else { return Ok(job) };
     let fresh = match (args.fresh, args.allow_new_aggregates) {
         (true, _) => Fresh::StartOver,

@@ -21,10 +21,10 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use crate::agg::AggregateCall;
-use crate::batch::Schema;
+use crate::batch::{DataType, Field, Schema, TimeAttribute};
 use crate::connector::{Sink, Source};
 use crate::expr::Expr;
-use crate::window::{Emit, WindowSpec};
+use crate::window::{Emit, TimeDomain, WindowSpec};
 
 #[cfg(test)]
 pub(crate) use check::assert_valid;
@@ -142,6 +142,17 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// The script's settings.
     pub settings: Settings,
+}
+
+/// The three columns of a window whose `window_time`, in event time, has this type.
+pub fn window_fields(time_type: DataType, domain: TimeDomain) -> [Field; 3] {
+    let start = Field::new("window_start", DataType::Timestamp(3)).not_null();
+    let end = Field::new("window_end", DataType::Timestamp(3)).not_null();
+    let (data_type, attribute) = match domain {
+        TimeDomain::Processing => (DataType::TimestampLtz(3), TimeAttribute::Proctime),
+        TimeDomain::Event => (time_type, TimeAttribute::Rowtime),
+    };
+    [start, end, Field::new("window_time", data_type).not_null().time_attribute(attribute)]
 }
 
 /// What `SET` and the command line say.

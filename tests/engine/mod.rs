@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidemill::connector::{Output, Style};
 use tidemill::error::JobError;
-use tidemill::job::{Job, RuntimeKind, StateOptions, Totals, WentOnFrom, bind};
+use tidemill::job::{Launch, RuntimeKind, StateOptions, Totals, WentOnFrom, bind};
 
 /// A buffer that a job prints to.
 #[derive(Clone, Default)]
@@ -57,7 +57,7 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
         Ok(script) => script,
         Err(errors) => return Run { failure: Some(errors[0].to_string()), ..Run::default() },
     };
-    let job = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+    let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return Run { failure: Some(error.to_string()), ..Run::default() },
     };
@@ -121,12 +121,12 @@ pub(crate) fn live(text: &str, setting: Setting, state: Option<StateOptions>) ->
         Ok(script) => script,
         Err(errors) => return failed(errors[0].to_string()),
     };
-    let job = match Job::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+    let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return failed(error.to_string()),
     };
-    let job = setting.ring_slots.into_iter().fold(job, Job::ring_slots);
-    let job = state.into_iter().fold(job, Job::state);
+    let job = setting.ring_slots.into_iter().fold(job, Launch::ring_slots);
+    let job = state.into_iter().fold(job, Launch::state);
     let run = std::panic::AssertUnwindSafe(|| job.run());
     match std::panic::catch_unwind(run) {
         Ok(report) => Life {

@@ -8,12 +8,12 @@ use super::grouping::{Grouped, Roles};
 use super::query::{Output, Relation};
 use super::scope::Scope;
 use super::script::Binder;
-use super::window::{Carried, Pending, window_fields, window_time_type, without_column};
+use super::window::{Carried, Pending, window_time_type, without_column};
 use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::{DataType, Field};
 use crate::error::{ScriptError, Span};
 use crate::expr::Expr;
-use crate::plan::{GroupingSet, NodeIndex, Op};
+use crate::plan::{GroupingSet, NodeIndex, Op, window_fields};
 use crate::window::{Emit, EmitMode, TimeDomain, WindowKind, WindowSpec};
 
 /// Where the window of an aggregation comes from.

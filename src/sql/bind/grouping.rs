@@ -4,17 +4,18 @@
 //! provisional numbers: keys from 0, aggregates from [`AGGREGATE_BASE`], the window's columns from
 //! [`WINDOW_BASE`]. [`Grouped::settle`] gives them their final ones.
 
+use super::Notes;
 use super::aggregate::{
     Auxiliary, auxiliary, contains_aggregate, is_aggregate, is_group_window, is_grouping, refused,
 };
 use super::aggregation::Windowing;
 use super::expression::{Resolve, bind, bind_condition, placed};
 use super::scope::Scope;
-use super::{Notes, window::window_fields};
 use crate::agg::{self, AggregateFunction};
 use crate::batch::{DataType, TimeAttribute};
 use crate::error::{ScriptError, Span};
 use crate::expr::{self, Expr, ExprKind as BoundKind, Value};
+use crate::plan::window_fields;
 use crate::sql::syntax::ast::{self, Call, ExprKind};
 use crate::window::TimeDomain;
 

@@ -7,7 +7,7 @@ use super::script::Binder;
 use crate::batch::{DataType, Field, TimeAttribute};
 use crate::error::{ScriptError, Span};
 use crate::expr::{ExprKind, Value};
-use crate::plan::Op;
+use crate::plan::{Op, window_fields};
 use crate::sql::syntax::ast::{self, Call, Ident, WindowCall};
 use crate::window::{TimeDomain, WindowKind, WindowSpec};
 
@@ -56,17 +56,6 @@ pub(crate) struct Pending {
     pub(crate) partition_by: Vec<usize>,
     /// How many columns the input has.
     pub(crate) width: usize,
-}
-
-/// The three columns of a window over a time column of this type.
-pub(crate) fn window_fields(time_type: DataType, domain: TimeDomain) -> [Field; 3] {
-    let start = Field::new("window_start", DataType::Timestamp(3)).not_null();
-    let end = Field::new("window_end", DataType::Timestamp(3)).not_null();
-    let (data_type, attribute) = match domain {
-        TimeDomain::Processing => (DataType::TimestampLtz(3), TimeAttribute::Proctime),
-        TimeDomain::Event => (time_type, TimeAttribute::Rowtime),
-    };
-    [start, end, Field::new("window_time", data_type).not_null().time_attribute(attribute)]
 }
 
 /// The type of `window_time` for a time column of this type.

@@ -1,0 +1,215 @@
+//! Aggregates of windows: [`On`] makes calls, tuples of calls are what a window computes.
+
+use std::marker::PhantomData;
+
+use super::closure;
+use super::field::{Column, Field, Number, Row};
+use super::item::Item;
+use crate::agg::{self, AggregateCall};
+use crate::batch::DataType;
+use crate::expr::Expr;
+
+/// Makes aggregates over a stream's items; the closure given to `aggregate` gets one.
+#[derive(Debug)]
+pub struct On<I> {
+    item: Vec<Expr>,
+    _item: PhantomData<fn(I)>,
+}
+
+/// One aggregate: what it reads, and as what its result is read.
+#[derive(Debug)]
+pub struct Call<I, V> {
+    pub(super) raw: RawCall,
+    item: Vec<Expr>,
+    _types: PhantomData<fn(I) -> V>,
+}
+
+/// A call without its types.
+#[derive(Clone, Debug)]
+pub struct RawCall {
+    function: &'static str,
+    argument: Option<Expr>,
+    filter: Option<Expr>,
+    distinct: bool,
+    separator: String,
+}
+
+impl<I: Item> On<I> {
+    pub(super) fn new(item: Vec<Expr>) -> Self {
+        Self { item, _item: PhantomData }
+    }
+
+    fn call<V>(&self, function: &'static str, argument: Option<Expr>) -> Call<I, V> {
+        let raw =
+            RawCall { function, argument, filter: None, distinct: false, separator: String::new() };
+        Call { raw, item: self.item.clone(), _types: PhantomData }
+    }
+
+    fn over<V, X: Field>(
+        &self,
+        function: &'static str,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Call<I, V> {
+        let name = function.to_ascii_lowercase();
+        self.call(function, Some(closure::field::<I, X>(&name, &self.item, f)))
+    }
+
+    /// How many rows.
+    pub fn count(&self) -> Call<I, i64> {
+        self.call("COUNT", None)
+    }
+
+    /// How many rows for which `f` is true.
+    pub fn count_if(&self, f: impl Fn(&I::View) -> bool + Send + Sync + 'static) -> Call<I, i64> {
+        let Call { raw, item, .. } = self.count().filter(f);
+        Call { raw, item, _types: PhantomData }
+    }
+
+    /// How many different values, exactly; `None` does not count.
+    pub fn count_distinct<X: Field>(
+        &self,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Call<I, i64> {
+        self.over("COUNT", f).distinct()
+    }
+
+    /// How many different texts, exactly.
+    pub fn count_distinct_text(
+        &self,
+        f: impl for<'a> Fn(&'a I::View) -> &'a str + Send + Sync + 'static,
+    ) -> Call<I, i64> {
+        self.call("COUNT", Some(closure::text::<I>("count", &self.item, f))).distinct()
+    }
+
+    /// The sum. Integers are added as `i64`, wrapping round; floats exactly, rounded once.
+    pub fn sum<N: Number>(
+        &self,
+        f: impl Fn(&I::View) -> N + Send + Sync + 'static,
+    ) -> Call<I, N::Sum>
+    where
+        N::Sum: Field<Column = N::Sum>,
+    {
+        self.over("SUM", move |item: &I::View| f(item).into_sum())
+    }
+
+    /// The mean.
+    pub fn avg<N: Number>(
+        &self,
+        f: impl Fn(&I::View) -> N + Send + Sync + 'static,
+    ) -> Call<I, N::Mean>
+    where
+        N::Mean: Field<Column = N::Mean>,
+    {
+        self.over("AVG", move |item: &I::View| f(item).into_mean())
+    }
+
+    /// The least value.
+    pub fn min<X: Field>(
+        &self,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Call<I, X::Column> {
+        self.over("MIN", f)
+    }
+
+    /// The greatest value.
+    pub fn max<X: Field>(
+        &self,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Call<I, X::Column> {
+        self.over("MAX", f)
+    }
+
+    /// The value of the row that came first; `None` is passed over.
+    pub fn first<X: Field>(
+        &self,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Call<I, X::Column> {
+        self.over("FIRST_VALUE", f)
+    }
+
+    /// The value of the row that came last; `None` is passed over.
+    pub fn last<X: Field>(
+        &self,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Call<I, X::Column> {
+        self.over("LAST_VALUE", f)
+    }
+}
+
+impl<I: Item, V> Call<I, V> {
+    fn distinct(mut self) -> Self {
+        self.raw.distinct = true;
+        self
+    }
+
+    /// The same over those rows alone for which `f` is true; `None` for a group that has no such row. (For a count, see
+    /// [`On::count_if`].)
+    #[must_use]
+    pub fn filter(
+        mut self,
+        f: impl Fn(&I::View) -> bool + Send + Sync + 'static,
+    ) -> Call<I, Option<V>> {
+        self.raw.filter = Some(closure::field::<I, bool>("filter", &self.item, f));
+        Call { raw: self.raw, item: self.item, _types: PhantomData }
+    }
+}
+
+/// Aggregates of one window: a [`Call`] or a tuple of up to six.
+pub trait Aggregates<I> {
+    /// What they come to.
+    type Value: Row;
+    /// The calls.
+    fn calls(self) -> Vec<RawCall>;
+}
+
+impl<I, V: Column> Aggregates<I> for Call<I, V> {
+    type Value = V;
+
+    fn calls(self) -> Vec<RawCall> {
+        vec![self.raw]
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident $index:tt),*) => {
+        impl<Item, $($name: Column),*> Aggregates<Item> for ($(Call<Item, $name>,)*) {
+            type Value = ($($name,)*);
+
+            fn calls(self) -> Vec<RawCall> {
+                vec![$(self.$index.raw),*]
+            }
+        }
+    };
+}
+
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+
+impl RawCall {
+    /// The call over columns of which its own follow `columns`, to which they are added.
+    pub(super) fn place(self, name: &str, columns: &mut Vec<Expr>) -> AggregateCall {
+        let mut add = |expr: Expr| {
+            columns.push(expr);
+            columns.len() - 1
+        };
+        let arg_type = self.argument.as_ref().map(|expr| expr.data_type);
+        let args: Vec<usize> = self.argument.into_iter().map(&mut add).collect();
+        let filter = self.filter.map(add);
+        let types: Vec<DataType> = arg_type.into_iter().collect();
+        let (function, data_type) =
+            agg::bind(self.function, &types).expect("the builder makes calls that exist");
+        AggregateCall {
+            function,
+            args,
+            distinct: self.distinct,
+            filter,
+            separator: self.separator,
+            arg_type: arg_type.unwrap_or(DataType::BigInt),
+            data_type,
+            name: name.to_owned(),
+        }
+    }
+}

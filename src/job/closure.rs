@@ -1,0 +1,133 @@
+//! Closures as expressions: each fills a column from the items of a batch.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+
+use super::field::{Column, Field, Key, column_of};
+use super::item::Item;
+use crate::batch::DataType;
+use crate::error::EvalError;
+use crate::expr::{Expr, ExprKind, Native, NativeFunction};
+use crate::sys::archive::{ArchiveBuilder, Record};
+
+/// What a function makes of a batch: how its values become a column.
+struct Filled<I, F> {
+    name: String,
+    fill: F,
+    _item: PhantomData<fn(I)>,
+}
+
+impl<I, F> Native for Filled<I, F>
+where
+    I: Item,
+    F: Fn(&[ArrayRef], usize, &Cell<usize>) -> Result<ArrayRef, EvalError> + Send + Sync,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn eval(
+        &self,
+        args: &[ArrayRef],
+        rows: usize,
+        progress: &Cell<usize>,
+    ) -> Result<ArrayRef, EvalError> {
+        (self.fill)(args, rows, progress)
+    }
+}
+
+/// A call over the columns of an item.
+fn call<I: Item>(
+    name: impl Into<String>,
+    (data_type, nullable): (DataType, bool),
+    args: &[Expr],
+    fill: impl Fn(&[ArrayRef], usize, &Cell<usize>) -> Result<ArrayRef, EvalError>
+    + Send
+    + Sync
+    + 'static,
+) -> Expr {
+    let function = Filled { name: name.into(), fill, _item: PhantomData::<fn(I)> };
+    let kind = ExprKind::Native(NativeFunction(Arc::new(function)), args.to_vec());
+    Expr { kind, data_type, nullable }
+}
+
+/// `f`, which notes each row that it begins.
+fn noted<'a, I: Item, R>(
+    progress: &'a Cell<usize>,
+    f: &'a (impl Fn(&I::View) -> R + 'a),
+) -> impl FnMut(&I::View) -> R + 'a {
+    let mut row = 0;
+    move |item| {
+        progress.set(row);
+        row += 1;
+        f(item)
+    }
+}
+
+/// A column of what `f` returns, over the item in the columns `args`.
+pub(super) fn field<I: Item, X: Field>(
+    name: &str,
+    args: &[Expr],
+    f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+) -> Expr {
+    let types = (X::Column::DATA_TYPE, X::Column::NULLABLE);
+    call::<I>(name, types, args, move |columns, rows, progress| {
+        Ok(column_of(rows, I::map(columns, rows, noted::<I, X>(progress, &f))))
+    })
+}
+
+/// The columns of the key that `f` returns.
+pub(super) fn key<I: Item, K: Key>(
+    args: &[Expr],
+    f: impl Fn(&I::View) -> K + Send + Sync + 'static,
+) -> Vec<Expr> {
+    use super::field::Row;
+    let f = Arc::new(f);
+    let part = |(part, types): (usize, (DataType, bool))| {
+        let f = Arc::clone(&f);
+        call::<I>("key", types, args, move |columns, rows, progress| {
+            let keys = I::map(columns, rows, noted::<I, K>(progress, &*f));
+            Ok(K::column(part, rows, keys))
+        })
+    };
+    K::Owned::types().into_iter().enumerate().map(part).collect()
+}
+
+/// A column of the texts that `f` points at.
+pub(super) fn text<I: Item>(
+    name: &str,
+    args: &[Expr],
+    f: impl for<'a> Fn(&'a I::View) -> &'a str + Send + Sync + 'static,
+) -> Expr {
+    use arrow_array::builder::StringViewBuilder;
+    call::<I>(name, (DataType::STRING, false), args, move |columns, rows, progress| {
+        let mut texts = StringViewBuilder::with_capacity(rows);
+        let mut row = 0;
+        let append = |item: &I::View| {
+            progress.set(row);
+            row += 1;
+            texts.append_value(f(item));
+        };
+        I::map(columns, rows, append).for_each(drop);
+        Ok(Arc::new(texts.finish()))
+    })
+}
+
+/// A record column of what `f` returns.
+pub(super) fn record<I: Item, U: Record>(
+    name: &str,
+    args: &[Expr],
+    f: impl Fn(&I::View) -> U + Send + Sync + 'static,
+) -> Expr {
+    call::<I>(name, (DataType::BYTES, false), args, move |columns, rows, progress| {
+        let mut builder = ArchiveBuilder::<U>::default();
+        let records = I::map(columns, rows, noted::<I, U>(progress, &f));
+        for (row_index, record) in records.enumerate() {
+            builder.push(&record).map_err(|message| EvalError { row_index, message })?;
+        }
+        Ok(builder.finish())
+    })
+}

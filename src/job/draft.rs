@@ -1,0 +1,153 @@
+//! A job under construction.
+
+use std::cell::{Ref, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::launch::{Launch, Report, state_options};
+use super::options::Options;
+use super::source::RecordSource;
+use super::stream::Sourced;
+use crate::batch::Schema;
+use crate::connector::Sink;
+use crate::error::JobError;
+use crate::plan::{Node, NodeIndex, Op, Plan, explain, optimise};
+
+/// A job: streams from sources to sinks. Cloning it gives another handle on the same job.
+///
+/// ```
+/// use rkyv::{Archive, Serialize};
+/// use tidemill::{Job, Options, Records, Span, Window};
+///
+/// #[derive(Archive, Serialize)]
+/// struct Click {
+///     at_ms: i64,
+///     page: u32,
+///     cents: i64,
+/// }
+///
+/// let click = |i| Click { at_ms: i * 100, page: (i % 2) as u32, cents: i };
+/// let clicks: Vec<Click> = (0..100).map(click).collect();
+/// let (results, receiver) = std::sync::mpsc::channel();
+/// Job::new("cents by page")
+///     .source("clicks", Records::new(clicks))
+///     .watermark(|c| c.at_ms, Span::seconds(1))
+///     .key_by(|c| c.page)
+///     .window(Window::tumbling(Span::seconds(5)))
+///     .aggregate(|on| (on.count(), on.sum(|c| c.cents)))
+///     .sink(move |result| results.send(result.clone()).unwrap())
+///     .run(Options::default())?;
+/// let mut results: Vec<_> = receiver.iter().map(|r| (r.start_ms, r.key, r.value)).collect();
+/// results.sort();
+/// assert_eq!(results[0], (0, 0, (25, 600)));
+/// assert_eq!(results.len(), 4);
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Job {
+    draft: Rc<RefCell<Draft>>,
+}
+
+#[derive(Debug)]
+struct Draft {
+    name: String,
+    nodes: Vec<Node>,
+    /// What is wrong with it, first.
+    mistake: Option<String>,
+}
+
+impl Job {
+    /// A job without streams.
+    pub fn new(name: impl Into<String>) -> Self {
+        let draft = Draft { name: name.into(), nodes: Vec::new(), mistake: None };
+        Self { draft: Rc::new(RefCell::new(draft)) }
+    }
+
+    /// The records of a source; `name` is what messages and plans call it.
+    pub fn source<S: RecordSource>(
+        &self,
+        name: impl Into<String>,
+        source: S,
+    ) -> Sourced<S::Record> {
+        Sourced::new(self.clone(), name.into(), source.into_source())
+    }
+
+    /// Adds an operator; its index.
+    pub(super) fn add(&self, op: Op, schema: Schema) -> NodeIndex {
+        let nodes = &mut self.draft.borrow_mut().nodes;
+        nodes.push(Node { op, schema });
+        nodes.len() - 1
+    }
+
+    /// Adds a sink for the columns of a node.
+    pub(super) fn add_sink(&self, input: NodeIndex, schema: Schema, sink: Arc<dyn Sink>) {
+        let is_sink = |node: &&Node| matches!(node.op, Op::Sink { .. });
+        let number = self.draft.borrow().nodes.iter().filter(is_sink).count() + 1;
+        let table = format!("sink {number}");
+        self.add(Op::Sink { input, table, sink, limit: None }, schema);
+    }
+
+    /// What a node yields.
+    pub(super) fn schema(&self, node: NodeIndex) -> Ref<'_, Schema> {
+        Ref::map(self.draft.borrow(), |draft| &draft.nodes[node].schema)
+    }
+
+    /// Notes what is wrong; the job is refused when it is to run.
+    pub(super) fn mistake(&self, what: String) {
+        self.draft.borrow_mut().mistake.get_or_insert(what);
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.draft.borrow().name.clone()
+    }
+
+    /// The plan, the same that SQL becomes.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the job.
+    pub fn plan(&self, options: &Options) -> Result<Plan, JobError> {
+        let draft = self.draft.borrow();
+        if let Some(mistake) = &draft.mistake {
+            return Err(JobError::Environment(format!("job {}: {mistake}", draft.name)));
+        }
+        Ok(optimise(Plan { nodes: draft.nodes.clone(), settings: options.settings() }))
+    }
+
+    /// What will run, as text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::plan`].
+    pub fn explain(&self, options: &Options) -> Result<String, JobError> {
+        self.plan(options).map(|plan| explain(&plan))
+    }
+
+    /// The job, ready to run.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the job, or with where it runs.
+    pub fn launch(&self, options: &Options) -> Result<Launch, JobError> {
+        let plan = self.plan(options)?;
+        let launch = Launch::new(&plan, options.shards, options.runtime)?;
+        Ok(match &options.state {
+            Some(folder) => launch.state(state_options(&plan, folder, options.fresh)),
+            None => launch,
+        })
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not begin, or ended early.
+    pub fn run(&self, options: Options) -> Result<Report, JobError> {
+        let mut report = self.launch(&options)?.run();
+        match report.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(report),
+        }
+    }
+}

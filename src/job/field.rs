@@ -1,0 +1,467 @@
+//! Rust values in columns: what closures may return, and what results are read as.
+//!
+//! | Rust | column |
+//! |---|---|
+//! | `bool` | BOOLEAN |
+//! | `i8` … `i64` | TINYINT … BIGINT |
+//! | `u8`, `u16`, `u32` | SMALLINT, INT, BIGINT |
+//! | `u64` | BIGINT, bit by bit: for keys and distinct counts, not for sums |
+//! | `f32`, `f64` | FLOAT, DOUBLE |
+//! | `String`, `&str` | STRING |
+//! | `Vec<u8>` | BYTES |
+//! | `Option` of these | the same, NULL for `None` |
+//!
+//! The archived forms of numbers (`i64_le` and so on) are as good as the numbers.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryViewBuilder, BooleanBufferBuilder, StringViewBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+};
+use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, make_array};
+use arrow_buffer::NullBufferBuilder;
+use rkyv::option::ArchivedOption;
+use rkyv::rend::{f32_le, f64_le, i16_le, i32_le, i64_le, u16_le, u32_le, u64_le};
+
+use crate::batch::DataType;
+
+/// A value of one column.
+pub trait Column: Clone + Debug + Send + 'static {
+    /// The column's type.
+    const DATA_TYPE: DataType;
+    /// Whether it may be NULL.
+    const NULLABLE: bool = false;
+    /// What builds a column of it.
+    type Builder: ColumnBuilder<Self>;
+
+    /// The value in a row.
+    fn read(column: &dyn Array, row: usize) -> Self;
+}
+
+/// Builds a column, value by value.
+pub trait ColumnBuilder<C> {
+    /// An empty column with room for `rows`.
+    fn with_capacity(rows: usize) -> Self;
+    /// Appends a value.
+    fn push(&mut self, value: C);
+    /// Appends something that a NULL will cover.
+    fn push_blank(&mut self);
+    /// The column.
+    fn finish(self) -> ArrayRef;
+}
+
+/// What a closure may return for a column.
+pub trait Field {
+    /// The value that it stands for.
+    type Column: Column;
+    /// That value.
+    fn into_column(self) -> Self::Column;
+}
+
+/// A number, which can be added up.
+pub trait Number: Field {
+    /// The type of its sum.
+    type Sum: Column;
+    /// The number as it is added.
+    fn into_sum(self) -> Self::Sum;
+    /// The type of its mean.
+    type Mean: Column;
+    /// The number as it is averaged.
+    fn into_mean(self) -> Self::Mean;
+}
+
+/// Values of consecutive columns: one, or a tuple.
+pub trait Row: Clone + Debug + Send + 'static {
+    /// How many columns.
+    const WIDTH: usize;
+    /// Their types, and whether they may be NULL.
+    fn types() -> Vec<(DataType, bool)>;
+    /// The values in a row.
+    fn read(columns: &[ArrayRef], row: usize) -> Self;
+}
+
+/// What a closure may return as a key: a [`Field`], or a tuple of up to six.
+pub trait Key: 'static {
+    /// The key as results show it.
+    type Owned: Row;
+    /// The column `part` of the keys.
+    fn column(part: usize, rows: usize, keys: impl Iterator<Item = Self>) -> ArrayRef;
+}
+
+/// The column of these values.
+pub(super) fn column_of<F: Field>(rows: usize, values: impl Iterator<Item = F>) -> ArrayRef {
+    let mut builder = <F::Column as Column>::Builder::with_capacity(rows);
+    values.for_each(|value| builder.push(value.into_column()));
+    builder.finish()
+}
+
+/// A column of Arrow's numbers.
+#[derive(Debug)]
+pub struct Numbers<T: ArrowPrimitiveType>(Vec<T::Native>);
+
+macro_rules! number {
+    ($rust:ty, $arrow:ty, $sql:ident) => {
+        impl Column for $rust {
+            const DATA_TYPE: DataType = DataType::$sql;
+            type Builder = Numbers<$arrow>;
+
+            fn read(column: &dyn Array, row: usize) -> Self {
+                column.as_primitive::<$arrow>().value(row) as $rust
+            }
+        }
+
+        impl ColumnBuilder<$rust> for Numbers<$arrow> {
+            fn with_capacity(rows: usize) -> Self {
+                Self(Vec::with_capacity(rows))
+            }
+
+            #[inline]
+            fn push(&mut self, value: $rust) {
+                self.0.push(value as <$arrow as ArrowPrimitiveType>::Native);
+            }
+
+            fn push_blank(&mut self) {
+                self.0.push(Default::default());
+            }
+
+            fn finish(self) -> ArrayRef {
+                Arc::new(PrimitiveArray::<$arrow>::new(self.0.into(), None))
+            }
+        }
+
+        itself!($rust);
+    };
+}
+
+/// A type that is its own column.
+macro_rules! itself {
+    ($rust:ty) => {
+        impl Field for $rust {
+            type Column = $rust;
+
+            #[inline]
+            fn into_column(self) -> $rust {
+                self
+            }
+        }
+    };
+}
+
+/// A number in an archive.
+macro_rules! archived {
+    ($archived:ty, $rust:ty) => {
+        impl Field for $archived {
+            type Column = $rust;
+
+            #[inline]
+            fn into_column(self) -> $rust {
+                self.to_native()
+            }
+        }
+    };
+}
+
+macro_rules! addable {
+    ($sum:ty; $($number:ty)*) => {$(
+        impl Number for $number {
+            type Sum = $sum;
+            type Mean = f64;
+
+            #[inline]
+            fn into_sum(self) -> $sum {
+                self.into_column() as $sum
+            }
+
+            #[inline]
+            fn into_mean(self) -> f64 {
+                self.into_column() as f64
+            }
+        }
+    )*};
+}
+
+number!(i8, Int8Type, TinyInt);
+number!(i16, Int16Type, SmallInt);
+number!(i32, Int32Type, Int);
+number!(i64, Int64Type, BigInt);
+number!(u8, Int16Type, SmallInt);
+number!(u16, Int32Type, Int);
+number!(u32, Int64Type, BigInt);
+number!(u64, Int64Type, BigInt);
+number!(f32, Float32Type, Float);
+number!(f64, Float64Type, Double);
+archived!(i16_le, i16);
+archived!(i32_le, i32);
+archived!(i64_le, i64);
+archived!(u16_le, u16);
+archived!(u32_le, u32);
+archived!(u64_le, u64);
+archived!(f32_le, f32);
+archived!(f64_le, f64);
+addable!(i64; i8 i16 i32 i64 u8 u16 u32 i16_le i32_le i64_le u16_le u32_le);
+addable!(f64; f32 f64 f32_le f64_le);
+
+impl Column for bool {
+    const DATA_TYPE: DataType = DataType::Boolean;
+    type Builder = BooleanBufferBuilder;
+
+    fn read(column: &dyn Array, row: usize) -> Self {
+        column.as_boolean().value(row)
+    }
+}
+
+impl ColumnBuilder<bool> for BooleanBufferBuilder {
+    fn with_capacity(rows: usize) -> Self {
+        Self::new(rows)
+    }
+
+    fn push(&mut self, value: bool) {
+        self.append(value);
+    }
+
+    fn push_blank(&mut self) {
+        self.append(false);
+    }
+
+    fn finish(mut self) -> ArrayRef {
+        Arc::new(BooleanArray::new(BooleanBufferBuilder::finish(&mut self), None))
+    }
+}
+
+impl Column for String {
+    const DATA_TYPE: DataType = DataType::STRING;
+    type Builder = StringViewBuilder;
+
+    fn read(column: &dyn Array, row: usize) -> Self {
+        column.as_string_view().value(row).to_owned()
+    }
+}
+
+/// Texts are appended whether they are owned or not.
+impl<S: AsRef<str>> ColumnBuilder<S> for StringViewBuilder {
+    fn with_capacity(rows: usize) -> Self {
+        StringViewBuilder::with_capacity(rows)
+    }
+
+    fn push(&mut self, value: S) {
+        self.append_value(value);
+    }
+
+    fn push_blank(&mut self) {
+        self.append_value("");
+    }
+
+    fn finish(mut self) -> ArrayRef {
+        Arc::new(StringViewBuilder::finish(&mut self))
+    }
+}
+
+impl Column for Vec<u8> {
+    const DATA_TYPE: DataType = DataType::BYTES;
+    type Builder = BinaryViewBuilder;
+
+    fn read(column: &dyn Array, row: usize) -> Self {
+        column.as_binary_view().value(row).to_owned()
+    }
+}
+
+impl ColumnBuilder<Vec<u8>> for BinaryViewBuilder {
+    fn with_capacity(rows: usize) -> Self {
+        BinaryViewBuilder::with_capacity(rows)
+    }
+
+    fn push(&mut self, value: Vec<u8>) {
+        self.append_value(value);
+    }
+
+    fn push_blank(&mut self) {
+        self.append_value([]);
+    }
+
+    fn finish(mut self) -> ArrayRef {
+        Arc::new(BinaryViewBuilder::finish(&mut self))
+    }
+}
+
+itself!(bool);
+itself!(String);
+itself!(Vec<u8>);
+
+impl Field for &'static str {
+    type Column = String;
+
+    fn into_column(self) -> String {
+        self.to_owned()
+    }
+}
+
+/// A column some of whose values are NULL.
+#[derive(Debug)]
+pub struct Optional<B> {
+    values: B,
+    nulls: NullBufferBuilder,
+}
+
+impl<C: Column> Column for Option<C> {
+    const DATA_TYPE: DataType = C::DATA_TYPE;
+    const NULLABLE: bool = true;
+    type Builder = Optional<C::Builder>;
+
+    fn read(column: &dyn Array, row: usize) -> Self {
+        column.is_valid(row).then(|| C::read(column, row))
+    }
+}
+
+impl<C, B: ColumnBuilder<C>> ColumnBuilder<Option<C>> for Optional<B> {
+    fn with_capacity(rows: usize) -> Self {
+        Self { values: B::with_capacity(rows), nulls: NullBufferBuilder::new(rows) }
+    }
+
+    fn push(&mut self, value: Option<C>) {
+        match value {
+            Some(value) => {
+                self.values.push(value);
+                self.nulls.append_non_null();
+            }
+            None => self.push_blank(),
+        }
+    }
+
+    fn push_blank(&mut self) {
+        self.values.push_blank();
+        self.nulls.append_null();
+    }
+
+    fn finish(mut self) -> ArrayRef {
+        let values = self.values.finish().to_data().into_builder();
+        let nulls = self.nulls.finish();
+        make_array(values.nulls(nulls).build().expect("a bit for each value"))
+    }
+}
+
+impl<F: Field> Field for Option<F> {
+    type Column = Option<F::Column>;
+
+    fn into_column(self) -> Self::Column {
+        self.map(Field::into_column)
+    }
+}
+
+impl<F: Field> Field for ArchivedOption<F> {
+    type Column = Option<F::Column>;
+
+    fn into_column(self) -> Self::Column {
+        match self {
+            ArchivedOption::Some(value) => Some(value.into_column()),
+            ArchivedOption::None => None,
+        }
+    }
+}
+
+impl<N: Number> Number for Option<N> {
+    type Sum = Option<N::Sum>;
+    type Mean = Option<N::Mean>;
+
+    fn into_sum(self) -> Self::Sum {
+        self.map(Number::into_sum)
+    }
+
+    fn into_mean(self) -> Self::Mean {
+        self.map(Number::into_mean)
+    }
+}
+
+impl<C: Column> Row for C {
+    const WIDTH: usize = 1;
+
+    fn types() -> Vec<(DataType, bool)> {
+        vec![(C::DATA_TYPE, C::NULLABLE)]
+    }
+
+    fn read(columns: &[ArrayRef], row: usize) -> Self {
+        C::read(columns[0].as_ref(), row)
+    }
+}
+
+impl<F: Field + 'static> Key for F {
+    type Owned = F::Column;
+
+    fn column(_: usize, rows: usize, keys: impl Iterator<Item = Self>) -> ArrayRef {
+        column_of(rows, keys)
+    }
+}
+
+macro_rules! tuples {
+    ($($name:ident $index:tt),*) => {
+        impl<$($name: Column),*> Row for ($($name,)*) {
+            const WIDTH: usize = [$($index),*].len();
+
+            fn types() -> Vec<(DataType, bool)> {
+                vec![$(($name::DATA_TYPE, $name::NULLABLE)),*]
+            }
+
+            fn read(columns: &[ArrayRef], row: usize) -> Self {
+                ($($name::read(columns[$index].as_ref(), row),)*)
+            }
+        }
+
+        impl<$($name: Field + 'static),*> Key for ($($name,)*) {
+            type Owned = ($($name::Column,)*);
+
+            fn column(part: usize, rows: usize, keys: impl Iterator<Item = Self>) -> ArrayRef {
+                match part {
+                    $($index => column_of(rows, keys.map(|key| key.$index)),)*
+                    _ => unreachable!("a key has as many columns as parts"),
+                }
+            }
+        }
+    };
+}
+
+tuples!(A 0, B 1);
+tuples!(A 0, B 1, C 2);
+tuples!(A 0, B 1, C 2, D 3);
+tuples!(A 0, B 1, C 2, D 3, E 4);
+tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn back<F: Field>(values: Vec<F>) -> Vec<F::Column> {
+        let rows = values.len();
+        let column = column_of(rows, values.into_iter());
+        assert_eq!(*column.data_type(), F::Column::DATA_TYPE.arrow());
+        (0..rows).map(|row| <F::Column as Column>::read(&column, row)).collect()
+    }
+
+    #[test]
+    fn values_come_back() {
+        assert_eq!(
+            back(vec![i64_le::from_native(-3), i64_le::from_native(i64::MAX)]),
+            [-3, i64::MAX]
+        );
+        assert_eq!(back(vec![u64::MAX, 0]), [u64::MAX, 0]);
+        assert_eq!(back(vec![u32::MAX, 7]), [u32::MAX, 7]);
+        assert_eq!(back(vec![Some(1u8), None, Some(255)]), [Some(1), None, Some(255)]);
+        assert_eq!(back(vec!["a", "a text that is longer than twelve bytes"])[1].len(), 39);
+        assert_eq!(back(vec![Some("x".to_owned()), None]), [Some("x".to_owned()), None]);
+        assert_eq!(back(vec![true, false]), [true, false]);
+        assert_eq!(back(vec![vec![1u8, 2], vec![]]), [vec![1, 2], vec![]]);
+        assert_eq!(
+            back(vec![ArchivedOption::Some(f64_le::from_native(0.5)), ArchivedOption::None]),
+            [Some(0.5), None]
+        );
+    }
+
+    #[test]
+    fn parts_of_a_key_are_columns() {
+        let keys = vec![(1u32, "a"), (2, "b")];
+        let columns = [0, 1].map(|part| <(u32, &str)>::column(part, 2, keys.clone().into_iter()));
+        let rows = [0, 1].map(|row| <(u32, String)>::read(&columns, row));
+        assert_eq!(rows, [(1, "a".to_owned()), (2, "b".to_owned())]);
+    }
+}

@@ -1,0 +1,300 @@
+//! Streams: the typed face of a plan's nodes.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::aggregate::{Aggregates, On};
+use super::closure;
+use super::draft::Job;
+use super::field::{Field, Key, Row};
+use super::item::{Item, names};
+use super::result::WindowResult;
+use super::sink::ForEach;
+use super::window::{Span, Window};
+use crate::batch::{self, DataType, RowKind, Schema, TimeAttribute};
+use crate::connector::Source;
+use crate::expr::{Expr, Value, call};
+use crate::plan::{NodeIndex, Op, Watermark, window_fields};
+use crate::sys::archive::Record;
+use crate::window::{TimeDomain, WindowSpec};
+
+/// Windows close as watermarks pass.
+#[derive(Clone, Copy, Debug)]
+pub enum EventTime {}
+
+/// Windows close by the machine's clock.
+#[derive(Clone, Copy, Debug)]
+pub enum ProcessingTime {}
+
+/// Which time a stream has.
+pub trait Time: 'static {
+    #[doc(hidden)]
+    const DOMAIN: TimeDomain;
+}
+
+impl Time for EventTime {
+    const DOMAIN: TimeDomain = TimeDomain::Event;
+}
+
+impl Time for ProcessingTime {
+    const DOMAIN: TimeDomain = TimeDomain::Processing;
+}
+
+/// A source whose time has still to be said.
+#[derive(Debug)]
+#[must_use = "say which time it has: `watermark` or `processing_time`"]
+pub struct Sourced<T> {
+    job: Job,
+    table: String,
+    source: Arc<dyn Source>,
+    _type: PhantomData<fn(T)>,
+}
+
+impl<T: Record> Sourced<T> {
+    pub(super) fn new(job: Job, table: String, source: Arc<dyn Source>) -> Self {
+        Self { job, table, source, _type: PhantomData }
+    }
+
+    /// Event time: `at_ms` is a record's time, in milliseconds since 1970 UTC, and after each record the watermark is at least
+    /// `lag` before it.
+    pub fn watermark<X: Field<Column = i64>>(
+        self,
+        at_ms: impl Fn(&T::Archived) -> X + Send + Sync + 'static,
+        lag: impl Into<Span>,
+    ) -> Stream<T, EventTime> {
+        let data_type = DataType::Timestamp(3);
+        let at = Expr { data_type, ..closure::field::<T, X>("time", &record_column(), at_ms) };
+        let time = batch::Field::new("time", data_type).not_null();
+        let lag = Expr::literal(Value::Int(lag.into().ms), DataType::IntervalDay);
+        let expr = call("-", vec![Expr::column(1, data_type, false), lag]);
+        let expr = expr.expect("an interval can be taken from a timestamp");
+        let watermark = Watermark { column: 1, expr };
+        self.scan(at, time.time_attribute(TimeAttribute::Rowtime), Some(watermark))
+    }
+
+    /// Processing time: a record's time is when it is read.
+    pub fn processing_time(self) -> Stream<T, ProcessingTime> {
+        let now = call("PROCTIME", Vec::new()).expect("the function exists");
+        let time = batch::Field::new("time", now.data_type).not_null();
+        self.scan(now, time.time_attribute(TimeAttribute::Proctime), None)
+    }
+
+    fn scan<D: Time>(
+        self,
+        time: Expr,
+        field: batch::Field,
+        watermark: Option<Watermark>,
+    ) -> Stream<T, D> {
+        let record = T::fields();
+        let physical = Schema::new(record.clone());
+        let columns = record_column().into_iter().chain([time]).collect();
+        let Self { job, table, source, .. } = self;
+        let schema = Schema::new(record.into_iter().chain([field]).collect());
+        let node = job.add(Op::Scan { table, source, physical, columns, watermark }, schema);
+        Stream { job, node, time: 1, changes: false, _types: PhantomData }
+    }
+}
+
+/// The record column where it is the first.
+fn record_column() -> Vec<Expr> {
+    vec![Expr::column(0, DataType::BYTES, false)]
+}
+
+/// A stream of items of `I`, in time of the kind `D`. Cloning it lets several consumers read it.
+#[derive(Debug)]
+pub struct Stream<I, D = EventTime> {
+    job: Job,
+    node: NodeIndex,
+    /// The column of time; the item's columns come before it.
+    time: usize,
+    /// Whether it takes back what it has shown.
+    changes: bool,
+    _types: PhantomData<fn(I, D)>,
+}
+
+impl<I, D> Clone for Stream<I, D> {
+    fn clone(&self) -> Self {
+        let (job, node) = (self.job.clone(), self.node);
+        Self { job, node, time: self.time, changes: self.changes, _types: PhantomData }
+    }
+}
+
+impl<I: Item, D: Time> Stream<I, D> {
+    /// The item's columns.
+    fn item(&self) -> Vec<Expr> {
+        (0..I::fields().len()).map(|column| self.column(column)).collect()
+    }
+
+    fn column(&self, column: usize) -> Expr {
+        let field = &self.job.schema(self.node).fields[column];
+        Expr::column(column, field.data_type, field.nullable)
+    }
+
+    /// The items for which `f` is true.
+    #[must_use]
+    pub fn filter(self, f: impl Fn(&I::View) -> bool + Send + Sync + 'static) -> Self {
+        let condition = closure::field::<I, bool>("filter", &self.item(), f);
+        let columns = self.item().into_iter().chain([self.column(self.time)]).collect();
+        let fields = I::fields().into_iter().chain([self.time_field()]);
+        let schema = Schema::new(fields.collect());
+        let op = Op::Calc { input: self.node, filter: Some(condition), columns };
+        let (node, time) = (self.job.add(op, schema), I::fields().len());
+        Self { node, time, ..self }
+    }
+
+    /// What `f` makes of each item; its time stays.
+    #[must_use]
+    pub fn map<U: Record>(self, f: impl Fn(&I::View) -> U + Send + Sync + 'static) -> Stream<U, D> {
+        let record = closure::record::<I, U>("map", &self.item(), f);
+        let columns = vec![record, self.column(self.time)];
+        let fields = U::fields().into_iter().chain([self.time_field()]);
+        let schema = Schema::new(fields.collect());
+        let node = self.job.add(Op::Calc { input: self.node, filter: None, columns }, schema);
+        Stream { job: self.job, node, time: 1, changes: self.changes, _types: PhantomData }
+    }
+
+    /// The items of this stream and of another of the same job; the lower watermark counts.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        let inputs = [&self, &other].map(Self::narrow).to_vec();
+        let schema = self.job.schema(inputs[0]).clone();
+        let (node, time) = (self.job.add(Op::Union { inputs }, schema), I::fields().len());
+        Self { node, time, changes: self.changes || other.changes, ..self }
+    }
+
+    /// The node that has the item's columns and the time, and nothing else.
+    fn narrow(&self) -> NodeIndex {
+        let width = I::fields().len();
+        if self.job.schema(self.node).column_count() == width + 1 {
+            return self.node;
+        }
+        let columns = self.item().into_iter().chain([self.column(self.time)]).collect();
+        let fields = I::fields().into_iter().chain([self.time_field()]);
+        let schema = Schema::new(fields.collect());
+        self.job.add(Op::Calc { input: self.node, filter: None, columns }, schema)
+    }
+
+    fn time_field(&self) -> batch::Field {
+        self.job.schema(self.node).fields[self.time].clone()
+    }
+
+    /// The items by key: a number, a text, or a tuple of those.
+    pub fn key_by<K: Key>(
+        self,
+        f: impl Fn(&I::View) -> K + Send + Sync + 'static,
+    ) -> Keyed<I, K::Owned, D> {
+        let keys = closure::key::<I, K>(&self.item(), f);
+        Keyed { stream: self, keys, _key: PhantomData }
+    }
+
+    /// The items by a text in them.
+    pub fn key_by_text(
+        self,
+        f: impl for<'a> Fn(&'a I::View) -> &'a str + Send + Sync + 'static,
+    ) -> Keyed<I, String, D> {
+        let keys = vec![closure::text::<I>("key", &self.item(), f)];
+        Keyed { stream: self, keys, _key: PhantomData }
+    }
+
+    /// Calls `f` with each item, on the shard that has it, in no order among shards. After a crash it is called again with
+    /// those since the last snapshot.
+    pub fn sink(self, f: impl Fn(&I::View) + Send + Sync + 'static) -> Job {
+        if self.changes {
+            let fix = "use `sink_changes`, or Mode::Discarding";
+            self.job.mistake(format!("a sink of results that are taken back again; {fix}"));
+        }
+        self.sink_with(ForEach::<I, _>::new(move |_, item: &I::View| f(item), false))
+    }
+
+    /// Calls `f` with each item and what it does to those shown before, as [`Stream::sink`] does.
+    pub fn sink_changes(self, f: impl Fn(RowKind, &I::View) + Send + Sync + 'static) -> Job {
+        self.sink_with(ForEach::<I, _>::new(f, true))
+    }
+
+    fn sink_with(self, sink: impl crate::connector::Sink + 'static) -> Job {
+        let fields = I::fields();
+        let columns = self.item();
+        let schema = Schema::new(fields);
+        let op = Op::Calc { input: self.node, filter: None, columns };
+        let input = self.job.add(op, schema.clone());
+        self.job.add_sink(input, schema, Arc::new(sink));
+        self.job
+    }
+}
+
+/// A stream by key.
+#[derive(Debug)]
+pub struct Keyed<I, K, D = EventTime> {
+    stream: Stream<I, D>,
+    keys: Vec<Expr>,
+    _key: PhantomData<fn() -> K>,
+}
+
+impl<I: Item, K: Row, D: Time> Keyed<I, K, D> {
+    /// Each key's items by window.
+    pub fn window(self, window: Window) -> Windowed<I, K, D> {
+        if let Err(mistake) = window.check() {
+            self.stream.job.mistake(mistake);
+        }
+        if self.stream.changes {
+            let what = "a window over early or late results, which are taken back again; use Mode::Discarding";
+            self.stream.job.mistake(what.into());
+        }
+        Windowed { keyed: self, window }
+    }
+}
+
+/// A stream by key and window.
+#[derive(Debug)]
+pub struct Windowed<I, K, D = EventTime> {
+    keyed: Keyed<I, K, D>,
+    window: Window,
+}
+
+impl<I: Item, K: Row, D: Time> Windowed<I, K, D> {
+    /// What `calls` compute of each key's items in each window.
+    pub fn aggregate<A: Aggregates<I>>(
+        self,
+        calls: impl FnOnce(On<I>) -> A,
+    ) -> Stream<WindowResult<K, A::Value>, D> {
+        let Self { keyed: Keyed { stream, keys, .. }, window } = self;
+        let calls = calls(On::new(stream.item())).calls();
+        let key_count = keys.len();
+        let mut columns = keys;
+        let value_names = names("value", calls.len()).collect::<Vec<_>>();
+        let placed = calls.into_iter().zip(&value_names);
+        let aggregates: Vec<_> =
+            placed.map(|(call, name)| call.place(name, &mut columns)).collect();
+        let time_column = columns.len();
+        columns.push(stream.column(stream.time));
+        let fields = columns.iter().enumerate().map(|(index, expr)| batch::Field {
+            nullable: expr.nullable,
+            ..batch::Field::new(format!("argument_{index}"), expr.data_type)
+        });
+        let mut fields: Vec<_> = fields.collect();
+        fields[time_column] = stream.time_field();
+        let calc = Op::Calc { input: stream.node, filter: None, columns };
+        let input = stream.job.add(calc, Schema::new(fields));
+        let spec = WindowSpec {
+            kind: window.kind,
+            domain: D::DOMAIN,
+            time_column,
+            time_zone: (D::DOMAIN == TimeDomain::Processing).then_some(chrono_tz::Tz::UTC),
+            group_window: true,
+        };
+        let mut fields = WindowResult::<K, A::Value>::fields();
+        let [start, end, time] = window_fields(DataType::Timestamp(3), D::DOMAIN);
+        fields.truncate(fields.len() - 2);
+        fields.extend([start, end, time]);
+        let time = fields.len() - 1;
+        let op = Op::WindowAggregate {
+            input,
+            window: spec,
+            keys: (0..key_count).collect(),
+            aggregates,
+            emit: window.emit,
+        };
+        let node = stream.job.add(op, Schema::new(fields));
+        Stream { job: stream.job, node, time, changes: window.changes(), _types: PhantomData }
+    }
+}
