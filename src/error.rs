@@ -203,6 +203,12 @@ pub enum JobError {
     /// Durable state cannot be read, written or gone on with.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A job that cannot be, as it was put together.
+    #[error("{0}")]
+    Refused(String),
+    /// Somebody ended the job.
+    #[error("the job was cancelled")]
+    Cancelled,
     /// The simulated process was killed.
     #[error("the simulated process was killed")]
     Killed,
@@ -215,7 +221,10 @@ impl JobError {
     /// Who can act on it.
     pub fn class(&self) -> Class {
         match self {
-            JobError::BadRecord { .. } | JobError::Expression { .. } => Class::User,
+            JobError::BadRecord { .. }
+            | JobError::Expression { .. }
+            | JobError::Refused(_)
+            | JobError::Cancelled => Class::User,
             JobError::Io { .. }
             | JobError::OutputClosed
             | JobError::Environment(_)

@@ -86,6 +86,6 @@ pub mod sys;
 pub mod window;
 
 pub use job::{
-    EventTime, Every, Job, Mode, Options, ProcessingTime, Record, RecordFile, RecordSource,
-    RecordWriter, Records, Span, Stream, Window, WindowResult,
+    EventTime, Every, Handle, Job, Metrics, Mode, Options, ProcessingTime, Record, RecordFile,
+    RecordSource, RecordWriter, Records, Span, Stream, Window, WindowResult,
 };

@@ -4,6 +4,7 @@ use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::handle::Handle;
 use super::launch::{Launch, Report, state_options};
 use super::options::Options;
 use super::source::RecordSource;
@@ -110,7 +111,7 @@ impl Job {
     pub fn plan(&self, options: &Options) -> Result<Plan, JobError> {
         let draft = self.draft.borrow();
         if let Some(mistake) = &draft.mistake {
-            return Err(JobError::Environment(format!("job {}: {mistake}", draft.name)));
+            return Err(JobError::Refused(format!("job {}: {mistake}", draft.name)));
         }
         Ok(optimise(Plan { nodes: draft.nodes.clone(), settings: options.settings() }))
     }
@@ -144,10 +145,17 @@ impl Job {
     ///
     /// Why it could not begin, or ended early.
     pub fn run(&self, options: Options) -> Result<Report, JobError> {
-        let mut report = self.launch(&options)?.run();
-        match report.failure.take() {
-            Some(failure) => Err(failure),
-            None => Ok(report),
-        }
+        self.launch(&options)?.run().outcome()
+    }
+
+    /// Starts it; the program goes on.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not begin.
+    pub fn start(&self, options: Options) -> Result<Handle, JobError> {
+        let mut launch = self.launch(&options)?;
+        launch.open()?;
+        Handle::start(&self.name(), launch)
     }
 }

@@ -135,7 +135,7 @@ impl Launch {
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let shard_count = shards.or(plan.settings.shards).unwrap_or(cores);
         if shard_count == 0 || shard_count > SHARDS_MAX {
-            return Err(JobError::Environment(format!(
+            return Err(JobError::Refused(format!(
                 "the number of shards is 1 to {SHARDS_MAX}, not {shard_count}"
             )));
         }
@@ -274,4 +274,18 @@ pub struct Report {
     pub failure: Option<JobError>,
     /// The snapshot that it went on from, in a job with state.
     pub went_on_from: Option<WentOnFrom>,
+}
+
+impl Report {
+    /// The report of a job that ended as it should.
+    ///
+    /// # Errors
+    ///
+    /// Why it ended early.
+    pub fn outcome(mut self) -> Result<Self, JobError> {
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(self),
+        }
+    }
 }

@@ -20,6 +20,7 @@ mod aggregate;
 mod closure;
 mod draft;
 mod field;
+mod handle;
 mod item;
 mod launch;
 mod options;
@@ -32,6 +33,7 @@ mod window;
 pub use aggregate::{Aggregates, Call, On};
 pub use draft::Job;
 pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};
+pub use handle::{Handle, Metrics};
 pub use item::Item;
 pub use launch::{
     Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, bind,

@@ -1,0 +1,144 @@
+//! A job that runs while the program goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::launch::{Launch, Report, Totals};
+use crate::error::JobError;
+use crate::expr::panic_text;
+use crate::shard::Control;
+
+/// A running job. Dropping the handle leaves the job running on its own.
+///
+/// ```
+/// use tidemill::{Job, Options, Records, Span};
+///
+/// let job = Job::new("numbers")
+///     .source("numbers", Records::new(0..1000i64))
+///     .watermark(|n| *n, Span::millis(0))
+///     .filter(|n| *n % 2 == 0)
+///     .sink(|_| {});
+/// let running = job.start(Options::default())?;
+/// let report = running.wait()?;
+/// assert_eq!((report.totals.rows, report.totals.rows_out), (1000, 500));
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
+#[derive(Debug)]
+pub struct Handle {
+    control: Arc<Control>,
+    thread: JoinHandle<Report>,
+}
+
+/// What a running job has done so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Rows, windows, watermark and state.
+    pub totals: Totals,
+    /// Snapshots that have become durable in this run.
+    pub snapshot_count: u64,
+    /// The newest durable snapshot; 0: none.
+    pub epoch: u64,
+    /// Bytes that the newest one wrote.
+    pub snapshot_bytes: u64,
+    /// How long after its start the first rows had been read.
+    pub first_row_after: Option<Duration>,
+    /// Why the job waits, if it does: the disk is full.
+    pub waiting_for: Option<String>,
+}
+
+impl Handle {
+    pub(super) fn start(name: &str, launch: Launch) -> Result<Self, JobError> {
+        let control = launch.control();
+        let thread = std::thread::Builder::new().name(format!("job {name}"));
+        let thread = thread
+            .spawn(move || launch.run())
+            .map_err(|error| JobError::io("a thread of the job", error))?;
+        Ok(Self { control, thread })
+    }
+
+    /// What it has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let snapshots = &self.control.snapshots;
+        Metrics {
+            totals: Totals::of(&self.control),
+            snapshot_count: snapshots.count.load(Ordering::Relaxed),
+            epoch: snapshots.epoch.load(Ordering::Relaxed),
+            snapshot_bytes: snapshots.last_bytes.load(Ordering::Relaxed),
+            first_row_after: self.control.first_row_after(),
+            waiting_for: snapshots.waiting_for(),
+        }
+    }
+
+    /// Stops the sources: what has been read is worked off, windows that are open stay open, and a job with state takes a last
+    /// snapshot, from which the same job goes on. [`Handle::wait`] says when that is done.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Ends it at once, as a crash would: a job with state goes on from its last snapshot.
+    pub fn cancel(&self) {
+        self.control.fail(JobError::Cancelled);
+    }
+
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// Why it ended early; [`JobError::Cancelled`] after [`Handle::cancel`].
+    pub fn wait(self) -> Result<Report, JobError> {
+        match self.thread.join() {
+            Ok(report) => report.outcome(),
+            Err(panic) => Err(JobError::Internal(panic_text(panic.as_ref()).to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Every, Job, Options, Records, Span, Window};
+
+    fn endless() -> Job {
+        let numbers = Records::new((0..40_000i64).map(|n| n * 10));
+        Job::new("numbers")
+            .source("numbers", numbers)
+            .watermark(|n| *n, Span::millis(0))
+            .key_by(|n| n.to_native() / 10 % 7)
+            .window(
+                Window::tumbling(Span::seconds(1)).early_fire(Every::event_time(Span::millis(250))),
+            )
+            .aggregate(|on| on.count())
+            .sink_changes(|_, _| std::thread::sleep(Duration::from_micros(5)))
+    }
+
+    #[test]
+    fn a_job_is_stopped_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = || Options::default().shards(2).state(folder.path().join("state"));
+        let running = endless().start(options()).unwrap();
+        while running.metrics().totals.rows_out == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.stop();
+        let report = running.wait().unwrap();
+        assert!(report.totals.rows < 40_000, "it was stopped in time");
+        let running = endless().start(options()).unwrap();
+        let report = running.wait().unwrap();
+        assert_eq!(report.totals.rows, 40_000);
+        assert_eq!(report.went_on_from.map(|from| from.finished), Some(false));
+    }
+
+    #[test]
+    fn a_job_is_cancelled() {
+        let running = endless().start(Options::default()).unwrap();
+        running.cancel();
+        assert!(matches!(running.wait(), Err(JobError::Cancelled)));
+    }
+}
