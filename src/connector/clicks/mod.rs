@@ -77,6 +77,16 @@ impl Clicks {
     }
 }
 
+/// The first `count` rows of the default settings as numbers: time in milliseconds since 1970, the number in the page's name, the
+/// device's hash, the action (0: view, 1: click, 2: buy), the amount in cents.
+pub fn numbers(count: u64) -> impl Iterator<Item = (i64, u32, u64, u8, u32)> {
+    let rows = Rows::new(Clicks::default());
+    (0..count).map(move |index| {
+        let click = rows.row(index);
+        (click.time_ms, click.page, click.device, click.action as u8, click.cents)
+    })
+}
+
 /// One row, as numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Click {

@@ -3,11 +3,13 @@
 //! ```text
 //! cargo build --release && cargo run --release -p tidemill-bench -- [--rows N] [--runs N] [--shards N] [--formats csv,json] [--only w1,w2]
 //! cargo run --release -p tidemill-bench -- state        what durable state costs, see [`state`]
+//! cargo run --release -p tidemill-bench -- library      the typed builder beside SQL, see [`library`]
 //! ```
 //!
 //! A figure counts only with its answer: each workload is first run into a file, and what it adds up to is compared with a
 //! plain loop over the same CSV. Data and results lie in `target/bench`. Peak memory is the process's `VmHWM`.
 
+mod library;
 mod naive;
 mod state;
 
@@ -48,12 +50,12 @@ struct Run {
 fn main() {
     let (settings, parts) = settings();
     if let Some((suite, parts)) = parts.split_first() {
-        assert_eq!(
-            suite, "state",
-            "there is no suite '{suite}'; see the head of tools/bench/src/main.rs"
-        );
         std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
-        return state::run(&settings, parts);
+        return match suite.as_str() {
+            "state" => state::run(&settings, parts),
+            "library" => library::run(&settings),
+            _ => panic!("there is no suite '{suite}'; see the head of tools/bench/src/main.rs"),
+        };
     }
     std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
     let csv = generate(&settings, "csv");

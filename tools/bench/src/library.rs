@@ -1,0 +1,276 @@
+//! The typed builder beside the SQL engine, both from files of records, and the builder from records in memory.
+//!
+//! ```text
+//! cargo run --release -p tidemill-bench -- library [--rows N] [--runs N] [--shards N] [--only w1,w2]
+//! ```
+//!
+//! Both read the same clicks with numbers for page and device; SQL as columns (`'format' = 'rkyv'`), the builder as records of
+//! 32 bytes. The contestants run in turn in one process. An answer is how many rows came out and what their counts add up to; it must
+//! agree before a time counts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rkyv::{Archive, Serialize};
+use tidemill::connector::{Output, Style};
+use tidemill::job::{Launch, bind};
+use tidemill::{
+    Job, Options, RecordFile, RecordSource, RecordWriter, Records, Span, Stream, Window,
+    WindowResult,
+};
+
+use crate::{Settings, median};
+
+/// A click, 32 bytes.
+#[derive(Archive, Serialize, Clone, Copy)]
+pub(crate) struct Click {
+    at_ms: i64,
+    device: u64,
+    amount: f64,
+    page: u32,
+    action: u8,
+}
+
+const SOURCE: &str = "CREATE TABLE clicks (ts TIMESTAMP(3), device BIGINT, amount DOUBLE, page BIGINT, action SMALLINT,
+  WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'format' = 'rkyv', 'path' = '$PATH');\n";
+
+/// By workload: what is selected, and of which windows.
+const QUERIES: [(&str, &str, &str); 5] = [
+    (
+        "w1",
+        "page AS k, COUNT(*) AS c, SUM(amount) AS s, MAX(amount) AS m, AVG(amount) AS a",
+        "TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE action = 0 GROUP BY window_start, window_end, page",
+    ),
+    (
+        "w2",
+        "page AS k, COUNT(DISTINCT device) AS c",
+        "TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' DAY)) GROUP BY window_start, window_end, page",
+    ),
+    (
+        "w3",
+        "page AS k, COUNT(*) AS c, SUM(amount) AS s",
+        "TABLE(HOP(TABLE clicks, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND)) GROUP BY window_start, window_end, page",
+    ),
+    (
+        "w4",
+        "device AS k, COUNT(*) AS c, SUM(amount) AS s",
+        "TABLE(SESSION(TABLE clicks PARTITION BY device, DESCRIPTOR(ts), INTERVAL '5' SECOND)) GROUP BY window_start, window_end, device",
+    ),
+    (
+        "w5",
+        "device AS k, COUNT(*) AS c, SUM(amount) AS s",
+        "TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '60' SECOND)) GROUP BY window_start, window_end, device",
+    ),
+];
+
+/// What a run came to: rows, and the total of their counts.
+type Answer = (u64, u64);
+
+/// Runs the suite.
+pub(crate) fn run(settings: &Settings) {
+    let (columns, records) = files(settings);
+    let memory: Arc<Vec<Click>> = Arc::new(clicks(settings.rows).collect());
+    println!(
+        "{} rows, {} shards, medians of {} runs, M rows/s",
+        settings.rows, settings.shards, settings.runs
+    );
+    println!(
+        "| workload | SQL, file | builder, file | builder ÷ SQL | builder, memory |\n|---|---|---|---|---|"
+    );
+    for (name, select, from) in QUERIES {
+        if !settings.only.is_empty() && !settings.only.iter().any(|only| only == name) {
+            continue;
+        }
+        let mut seconds: [Vec<f64>; 3] = Default::default();
+        let mut answers: Vec<Answer> = Vec::new();
+        for _ in 0..settings.runs {
+            let file = || RecordFile::<Click>::open(&records).expect("it was written");
+            let source = Records::new(memory.iter().copied());
+            let runs = [
+                sql(settings, &columns, select, from),
+                typed(settings, name, file()),
+                typed(settings, name, source),
+            ];
+            for (list, (elapsed, answer)) in seconds.iter_mut().zip(runs) {
+                list.push(elapsed);
+                answers.push(answer);
+            }
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{name}: {answers:?}");
+        let [sql, file, memory] =
+            seconds.map(|mut list| settings.rows as f64 / median(&mut list) / 1e6);
+        println!("| {name} | {sql:.1} | {file:.1} | {:.2} | {memory:.1} |", file / sql);
+    }
+}
+
+/// The clicks, as numbers.
+fn clicks(rows: u64) -> impl Iterator<Item = Click> {
+    tidemill::connector::clicks::numbers(rows).map(|(at_ms, page, device, action, cents)| Click {
+        at_ms,
+        device,
+        amount: f64::from(cents) / 100.0,
+        page,
+        action,
+    })
+}
+
+/// The files of both kinds, made if they are not there.
+fn files(settings: &Settings) -> (PathBuf, PathBuf) {
+    let path = |kind: &str| settings.folder.join(format!("clicks-{}.{kind}", settings.rows));
+    let (columns, records) = (path("columns"), path("records"));
+    if !records.exists() {
+        let _ = fs::remove_dir_all(&columns);
+        let mut writer = RecordWriter::create(&records).expect("a file can be made");
+        clicks(settings.rows).for_each(|click| writer.write(&click).expect("the disk has room"));
+        writer.finish().expect("the disk has room");
+        to_columns(&records, &columns);
+    }
+    (columns, records)
+}
+
+/// Writes the records as SQL's columns: through CSV, which both know.
+fn to_columns(records: &Path, columns: &Path) {
+    let csv = records.with_extension("numbers.csv");
+    let lines = std::sync::Mutex::new(std::io::BufWriter::new(
+        fs::File::create(&csv).expect("a file can be made"),
+    ));
+    Job::new("to csv")
+        .source("clicks", RecordFile::<Click>::open(records).expect("it was written"))
+        .processing_time()
+        .sink(move |click| {
+            use std::io::Write;
+            let mut lines = lines.lock().expect("nobody panics");
+            let (at, device, amount) = (click.at_ms, click.device.to_native() as i64, click.amount);
+            writeln!(lines, "{at},{device},{amount},{},{}", click.page, click.action)
+                .expect("the disk has room");
+        })
+        .run(Options::default().shards(1))
+        .expect("the job runs");
+    let script = format!(
+        "CREATE TABLE lines (ts BIGINT, device BIGINT, amount DOUBLE, page BIGINT, action SMALLINT) WITH ('connector' = 'filesystem', 'format' = 'csv', 'path' = '{}');
+CREATE TABLE clicks (ts TIMESTAMP(3), device BIGINT, amount DOUBLE, page BIGINT, action SMALLINT) WITH ('connector' = 'filesystem', 'format' = 'rkyv', 'path' = '{}');
+INSERT INTO clicks SELECT CAST(TO_TIMESTAMP_LTZ(ts, 3) AS TIMESTAMP(3)), device, amount, page, action FROM lines;",
+        csv.display(),
+        columns.display()
+    );
+    execute(&script, 1);
+    fs::remove_file(csv).expect("it was written");
+}
+
+/// Runs a script; the rows that it wrote, and its seconds.
+fn execute(script: &str, shards: usize) -> (f64, u64) {
+    let output = Output::new(Box::new(std::io::sink()), Style::Csv);
+    let script = bind(script, &output, &[]).unwrap_or_else(|errors| panic!("{errors:?}\n{script}"));
+    let report = Launch::new(&script.plan, Some(shards), None).expect("it can run").run();
+    assert!(report.failure.is_none(), "{:?}", report.failure);
+    (report.elapsed.as_secs_f64(), report.totals.rows_out)
+}
+
+fn sql(settings: &Settings, columns: &Path, select: &str, from: &str) -> (f64, Answer) {
+    let source = SOURCE.replace("$PATH", &columns.display().to_string());
+    let names: Vec<&str> = select.split(" AS ").skip(1).map(|rest| &rest[..1]).collect();
+    let table = names
+        .iter()
+        .map(|name| format!("{name} {}", if "kc".contains(name) { "BIGINT" } else { "DOUBLE" }));
+    let table = table.collect::<Vec<_>>().join(", ");
+    let insert = format!(
+        "CREATE TABLE results ({table}) WITH ('connector' = 'blackhole');\nINSERT INTO results SELECT {select} FROM {from};"
+    );
+    let (elapsed, rows) = execute(&format!("{source}{insert}"), settings.shards);
+    // What the counts add up to takes a run of its own, which nobody times.
+    let sum = sum_of_counts(settings, &source, select, from);
+    (elapsed, (rows, sum))
+}
+
+fn sum_of_counts(settings: &Settings, source: &str, select: &str, from: &str) -> u64 {
+    let path = settings.folder.join("library.csv");
+    let _ = fs::remove_file(&path);
+    let insert = format!(
+        "CREATE TABLE results (c BIGINT) WITH ('connector' = 'filesystem', 'format' = 'csv', 'path' = '{}');\nINSERT INTO results SELECT c FROM (SELECT {select} FROM {from});",
+        path.display()
+    );
+    execute(&format!("{source}{insert}"), settings.shards);
+    let text = fs::read_to_string(&path).expect("the job wrote its results");
+    text.lines().map(|line| line.parse::<u64>().expect("a count")).sum()
+}
+
+fn typed<S: RecordSource<Record = Click>>(
+    settings: &Settings,
+    name: &str,
+    source: S,
+) -> (f64, Answer) {
+    let clicks = Job::new(name).source("clicks", source).watermark(|c| c.at_ms, Span::seconds(5));
+    let (rows, sum) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let job = match name {
+        "w1" => counted(
+            clicks
+                .filter(|c| c.action == 0)
+                .key_by(|c| c.page)
+                .window(Window::tumbling(Span::seconds(10)))
+                .aggregate(|on| {
+                    (on.count(), on.sum(|c| c.amount), on.max(|c| c.amount), on.avg(|c| c.amount))
+                }),
+            |value| value.0,
+            &rows,
+            &sum,
+        ),
+        "w2" => counted(
+            clicks
+                .key_by(|c| c.page)
+                .window(Window::tumbling(Span::days(1)))
+                .aggregate(|on| on.count_distinct(|c| c.device)),
+            |value| *value,
+            &rows,
+            &sum,
+        ),
+        "w3" => counted(
+            clicks
+                .key_by(|c| c.page)
+                .window(Window::sliding(Span::seconds(10), Span::seconds(2)))
+                .aggregate(|on| (on.count(), on.sum(|c| c.amount))),
+            |value| value.0,
+            &rows,
+            &sum,
+        ),
+        "w4" => counted(
+            clicks
+                .key_by(|c| c.device)
+                .window(Window::session(Span::seconds(5)))
+                .aggregate(|on| (on.count(), on.sum(|c| c.amount))),
+            |value| value.0,
+            &rows,
+            &sum,
+        ),
+        _ => counted(
+            clicks
+                .key_by(|c| c.device)
+                .window(Window::tumbling(Span::seconds(60)))
+                .aggregate(|on| (on.count(), on.sum(|c| c.amount))),
+            |value| value.0,
+            &rows,
+            &sum,
+        ),
+    };
+    let report = job.run(Options::default().shards(settings.shards)).expect("it runs");
+    (report.elapsed.as_secs_f64(), (rows.load(Ordering::Relaxed), sum.load(Ordering::Relaxed)))
+}
+
+/// A sink that adds up.
+fn counted<K, V>(
+    results: Stream<WindowResult<K, V>>,
+    count: fn(&V) -> i64,
+    rows: &Arc<AtomicU64>,
+    sum: &Arc<AtomicU64>,
+) -> Job
+where
+    K: tidemill::job::Row,
+    V: tidemill::job::Row,
+{
+    let (rows, sum) = (Arc::clone(rows), Arc::clone(sum));
+    results.sink(move |result| {
+        rows.fetch_add(1, Ordering::Relaxed);
+        sum.fetch_add(count(&result.value) as u64, Ordering::Relaxed);
+    })
+}
