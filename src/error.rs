@@ -186,6 +186,16 @@ pub enum JobError {
         /// What is wrong.
         message: String,
     },
+    /// A function that a user wrote refused, or panicked.
+    #[error("function {function}, {doing}: {message}")]
+    Function {
+        /// Which one.
+        function: String,
+        /// What it was doing.
+        doing: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// A file, socket or device refused.
     #[error("{origin}: {source}")]
     Io {
@@ -215,7 +225,9 @@ impl JobError {
     /// Who can act on it.
     pub fn class(&self) -> Class {
         match self {
-            JobError::BadRecord { .. } | JobError::Expression { .. } => Class::User,
+            JobError::BadRecord { .. }
+            | JobError::Expression { .. }
+            | JobError::Function { .. } => Class::User,
             JobError::Io { .. }
             | JobError::OutputClosed
             | JobError::Environment(_)
