@@ -186,6 +186,16 @@ pub enum JobError {
         /// What is wrong.
         message: String,
     },
+    /// A function that a user wrote refused, or panicked.
+    #[error("function {function}, {doing}: {message}")]
+    Function {
+        /// Which one.
+        function: String,
+        /// What it was doing.
+        doing: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// A file, socket or device refused.
     #[error("{origin}: {source}")]
     Io {
@@ -223,6 +233,7 @@ impl JobError {
         match self {
             JobError::BadRecord { .. }
             | JobError::Expression { .. }
+            | JobError::Function { .. }
             | JobError::Refused(_)
             | JobError::Cancelled => Class::User,
             JobError::Io { .. }

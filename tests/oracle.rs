@@ -19,9 +19,10 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use draw::{Case, cases, coarse_settings, nested_cases, padded_cases, settings};
-use engine::{Setting, run_script};
+use engine::{Setting, run_rewritten, user};
 use lines::{canonical, lines_of_engine, lines_of_oracle, turns};
 use reference::{arrivals, expected};
+use tidemill::plan::Plan;
 
 /// How many cases a property draws unless `PROPTEST_CASES` says.
 fn config(cases: u32) -> ProptestConfig {
@@ -36,6 +37,15 @@ fn config(cases: u32) -> ProptestConfig {
 
 /// Runs a case on both engines: one at one setting.
 fn check(case: &Case, setting: Setting) -> Result<(), TestCaseError> {
+    check_rewritten(case, setting, |_| {})
+}
+
+/// The same with another plan than that of the case's script.
+fn check_rewritten(
+    case: &Case,
+    setting: Setting,
+    rewrite: fn(&mut Plan),
+) -> Result<(), TestCaseError> {
     let folder = tempfile::tempdir().unwrap();
     let query = &case.query;
     let mut files = Vec::new();
@@ -49,7 +59,7 @@ fn check(case: &Case, setting: Setting) -> Result<(), TestCaseError> {
     }
     let paths = if case.directory { vec![folder.path().display().to_string()] } else { files };
     let script = query.script(&paths, case.format);
-    let run = run_script(&script, setting, None);
+    let run = run_rewritten(&script, setting, None, rewrite);
     let oracle = expected(query, &arrivals(splits, query.delay));
     let ours = canonical(query, lines_of_engine(query, &run.rows));
     let theirs = canonical(query, lines_of_oracle(&oracle));
@@ -90,6 +100,18 @@ proptest! {
         check(&case, setting)?;
     }
 
+    /// Functions that users write, in the place of ours.
+    #[test]
+    fn users_functions(case in cases(false, 1..3, 0..60), setting in settings()) {
+        check_rewritten(&case, setting, user::take_over)?;
+    }
+
+    /// The same with triggers.
+    #[test]
+    fn users_functions_fire_again(case in cases(true, 1..3, 0..60), setting in settings()) {
+        check_rewritten(&case, setting, user::take_over)?;
+    }
+
     /// UNION ALL of tables, and directories of files, each small enough to be one turn.
     #[test]
     fn several_splits(case in cases(false, 2..4, 0..25), setting in settings()) {
@@ -122,6 +144,12 @@ proptest! {
     #[test]
     fn splits_take_turns_and_fire_again(case in padded_cases(true), setting in coarse_settings()) {
         check(&case, setting)?;
+    }
+
+    /// More rows than a batch or a folding table holds before it is judged, for users' functions.
+    #[test]
+    fn many_rows_for_users(case in cases(false, 1..2, 5000..9000), setting in coarse_settings()) {
+        check_rewritten(&case, setting, user::take_over)?;
     }
 
     /// More rows than a batch or a folding table holds before it is judged.

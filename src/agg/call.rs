@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use super::UserFunction;
 use crate::batch::DataType;
 use crate::error::ExprError;
 
 /// An aggregate function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AggregateFunction {
     /// COUNT(*): rows.
     CountRows,
@@ -34,6 +35,8 @@ pub enum AggregateFunction {
     VarPop,
     /// VAR_SAMP, VARIANCE.
     VarSamp,
+    /// One that a user wrote.
+    User(UserFunction),
 }
 
 /// One call in a GROUP BY.
@@ -58,9 +61,50 @@ pub struct AggregateCall {
 }
 
 impl AggregateCall {
-    /// Whether the result may be NULL: all but COUNT.
+    /// A call of a user's function.
+    pub fn user(function: UserFunction, args: Vec<usize>, name: &str) -> Self {
+        Self {
+            arg_type: function.0.arg_types().first().copied().unwrap_or(DataType::Null),
+            data_type: function.0.data_type(),
+            function: AggregateFunction::User(function),
+            args,
+            distinct: false,
+            filter: None,
+            separator: String::new(),
+            name: name.into(),
+        }
+    }
+
+    /// Whether the result may be NULL: of ours all but COUNT.
     pub fn nullable(&self) -> bool {
-        !matches!(self.function, AggregateFunction::CountRows | AggregateFunction::Count)
+        match &self.function {
+            AggregateFunction::CountRows | AggregateFunction::Count => false,
+            AggregateFunction::User(function) => function.0.nullable(),
+            _ => true,
+        }
+    }
+
+    /// Whether its result depends on the order of rows.
+    pub fn is_order_sensitive(&self) -> bool {
+        self.picks_by_arrival() || self.function == AggregateFunction::ListAgg
+    }
+
+    /// Whether its result depends on the order in which the rows of a window arrived. Of overlapping windows Flink defines that
+    /// for none; LISTAGG goes by slices there.
+    pub fn picks_by_arrival(&self) -> bool {
+        match &self.function {
+            AggregateFunction::FirstValue | AggregateFunction::LastValue => true,
+            AggregateFunction::User(function) => function.0.is_order_sensitive(),
+            _ => false,
+        }
+    }
+
+    /// Whether accumulators of some of a group's rows may travel, and be merged, in the place of those rows.
+    pub fn folds_early(&self) -> bool {
+        match &self.function {
+            AggregateFunction::User(function) => function.0.folds_early(),
+            _ => true,
+        }
     }
 }
 
@@ -116,7 +160,7 @@ pub fn bind(
         },
         ListAgg if arg.is_string() => DataType::STRING,
         ListAgg => return Err(refused()),
-        CountRows | Count => unreachable!("returned above"),
+        CountRows | Count | User(_) => unreachable!("returned above, or not found by name"),
     };
     Ok((function, result))
 }
@@ -136,6 +180,7 @@ impl fmt::Display for AggregateFunction {
             AggregateFunction::StddevSamp => "STDDEV_SAMP",
             AggregateFunction::VarPop => "VAR_POP",
             AggregateFunction::VarSamp => "VAR_SAMP",
+            AggregateFunction::User(function) => function.0.name(),
         })
     }
 }
@@ -149,7 +194,7 @@ impl fmt::Display for AggregateCall {
         } else {
             args.join(", ")
         };
-        write!(f, "{}({distinct}{args})", self.function)?;
+        write!(f, "{}({distinct}{args}){}", self.function, self.function.provenance())?;
         if let Some(filter) = self.filter {
             write!(f, " FILTER ${filter}")?;
         }

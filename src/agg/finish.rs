@@ -10,7 +10,7 @@ use arrow_array::{
 
 use super::exact::{COUNT_MASK, Spill, round};
 use super::update::{DECIMAL_OVERFLOW, joined};
-use super::{Accumulator, AggregateCall, AggregateFunction, Slots};
+use super::{Accumulator, AggregateCall, AggregateFunction, Slots, user};
 use crate::batch::DataType;
 
 /// The results of one call for `slots`: a column of `call.data_type`.
@@ -47,6 +47,12 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
             let value =
                 |slot| (words(slot)[2] != 0).then(|| joined(words(slot)[0], words(slot)[1]));
             decimals(call, slots.iter().map(|&slot| value(slot)))
+        }
+        Accumulator::User => {
+            let AggregateFunction::User(function) = &call.function else {
+                unreachable!("the accumulator is a user's")
+            };
+            user::finish(function, offset, table, slots)
         }
         Accumulator::PickFixed { .. } => pick(call, slots.iter().map(|&slot| words(slot))),
         Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {

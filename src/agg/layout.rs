@@ -48,6 +48,8 @@ pub enum Accumulator {
     },
     /// `[blob]`: strings joined by a separator.
     Join,
+    /// `[aligned blob]`: what a user's function makes of it.
+    User,
 }
 
 impl Accumulator {
@@ -83,6 +85,7 @@ impl Accumulator {
                 }
             }
             ListAgg => Accumulator::Join,
+            User(_) => Accumulator::User,
         }
     }
 
@@ -92,7 +95,8 @@ impl Accumulator {
             Accumulator::Count
             | Accumulator::ExtremeBytes { .. }
             | Accumulator::PickBytes { .. }
-            | Accumulator::Join => 1,
+            | Accumulator::Join
+            | Accumulator::User => 1,
             Accumulator::SumInt
             | Accumulator::ExtremeInt { .. }
             | Accumulator::ExtremeFloat { .. } => 2,
@@ -109,7 +113,8 @@ impl Accumulator {
         match self {
             Accumulator::ExtremeBytes { .. }
             | Accumulator::PickBytes { .. }
-            | Accumulator::Join => &[0],
+            | Accumulator::Join
+            | Accumulator::User => &[0],
             Accumulator::SumFloat => &[3],
             Accumulator::Variance => &[3, 7],
             _ => &[],

@@ -1,10 +1,12 @@
 //! Merge: accumulators into accumulators, and their form for travelling between shards.
 
+use rkyv::util::AlignedVec;
+
 use super::exact::Spill;
 use super::update::{
     DECIMAL_OVERFLOW, add_decimal, add_fixed, add_spill, extreme_decimal, fold_bytes, joined,
 };
-use super::{Accumulator, Layout, Slots};
+use super::{Accumulator, AggregateCall, AggregateFunction, Layout, Slots, user};
 
 /// Accumulators of several groups outside of any table. A word that refers to bytes holds
 /// `(start + 1) << 32 | length` into `blobs`, or 0.
@@ -12,8 +14,8 @@ use super::{Accumulator, Layout, Slots};
 pub struct Partials {
     /// `[groups × Layout::word_count]`
     pub words: Vec<u64>,
-    /// The bytes that words refer to.
-    pub blobs: Vec<u8>,
+    /// The bytes that words refer to, each from a multiple of 16 on.
+    pub blobs: AlignedVec,
 }
 
 impl Partials {
@@ -41,6 +43,9 @@ impl Partials {
     }
 
     fn push_bytes(&mut self, bytes: &[u8]) -> u64 {
+        // Of no bytes the place counts too.
+        self.blobs.reserve(bytes.len() + AlignedVec::<16>::ALIGNMENT);
+        self.blobs.resize(self.blobs.len().next_multiple_of(AlignedVec::<16>::ALIGNMENT), 0);
         let word = ((self.blobs.len() as u64 + 1) << 32) | bytes.len() as u64;
         self.blobs.extend_from_slice(bytes);
         assert!(self.blobs.len() < u32::MAX as usize, "a batch's aggregate strings pass 4 GiB");
@@ -73,16 +78,45 @@ pub fn export<S: Slots>(layout: &Layout, base: usize, table: &S, slot: u32, out:
 pub fn merge<S: Slots>(
     layout: &Layout,
     base: usize,
-    separators: &[String],
+    calls: &[AggregateCall],
     table: &mut S,
     slot: u32,
     partials: &Partials,
     index: usize,
 ) {
     let from = partials.group(index, layout.word_count);
-    for (&(accumulator, offset), separator) in layout.accumulators.iter().zip(separators) {
+    for (&(accumulator, offset), call) in layout.accumulators.iter().zip(calls) {
         let from = &from[offset..offset + accumulator.word_count()];
-        merge_one(accumulator, base + offset, separator, table, slot, partials, from);
+        match &call.function {
+            AggregateFunction::User(_) if from[0] == 0 => {}
+            AggregateFunction::User(function) => {
+                user::merge(function, base + offset, table, slot, partials.bytes(from[0]));
+            }
+            _ => {
+                let separator = call.separator.as_str();
+                merge_one(accumulator, base + offset, separator, table, slot, partials, from);
+            }
+        }
+    }
+}
+
+/// Copies the accumulators of `slot` from word 0 on over those from word `to` on.
+pub fn copy<S: Slots>(layout: &Layout, to: usize, table: &mut S, slot: u32) {
+    for &(accumulator, offset) in &layout.accumulators {
+        for at in offset..offset + accumulator.word_count() {
+            let (value, held) = (table.words(slot)[at], table.words(slot)[to + at]);
+            let copied = match layout.blob_words.contains(&at) && value != 0 {
+                false => value,
+                true => {
+                    let bytes = table.blob(value).to_vec();
+                    match (accumulator, held) {
+                        (Accumulator::User, 0) => table.new_aligned(&bytes),
+                        _ => table.put_blob(held, &bytes),
+                    }
+                }
+            };
+            table.words_mut(slot)[to + at] = copied;
+        }
     }
 }
 
@@ -137,6 +171,7 @@ fn merge_one<S: Slots>(
                 words.copy_from_slice(from);
             }
         }
+        Accumulator::User => unreachable!("merged by its own function"),
         Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {
             if from[0] != 0 {
                 fold_bytes(accumulator, offset, separator, table, slot, partials.bytes(from[0]));

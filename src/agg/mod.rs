@@ -13,17 +13,21 @@
 //! 3. An accumulator of zeros is the empty one.
 
 mod call;
+pub mod collect;
 pub mod exact;
 mod finish;
 mod layout;
 mod merge;
 mod update;
+mod user;
 
 pub use call::{AggregateCall, AggregateFunction, bind};
+pub use collect::Collect;
 pub use finish::finish;
 pub use layout::{Accumulator, Layout};
-pub use merge::{Partials, export, merge};
+pub use merge::{Partials, copy, export, merge};
 pub use update::{Argument, update};
+pub use user::{ACCUMULATOR_BYTES_MAX, Groups, Stored, UserAggregate, UserFunction, add};
 
 /// The accumulators of many groups, by slot number.
 pub trait Slots {
@@ -33,6 +37,10 @@ pub trait Slots {
     fn words_mut(&mut self, slot: u32) -> &mut [u64];
     /// The bytes behind a reference that is not 0.
     fn blob(&self, blob: u64) -> &[u8];
+    /// The same, to change.
+    fn blob_mut(&mut self, blob: u64) -> &mut [u8];
+    /// New bytes, which begin at a multiple of 16 from now on; the reference.
+    fn new_aligned(&mut self, bytes: &[u8]) -> u64;
     /// Replaces the bytes behind `blob` (0: none yet) and returns the new reference.
     fn put_blob(&mut self, blob: u64, bytes: &[u8]) -> u64;
     /// Appends to the bytes behind `blob` (0: none yet) and returns the new reference.

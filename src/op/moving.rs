@@ -146,8 +146,8 @@ impl Pane {
             self.merge(shape, pages, slot, accumulators, 0);
             if let Some(base) = shown_at {
                 let mut table = TableSlots { pages, table: &mut self.table };
-                let (layout, separators) = (&shape.layout, &shape.separators);
-                agg::merge(layout, base, separators, &mut table, slot, &moved.shown, 0);
+                let (layout, calls) = (&shape.layout, &shape.calls);
+                agg::merge(layout, base, calls, &mut table, slot, &moved.shown, 0);
             }
         }
         self.adopt_values(pages, slot, &moved.values);

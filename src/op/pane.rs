@@ -13,7 +13,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::moving::MovedValue;
 use super::shape::{Distinct, Shape};
-use crate::agg::{self, Argument, Partials, Slots};
+use crate::agg::{self, AggregateFunction, Argument, Partials, Slots};
 use crate::batch::{Batch, Keys};
 use crate::state::{DistinctSets, Pages, Saved, Table};
 
@@ -37,7 +37,15 @@ impl Slots for TableSlots<'_> {
     }
 
     fn blob(&self, blob: u64) -> &[u8] {
-        self.table.heap().get(self.pages, blob)
+        self.table.heap().get_any(self.pages, blob)
+    }
+
+    fn blob_mut(&mut self, blob: u64) -> &mut [u8] {
+        self.table.heap_mut().get_mut(self.pages, blob)
+    }
+
+    fn new_aligned(&mut self, bytes: &[u8]) -> u64 {
+        self.table.heap_mut().insert_aligned(self.pages, bytes)
     }
 
     fn put_blob(&mut self, blob: u64, bytes: &[u8]) -> u64 {
@@ -64,6 +72,11 @@ pub fn update_calls<S: Slots>(
             continue;
         }
         let filter = call.filter.map(|filter| true_rows(&columns[filter]));
+        if let AggregateFunction::User(function) = &call.function {
+            let args: Vec<ArrayRef> = call.args.iter().map(|&arg| columns[arg].clone()).collect();
+            agg::add(function, base + offset, slots, rows, &args, filter.as_ref());
+            continue;
+        }
         let (argument, nulls) = match call.args.as_slice() {
             [] => (Argument::None, None),
             [arg] => (argument_of(accumulator, &columns[*arg]), columns[*arg].nulls().cloned()),
@@ -174,7 +187,7 @@ impl Pane {
         index: usize,
     ) {
         let mut slots = TableSlots { pages, table: &mut self.table };
-        agg::merge(&shape.layout, 0, &shape.separators, &mut slots, slot, partials, index);
+        agg::merge(&shape.layout, 0, &shape.calls, &mut slots, slot, partials, index);
     }
 
     /// Brings DISTINCT accumulators up to date.
@@ -325,7 +338,7 @@ pub(super) fn merge_at<S: Slots>(
     slot: u32,
     partials: &Partials,
 ) {
-    agg::merge(&shape.layout, base, &shape.separators, slots, slot, partials, 0);
+    agg::merge(&shape.layout, base, &shape.calls, slots, slot, partials, 0);
 }
 
 /// Merges what is buffered of one distinct list, and folds values that are new to their groups into its calls.
@@ -368,7 +381,7 @@ fn count_new(
         let (accumulator, offset) = shape.layout.accumulators[call];
         let argument =
             values.first().map_or(Argument::None, |column| argument_of(accumulator, column));
-        let separator = &shape.separators[call];
+        let separator = &shape.calls[call].separator;
         agg::update(
             accumulator,
             base + offset,

@@ -69,6 +69,8 @@ pub struct SendPlan {
 const JUDGED_ROWS: usize = 4096;
 /// Groups a folding table holds at most, so that it stays in cache.
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
+/// Bytes that it takes at most, or little more: users' accumulators may be large.
+const FOLDED_BYTES_MAX: usize = 32 << 20;
 /// Words before the accumulators in a folding table: the key's hash and the slice's end.
 const FOLD_HEADER: usize = 2;
 
@@ -298,7 +300,7 @@ impl AggregateSender {
         if groups * 2 > self.folded_rows && self.folded_rows >= JUDGED_ROWS {
             self.flush();
             self.folding = false;
-        } else if groups > FOLDED_GROUPS_MAX {
+        } else if groups > FOLDED_GROUPS_MAX || self.pages.state_bytes() > FOLDED_BYTES_MAX {
             self.flush();
         }
     }
@@ -424,7 +426,13 @@ impl AggregateSender {
             let slots = TableSlots { pages: &mut self.pages, table: &mut self.table };
             export(&self.shape.layout, FOLD_HEADER, &slots, slot, into);
         }
-        self.table.clear(&mut self.pages);
+        match self.pages.state_bytes() > FOLDED_BYTES_MAX {
+            false => self.table.clear(&mut self.pages),
+            true => {
+                let table = Table::new(FOLD_HEADER + self.shape.layout.word_count);
+                std::mem::replace(&mut self.table, table).release(&mut self.pages);
+            }
+        }
         for (shard, part) in parts.into_iter().enumerate() {
             self.out.extend(part.map(|part| Shipment::Payload(shard, part)));
         }

@@ -17,8 +17,6 @@ pub struct Shape {
     pub calls: Vec<AggregateCall>,
     /// Where their accumulators lie.
     pub layout: Layout,
-    /// LISTAGG separators, one a call.
-    pub separators: Vec<String>,
     /// Input columns that calls read, in the order in which they travel.
     pub shipped: Vec<usize>,
     /// The distinct argument lists, each with its own sets.
@@ -62,7 +60,6 @@ impl Shape {
             keys: keys.to_vec(),
             key_types: keys.iter().map(|&key| input.fields[key].data_type).collect(),
             layout: Layout::new(&calls),
-            separators: calls.iter().map(|call| call.separator.clone()).collect(),
             calls,
             shipped,
             distinct,
@@ -71,24 +68,23 @@ impl Shape {
 
     /// Whether groups can be folded before the exchange: distinct values must travel as rows.
     pub fn is_foldable(&self) -> bool {
-        self.distinct.is_empty()
+        self.distinct.is_empty() && self.calls.iter().all(AggregateCall::folds_early)
     }
 
     /// Whether a result depends on the order of rows.
     pub fn is_order_sensitive(&self) -> bool {
-        use AggregateFunction::*;
-        self.calls.iter().any(|call| matches!(call.function, FirstValue | LastValue | ListAgg))
+        self.calls.iter().any(AggregateCall::is_order_sensitive)
     }
 
-    /// Whether a result depends on which row came first or last, which Flink defines for windows of one slice alone.
+    /// Whether rows must go to every window in the order of their arrival, also where windows share slices.
     pub fn picks_by_arrival(&self) -> bool {
-        use AggregateFunction::*;
-        self.calls.iter().any(|call| matches!(call.function, FirstValue | LastValue))
+        self.calls.iter().any(AggregateCall::picks_by_arrival)
     }
 
     /// Whether counting can be split by distinct value over all shards and added up behind a second exchange.
     pub fn is_splittable(&self) -> bool {
-        self.distinct.len() == 1 && !self.is_order_sensitive()
+        let folds = self.calls.iter().all(AggregateCall::folds_early);
+        self.distinct.len() == 1 && !self.is_order_sensitive() && folds
     }
 
     /// The same calls over accumulators that are already free of duplicates: the second stage of a split.
@@ -109,13 +105,7 @@ impl Shape {
         let mut distinct: Vec<Distinct> = self.distinct.iter().map(kept).collect();
         distinct.retain(|list| !list.calls.is_empty());
         distinct.sort_by_key(|list| list.calls[0]);
-        Shape {
-            layout: Layout::new(&calls),
-            separators: calls.iter().map(|call| call.separator.clone()).collect(),
-            calls,
-            distinct,
-            ..self.clone()
-        }
+        Shape { layout: Layout::new(&calls), calls, distinct, ..self.clone() }
     }
 
     /// The columns of `columns` that travel.

@@ -25,7 +25,7 @@ use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
 use super::window_aggregate::{clear_slot, runs_by_end, ticked};
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
-use crate::agg::Slots;
+use crate::agg;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, RowKind, take_columns};
 use crate::state::{Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, EmitMode, Slices, WallTime, WindowSpec};
@@ -364,18 +364,7 @@ impl Trigger {
             clear_slot(&shape, &mut window.pane, &mut self.pages, slot);
         } else {
             let mut table = TableSlots { pages: &mut self.pages, table: &mut window.pane.table };
-            for word in 0..count {
-                let value = table.words(slot)[word];
-                let held = table.words(slot)[count + word];
-                table.words_mut(slot)[count + word] =
-                    match self.shape.layout.blob_words.contains(&word) {
-                        true if value != 0 => {
-                            let bytes = table.blob(value).to_vec();
-                            table.put_blob(held, &bytes)
-                        }
-                        _ => value,
-                    };
-            }
+            agg::copy(&self.shape.layout, count, &mut table, slot);
         }
         let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[flags_at];
         *flags = (*flags | SHOWN) & !CHANGED;

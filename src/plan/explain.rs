@@ -173,7 +173,8 @@ fn aggregate_lines(node: &Node, schema: &Schema) -> Vec<String> {
             let distinct = if call.distinct { "DISTINCT " } else { "" };
             let filter =
                 call.filter.map(|filter| format!(" FILTER (WHERE {})", name(schema, filter)));
-            format!("{}({distinct}{args}){}", call.function, filter.unwrap_or_default())
+            let (function, filter) = (&call.function, filter.unwrap_or_default());
+            format!("{function}({distinct}{args}){}{filter}", function.provenance())
         })
         .collect();
     if !shown.is_empty() {

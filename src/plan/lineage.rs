@@ -175,8 +175,8 @@ fn call_text(call: &AggregateCall, columns: &[String]) -> (String, String) {
         _ => String::new(),
     };
     let filter = call.filter.map(|filter| format!(" FILTER (WHERE {})", columns[filter]));
-    let text =
-        format!("{}({distinct}{args}{separator}){}", call.function, filter.unwrap_or_default());
+    let (function, filter) = (&call.function, filter.unwrap_or_default());
+    let text = format!("{function}({distinct}{args}{separator}){}{filter}", function.provenance());
     (short(text), format!("{} to {}", call.arg_type, call.data_type))
 }
 

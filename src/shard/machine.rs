@@ -166,7 +166,8 @@ impl Shard {
         if self.control.is_failing() && self.running.is_none() {
             return self.abandon();
         }
-        match self.guarded_work() {
+        // Damaged state and users' functions unwind with their error, see `caught`.
+        match caught(|| self.work()) {
             Ok(true) => Step::Busy,
             Ok(false) if self.control.is_failing() => self.abandon(),
             Ok(false) if self.is_complete() => self.finish(),
@@ -176,14 +177,6 @@ impl Shard {
                 self.running = None;
                 self.abandon()
             }
-        }
-    }
-
-    /// Works; state that turns out to be damaged unwinds with its error, see [`crate::state::Pages`].
-    fn guarded_work(&mut self) -> Result<bool, JobError> {
-        match self.checkpoints.is_none() {
-            true => self.work(),
-            false => caught(|| self.work()),
         }
     }
 

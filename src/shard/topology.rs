@@ -20,7 +20,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::operators::{Extent, NodeParts};
-use crate::agg::AggregateCall;
+use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::{DataType, Field, Schema};
 use crate::connector::{Sink, Source};
 use crate::error::JobError;
@@ -147,13 +147,15 @@ impl Exchange {
     pub(crate) fn schema_hash(&self) -> u64 {
         let shape = &self.shape;
         let lists = shape.distinct.iter().map(|list| (&list.arg_types, &list.calls));
+        let users = shape.calls.iter().map(|call| call.function.provenance());
         let text = format!(
-            "{:?} {:?} {:?} {:?} {}",
+            "{:?} {:?} {:?} {:?} {}{}",
             self.owner,
             shape.layout,
             shape.key_types,
             lists.collect::<Vec<_>>(),
-            STATE_VERSION
+            STATE_VERSION,
+            users.collect::<String>()
         );
         xxh64(text.as_bytes())
     }
@@ -401,6 +403,11 @@ impl Builder<'_> {
         aggregates: &[AggregateCall],
         emit: Emit,
     ) -> Result<Outlet, JobError> {
+        for call in aggregates {
+            if let AggregateFunction::User(function) = &call.function {
+                function.check(&self.plan.nodes[input].schema, &call.args, call.distinct)?;
+            }
+        }
         let mut keys = keys.to_vec();
         if let WindowKind::Attached { start_column, .. } = window.kind {
             keys.push(start_column);

@@ -27,6 +27,7 @@
 //!    allocated until this space itself frees it ([`Pages::acknowledge`]).
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -172,17 +173,20 @@ impl Default for Pages {
     }
 }
 
-/// Does `work`; damage that unwinds it becomes its error.
+/// Does `work`; damage that unwinds it becomes its error, and so does what a user's function unwound it with.
 ///
 /// # Errors
 ///
-/// As `work`, and the [`StateError`] that a page space unwound it with.
+/// As `work`, and the [`StateError`] or [`JobError`] that it was unwound with.
 pub fn caught<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
     let worked = catch_unwind(AssertUnwindSafe(work));
-    worked.unwrap_or_else(|payload| match payload.downcast::<StateError>() {
-        Ok(error) => Err(JobError::State(*error)),
-        Err(payload) => resume_unwind(payload),
-    })
+    let error = |payload: Box<dyn Any + Send>| match payload.downcast::<StateError>() {
+        Ok(error) => JobError::State(*error),
+        Err(payload) => {
+            *payload.downcast::<JobError>().unwrap_or_else(|other| resume_unwind(other))
+        }
+    };
+    worked.unwrap_or_else(|payload| Err(error(payload)))
 }
 
 /// Unwinds the shard; see the module's header.

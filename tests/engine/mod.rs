@@ -1,5 +1,8 @@
 //! Runs a script through the real engine and hands back what it printed: the only place where the suites touch its API.
 
+#[allow(dead_code)]
+pub(crate) mod user;
+
 use std::io::Write;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -7,6 +10,7 @@ use std::time::Duration;
 use tidemill::connector::{Output, Style};
 use tidemill::error::JobError;
 use tidemill::job::{Launch, RuntimeKind, StateOptions, Totals, WentOnFrom, bind};
+use tidemill::plan::Plan;
 
 /// A buffer that a job prints to.
 #[derive(Clone, Default)]
@@ -50,13 +54,24 @@ const HANG_SECONDS: f64 = 20.0;
 
 /// Runs a script; after `seconds` it is told to stop.
 pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
+    run_rewritten(text, setting, seconds, |_| {})
+}
+
+/// The same with another plan than the script's.
+pub(crate) fn run_rewritten(
+    text: &str,
+    setting: Setting,
+    seconds: Option<f64>,
+    rewrite: fn(&mut Plan),
+) -> Run {
     let printed = Printed::default();
     let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
     let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
-    let script = match bind(text, &output, &overrides) {
+    let mut script = match bind(text, &output, &overrides) {
         Ok(script) => script,
         Err(errors) => return Run { failure: Some(errors[0].to_string()), ..Run::default() },
     };
+    rewrite(&mut script.plan);
     let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return Run { failure: Some(error.to_string()), ..Run::default() },
@@ -106,9 +121,14 @@ pub(crate) struct Life {
     pub went_on_from: Option<WentOnFrom>,
 }
 
-/// Runs a script whose tables are files; `state` makes it durable.
+/// Runs a script whose tables are files, with another plan than its own; `state` makes it durable.
 #[allow(dead_code)]
-pub(crate) fn live(text: &str, setting: Setting, state: Option<StateOptions>) -> Life {
+pub(crate) fn live(
+    text: &str,
+    setting: Setting,
+    state: Option<StateOptions>,
+    rewrite: fn(&mut Plan),
+) -> Life {
     let failed = |message: String| Life {
         failure: Some(JobError::Internal(message)),
         totals: Totals::default(),
@@ -117,10 +137,11 @@ pub(crate) fn live(text: &str, setting: Setting, state: Option<StateOptions>) ->
     };
     let output = Output::new(Box::new(std::io::sink()), Style::JsonLines);
     let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
-    let script = match bind(text, &output, &overrides) {
+    let mut script = match bind(text, &output, &overrides) {
         Ok(script) => script,
         Err(errors) => return failed(errors[0].to_string()),
     };
+    rewrite(&mut script.plan);
     let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return failed(error.to_string()),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use tidemill::job::{Fresh, RuntimeKind, StateOptions};
+use tidemill::plan::Plan;
 use tidemill::sys::random::Random;
 use tidemill::sys::storage::SimDisk;
 
 use crate::draw::{Case, cases, nested_cases};
-use crate::engine::{Life, Setting, live};
+use crate::engine::{Life, Setting, live, user};
 use crate::lines::{Groups, canonical, groups, lines_of_engine, lines_of_oracle, turns};
 use crate::model::{Call, Field, Format, Function, Query};
 use crate::reference::{arrivals, expected};
@@ -35,6 +36,8 @@ pub(crate) struct World {
     pub(crate) rolling: bool,
     /// A second sink takes the rows of the input.
     pub(crate) raw: bool,
+    /// Users' functions take the place of ours.
+    pub(crate) user: bool,
     pub(crate) script: String,
     /// What an undisturbed run gives.
     pub(crate) truth: Truth,
@@ -88,6 +91,7 @@ impl World {
             plain: random.below(2) == 0,
             rolling: random.below(4) == 0,
             raw: random.below(3) == 0,
+            user: seed % 3 == 0,
             script: String::new(),
             truth: Truth::default(),
             inputs: folder()?,
@@ -156,7 +160,8 @@ impl World {
         let folder = folder()?;
         let script = self.script_to(&folder.path().display().to_string(), paths, malformed);
         let runtime = RuntimeKind::Sim(self.seed);
-        let life = live(&script, self.setting(runtime, self.shards, 64), None);
+        let setting = self.setting(runtime, self.shards, 64);
+        let life = live(&script, setting, None, self.rewrite());
         if let Some(failure) = life.failure {
             return Err(format!("undisturbed: {failure}\n{script}"));
         }
@@ -198,6 +203,11 @@ impl World {
         Setting { shards, runtime, chunk_bytes, ring_slots: Some(slots) }
     }
 
+    /// What becomes of the script's plan.
+    fn rewrite(&self) -> fn(&mut Plan) {
+        if self.user { user::take_over } else { |_| {} }
+    }
+
     /// One life on `disk`.
     pub(crate) fn live(&self, disk: &SimDisk, life: &Draft) -> Life {
         let state = StateOptions {
@@ -210,12 +220,15 @@ impl World {
             pid: 1,
         };
         let runtime = RuntimeKind::Dying { seed: life.seed, steps: life.steps };
-        live(&self.script, self.setting(runtime, life.shards, life.ring_slots), Some(state))
+        let setting = self.setting(runtime, life.shards, life.ring_slots);
+        live(&self.script, setting, Some(state), self.rewrite())
     }
 
     /// What a person needs to see of a failure.
     pub(crate) fn describe(&self) -> String {
-        let mut text = format!("{} shards, chunks of {} bytes\n", self.shards, self.chunk_bytes);
+        let functions = if self.user { ", users' functions" } else { "" };
+        let mut text =
+            format!("{} shards, chunks of {} bytes{functions}\n", self.shards, self.chunk_bytes);
         text += &self.script;
         for rows in &self.case.streams {
             text += "-- input\n";

@@ -285,7 +285,7 @@ impl<'a> Layout<'a> {
             let named =
                 outputs.iter().find(|output| Grouped::as_aggregate(&output.expr) == Some(index));
             calls.push(AggregateCall {
-                function: aggregate.function,
+                function: aggregate.function.clone(),
                 args: aggregate.args.iter().map(|arg| self.add(arg)).collect(),
                 distinct: aggregate.distinct,
                 filter: aggregate.filter.as_ref().map(|filter| self.add(filter)),
