@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidemill::connector::{Output, Style};
 use tidemill::error::JobError;
 use tidemill::job::{Launch, RuntimeKind, StateOptions, Totals, WentOnFrom, bind};
+use tidemill::plan::Plan;
 
 /// A buffer that a job prints to.
 #[derive(Clone, Default)]
@@ -50,6 +51,16 @@ const HANG_SECONDS: f64 = 20.0;
 
 /// Runs a script; after `seconds` it is told to stop.
 pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
+    run_edited(text, &|plan| plan, setting, seconds)
+}
+
+/// Runs what becomes of a script's plan.
+pub(crate) fn run_edited(
+    text: &str,
+    edit: &dyn Fn(Plan) -> Plan,
+    setting: Setting,
+    seconds: Option<f64>,
+) -> Run {
     let printed = Printed::default();
     let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
     let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
@@ -57,7 +68,7 @@ pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> 
         Ok(script) => script,
         Err(errors) => return Run { failure: Some(errors[0].to_string()), ..Run::default() },
     };
-    let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+    let job = match Launch::new(&edit(script.plan), Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return Run { failure: Some(error.to_string()), ..Run::default() },
     };
@@ -108,7 +119,12 @@ pub(crate) struct Life {
 
 /// Runs a script whose tables are files; `state` makes it durable.
 #[allow(dead_code)]
-pub(crate) fn live(text: &str, setting: Setting, state: Option<StateOptions>) -> Life {
+pub(crate) fn live(
+    text: &str,
+    edit: &dyn Fn(Plan) -> Plan,
+    setting: Setting,
+    state: Option<StateOptions>,
+) -> Life {
     let failed = |message: String| Life {
         failure: Some(JobError::Internal(message)),
         totals: Totals::default(),
@@ -121,7 +137,7 @@ pub(crate) fn live(text: &str, setting: Setting, state: Option<StateOptions>) ->
         Ok(script) => script,
         Err(errors) => return failed(errors[0].to_string()),
     };
-    let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+    let job = match Launch::new(&edit(script.plan), Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return failed(error.to_string()),
     };
