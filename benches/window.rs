@@ -63,6 +63,7 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
         per_window: false,
         ship: Ship::Folded,
         may_mark: true,
+        hands_out_late: false,
     };
     let mut sender = AggregateSender::new(Arc::clone(shape), plan, 1);
     let mut owner = WindowAggregate::new(

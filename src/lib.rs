@@ -18,7 +18,8 @@
 //! - **Turns.** Of several splits the one with the lowest (watermark, ordinal) is read, for a turn of 1 MiB of its own bytes;
 //!   smaller chunks subdivide a turn and change nothing.
 //! - **The late rule** is applied where rows are read, row by row, against the watermark at each row's arrival; one
-//!   comparison shows that a whole batch is in time. Sessions apply it where the key lives.
+//!   comparison shows that a whole batch is in time. Sessions apply it where the key lives. Who reads late rows ([`plan::Op::Late`])
+//!   gets them from there, whole: a filter's output, in effect, or, of sessions, one more output of their owner.
 //! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
 //! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices in bitmaps, and
 //!   a second exchange adds up.

@@ -12,6 +12,9 @@ mod damage;
 mod draw;
 #[allow(dead_code)]
 mod engine;
+#[path = "late/graft.rs"]
+#[allow(dead_code)]
+mod graft;
 #[path = "oracle/lines.rs"]
 mod lines;
 #[path = "oracle/model.rs"]

@@ -79,6 +79,10 @@ pub trait Receiver: Send {
     fn late_rows(&self) -> Option<&LateRows> {
         None
     }
+    /// The rows themselves that `receive` has found late, where somebody reads them. To be taken before anything else comes in.
+    fn take_late(&mut self) -> Option<Batch> {
+        None
+    }
     /// Windows fired so far.
     fn fired_count(&self) -> u64;
     /// Bytes of state held.

@@ -2,7 +2,7 @@
 //!
 //! A batch is taken whole when nothing in it is late and no firing falls inside it, which one comparison
 //! of its earliest slice with its highest watermark shows. Otherwise it is cut into segments at the rows before
-//! which a window fires, and late rows are left out and counted.
+//! which a window fires, and late rows are left out and counted, and handed out where somebody reads them.
 //!
 //! Rows are folded into a small table per (key, slice) and leave as accumulators at the end of the chunk;
 //! where keys hardly repeat, the rest of the chunk leaves as rows.
@@ -63,6 +63,8 @@ pub struct SendPlan {
     /// Rows come from a scan, all of a chunk to one sender, which may cut it by marks. Behind an exchange every shard has
     /// a part of the rows, and boundaries must be the same on all: time moves at the marks that are passed on.
     pub may_mark: bool,
+    /// Rows found late here are handed out, not only counted.
+    pub hands_out_late: bool,
 }
 
 /// After this many rows a chunk's table is judged.
@@ -90,6 +92,7 @@ pub struct AggregateSender {
     keys: Keys,
     slots: Vec<u32>,
     late: LateRows,
+    late_out: Option<Batch>,
     out: VecDeque<Shipment>,
 }
 
@@ -119,6 +122,7 @@ impl AggregateSender {
             keys: Keys::default(),
             slots: Vec::new(),
             late: LateRows::default(),
+            late_out: None,
             out: VecDeque::new(),
         }
     }
@@ -227,10 +231,12 @@ impl AggregateSender {
         arrival_ms: &[i64],
     ) -> Vec<Segment> {
         let mut segments = vec![Segment { mark: None, rows: Vec::new(), ends_ms: Vec::new() }];
+        let mut late = Vec::new();
         for (row, (&slice, &watermark)) in ends_ms.iter().zip(arrival_ms).enumerate() {
             let Some(last) = slices.last_window_end(slice) else { continue };
             if self.fire_ms(last).saturating_add(self.lateness_ms) <= watermark {
                 self.count_late(batch, row, slice, watermark);
+                late.push(row as u32);
                 continue;
             }
             if self.needs_mark(slices, slice, watermark) {
@@ -253,6 +259,9 @@ impl AggregateSender {
                     segment.ends_ms.push(end);
                 }
             }
+        }
+        if self.plan.hands_out_late && !late.is_empty() {
+            self.late_out = Some(batch.take(&UInt32Array::from(late)));
         }
         segments
     }
@@ -441,6 +450,11 @@ impl AggregateSender {
     /// The next thing to send.
     pub fn pop(&mut self) -> Option<Shipment> {
         self.out.pop_front()
+    }
+
+    /// The rows of the last batch that were late, as they came, where somebody reads them.
+    pub fn take_late(&mut self) -> Option<Batch> {
+        self.late_out.take()
     }
 
     /// Counts rows that were found late before a restart.

@@ -65,6 +65,8 @@ pub struct Session {
     timers: BTreeMap<i64, u32>,
     due: VecDeque<u32>,
     late: LateRows,
+    /// Late rows to be handed out.
+    late_out: Option<Batch>,
     watermark_ms: i64,
     fired_count: u64,
 }
@@ -92,6 +94,7 @@ impl Session {
             timers: BTreeMap::new(),
             due: VecDeque::new(),
             late: LateRows::default(),
+            late_out: None,
             watermark_ms: WATERMARK_START,
             fired_count: 0,
         }
@@ -260,6 +263,18 @@ impl Session {
         self.sets.insert(&shape, HEADER, &mut self.pages, &mut self.records, &records, &taken);
     }
 
+    /// Keeps these rows, which are late, for whoever reads such.
+    fn hand_out(&mut self, late: Vec<u32>, columns: &[ArrayRef]) {
+        if self.shape.late.is_empty() || late.is_empty() {
+            return;
+        }
+        assert!(self.late_out.is_none(), "the last late rows were not taken");
+        let whole: Vec<ArrayRef> =
+            self.shape.late.iter().map(|&place| columns[place].clone()).collect();
+        let count = late.len();
+        self.late_out = Some(Batch::new(take_columns(&whole, &UInt32Array::from(late)), count));
+    }
+
     /// Moves records whose time has come from the timers to `due`.
     fn expire(&mut self, watermark_ms: i64) {
         let wall_ms = match watermark_ms {
@@ -340,23 +355,24 @@ impl Receiver for Session {
         self.wall.localise(&mut times);
         let mut pending: (Vec<u32>, Vec<u32>) =
             (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
+        let mut late = Vec::new();
         for (row, &time) in times.iter().enumerate() {
             let (key_slot, _) =
                 self.keys.upsert(&mut self.pages, payload.keys.hashes[row], payload.keys.get(row));
             let mut settle = |session: &mut Self| session.fold(&mut pending, columns, row_count);
             let placed = self.place(key_slot, time, payload.arrival_ms[row], &mut settle);
-            match placed {
-                Some(record) => {
-                    pending.0.push(row as u32);
-                    pending.1.push(record);
+            let Some(record) = placed else {
+                late.push(row as u32);
+                if self.keys.words(&self.pages, key_slot)[0] == 0 {
+                    self.keys.remove(&mut self.pages, key_slot);
                 }
-                None if self.keys.words(&self.pages, key_slot)[0] == 0 => {
-                    self.keys.remove(&mut self.pages, key_slot)
-                }
-                None => {}
-            }
+                continue;
+            };
+            pending.0.push(row as u32);
+            pending.1.push(record);
         }
         self.fold(&mut pending, columns, row_count);
+        self.hand_out(late, columns);
     }
 
     fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {
@@ -388,6 +404,10 @@ impl Receiver for Session {
         Some(&self.late)
     }
 
+    fn take_late(&mut self) -> Option<Batch> {
+        self.late_out.take()
+    }
+
     fn fired_count(&self) -> u64 {
         self.fired_count
     }
@@ -397,7 +417,7 @@ impl Receiver for Session {
     }
 
     fn seal(&mut self) -> Sealed {
-        assert!(self.due.is_empty());
+        assert!(self.due.is_empty() && self.late_out.is_none());
         let mut header = Census { windows: None, groups: self.keys.count() as u64 }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.fired_count]);
         self.ages.save(&mut header);

@@ -21,6 +21,8 @@ pub struct Shape {
     pub shipped: Vec<usize>,
     /// The distinct argument lists, each with its own sets.
     pub distinct: Vec<Distinct>,
+    /// Positions in `shipped` of all columns of the input, where owners find rows late and hand them out whole; else empty.
+    pub late: Vec<usize>,
 }
 
 /// Calls that are DISTINCT over the same arguments under the same filter.
@@ -63,7 +65,21 @@ impl Shape {
             calls,
             shipped,
             distinct,
+            late: Vec::new(),
         }
+    }
+
+    /// The same with all `column_count` columns of the input on the way, for the sake of late rows.
+    #[must_use]
+    pub fn with_whole_rows(mut self, column_count: usize) -> Self {
+        for column in 0..column_count {
+            let place = self.shipped.iter().position(|&shipped| shipped == column);
+            self.late.push(place.unwrap_or_else(|| {
+                self.shipped.push(column);
+                self.shipped.len() - 1
+            }));
+        }
+        self
     }
 
     /// Whether groups can be folded before the exchange: distinct values must travel as rows.

@@ -67,6 +67,15 @@ fn check(node: &Node, nodes: &[Node], index: usize) {
             }
         }
         Op::WindowAggregate { input, .. } => check_aggregate(node, schema(*input), index),
+        Op::Late { of } => {
+            let input = nodes[*of].op.late_input();
+            let input = input.unwrap_or_else(|| panic!("node {index}: node {of} has no late rows"));
+            let types = schema(input).fields.iter().map(|field| field.data_type);
+            assert!(
+                types.eq(node.schema.fields.iter().map(|field| field.data_type)),
+                "node {index}"
+            );
+        }
         Op::Sink { input, .. } => {
             let input = schema(*input).fields.iter().map(|field| field.data_type.arrow());
             assert!(

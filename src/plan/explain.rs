@@ -12,7 +12,7 @@
 use std::fmt::Write;
 
 use super::optimise::inputs;
-use super::{Node, NodeIndex, Op, Plan};
+use super::{Node, NodeIndex, Op, Plan, is_late_read};
 use crate::agg::AggregateFunction;
 use crate::batch::{DataType, Schema};
 use crate::expr::{Expr, ExprKind, Value};
@@ -39,7 +39,7 @@ pub fn explain(plan: &Plan) -> String {
 
 /// A node in one line.
 pub fn describe(plan: &Plan, node: NodeIndex) -> String {
-    lines(&plan.nodes[node], &plan.nodes).join("; ")
+    lines(&plan.nodes, node).join("; ")
 }
 
 /// What is drawn so far.
@@ -63,7 +63,7 @@ impl Drawing<'_> {
                 continue;
             }
             let below = inputs(&node.op);
-            let lines = lines(node, &self.plan.nodes);
+            let lines = lines(&self.plan.nodes, index);
             for (number, line) in lines.iter().enumerate() {
                 let (prefix, mark) =
                     if number == 0 { (&first, mark.as_str()) } else { (&rest, "") };
@@ -84,7 +84,8 @@ impl Drawing<'_> {
 }
 
 /// What a node does, and below that the details.
-fn lines(node: &Node, nodes: &[Node]) -> Vec<String> {
+fn lines(nodes: &[Node], index: NodeIndex) -> Vec<String> {
+    let node = &nodes[index];
     let input_schema = inputs(&node.op).first().map(|&input| &nodes[input].schema);
     let schema = input_schema.unwrap_or(&node.schema);
     match &node.op {
@@ -108,7 +109,7 @@ fn lines(node: &Node, nodes: &[Node]) -> Vec<String> {
             let mut lines = vec![format!("WindowTable {}", window_text(window, schema))];
             if matches!(window.kind, WindowKind::Session { .. }) {
                 lines.push(exchange(partition_by, schema));
-                lines.extend(late_rule(window, &Emit::AT_END));
+                lines.extend(late_rule(window, &Emit::AT_END, is_late_read(nodes, index)));
             } else {
                 lines.push("adds window_start, window_end, window_time; drops no row".into());
             }
@@ -117,7 +118,13 @@ fn lines(node: &Node, nodes: &[Node]) -> Vec<String> {
         Op::Expand { sets, .. } => {
             vec![format!("Expand: each row once for each of {} grouping sets", sets.len())]
         }
-        Op::WindowAggregate { .. } => aggregate_lines(node, schema),
+        Op::WindowAggregate { .. } => aggregate_lines(node, schema, is_late_read(nodes, index)),
+        Op::Late { of } => {
+            let input = nodes[*of].op.late_input().map(|input| &nodes[input].schema);
+            let names = input.iter().flat_map(|schema| schema.fields.iter());
+            let names: Vec<&str> = names.map(|field| field.name.as_str()).collect();
+            vec!["Late rows, not the results".into(), format!("columns: {}", names.join(", "))]
+        }
         Op::Sink { table, limit, .. } => {
             let mut lines =
                 vec![if table.is_empty() { "Output".into() } else { format!("Sink {table}") }];
@@ -156,7 +163,7 @@ fn scan_lines(node: &Node) -> Vec<String> {
 }
 
 /// An aggregation: its calls, where its rows go, when they are late and when it fires.
-fn aggregate_lines(node: &Node, schema: &Schema) -> Vec<String> {
+fn aggregate_lines(node: &Node, schema: &Schema, late_read: bool) -> Vec<String> {
     let Op::WindowAggregate { window, keys, aggregates, emit, .. } = &node.op else {
         return Vec::new();
     };
@@ -181,7 +188,7 @@ fn aggregate_lines(node: &Node, schema: &Schema) -> Vec<String> {
         lines.push(format!("aggregates: {}", shown.join(", ")));
     }
     lines.push(exchange(keys, schema));
-    lines.extend(late_rule(window, emit));
+    lines.extend(late_rule(window, emit, late_read));
     lines.extend(firing(window, emit));
     lines
 }
@@ -250,18 +257,27 @@ fn exchange(keys: &[usize], schema: &Schema) -> String {
     format!("exchange: by {}", keys.join(", "))
 }
 
-fn late_rule(window: &WindowSpec, emit: &Emit) -> Option<String> {
+/// `read`: somebody reads the rows that are late.
+fn late_rule(window: &WindowSpec, emit: &Emit, read: bool) -> Option<String> {
     if window.domain == TimeDomain::Processing {
         return Some("late: no row is".into());
     }
     let taken = if emit.late_delay_ms.is_some() { emit.allow_lateness_ms } else { 0 };
+    let dropped = if read { "handed on" } else { "dropped" };
     Some(match (window.kind, taken) {
         (WindowKind::Session { .. }, _) => {
-            "late: a row is dropped, and counted, if the session it is in or starts has fired when it comes".into()
+            format!(
+                "late: a row is {dropped}, and counted, if the session it is in or starts has fired when it comes"
+            )
         }
-        (_, 0) => "late: a row is dropped, and counted, if its window has fired when it comes".into(),
+        (_, 0) => {
+            format!("late: a row is {dropped}, and counted, if its window has fired when it comes")
+        }
         (_, taken) => {
-            format!("late: a row is taken until {} after its window's end, then dropped and counted", span(taken))
+            format!(
+                "late: a row is taken until {} after its window's end, then {dropped} and counted",
+                span(taken)
+            )
         }
     })
 }

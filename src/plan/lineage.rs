@@ -108,17 +108,28 @@ fn of_node(plan: &Plan, node: &Node, index: NodeIndex, all: &[Lineage]) -> Linea
             let Some(Identity { parts, calls }) = identity(plan, all, index) else {
                 unreachable!("an aggregation has one")
             };
-            let parts: Vec<String> =
-                parts.iter().map(|(name, text)| format!("{name} {text}")).collect();
-            let rows = short(format!("results of {}", parts.join("; ")));
+            let rows = short(format!("results of {}", parts_text(&parts)));
             let mut columns: Vec<String> =
                 keys.iter().map(|&key| below.columns[key].clone()).collect();
             columns.extend(calls.iter().map(|(call, _)| short(format!("{call} among {rows}"))));
             columns.extend(window_columns(&rows));
             Lineage { rows, columns }
         }
+        Op::Late { of } => late(plan, *of, all),
         Op::Sink { .. } => Lineage { rows: String::new(), columns: Vec::new() },
     }
+}
+
+fn late(plan: &Plan, of: NodeIndex, all: &[Lineage]) -> Lineage {
+    let input = plan.nodes[of].op.late_input();
+    let columns = input.map_or(Vec::new(), |input| all[input].columns.clone());
+    let parts = identity(plan, all, of).map_or(Vec::new(), |identity| identity.parts);
+    Lineage { rows: short(format!("late for {}", parts_text(&parts))), columns }
+}
+
+fn parts_text(parts: &[(String, String)]) -> String {
+    let parts: Vec<String> = parts.iter().map(|(name, text)| format!("{name} {text}")).collect();
+    parts.join("; ")
 }
 
 /// What an operator with windows and state is; `None` for others.

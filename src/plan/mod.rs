@@ -24,7 +24,7 @@ use crate::agg::AggregateCall;
 use crate::batch::{DataType, Field, Schema, TimeAttribute};
 use crate::connector::{Sink, Source};
 use crate::expr::Expr;
-use crate::window::{Emit, TimeDomain, WindowSpec};
+use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 
 #[cfg(test)]
 pub(crate) use check::assert_valid;
@@ -104,6 +104,12 @@ pub enum Op {
         /// When it shows results.
         emit: Emit,
     },
+    /// The rows of the input of `of` that were late for it, whole: what `of` itself leaves out. A row that goes to several windows
+    /// is late if it is late for all of them; one that no window contains is not.
+    Late {
+        /// A [`Op::WindowAggregate`], or a [`Op::WindowTable`] of sessions.
+        of: NodeIndex,
+    },
     /// Writes a table.
     Sink {
         /// The input, columns in the sink's order and types.
@@ -115,6 +121,32 @@ pub enum Op {
         /// Stop the job after this many rows (a bare SELECT with LIMIT).
         limit: Option<u64>,
     },
+}
+
+impl Op {
+    /// The input of an operator that leaves late rows out; `None` for others.
+    pub fn late_input(&self) -> Option<NodeIndex> {
+        match self {
+            Op::WindowAggregate { input, .. } => Some(*input),
+            Op::WindowTable { input, window, .. }
+                if matches!(window.kind, WindowKind::Session { .. }) =>
+            {
+                Some(*input)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether anybody reads the rows that are late for `node`.
+    pub fn is_late_read(&self, node: NodeIndex) -> bool {
+        is_late_read(&self.nodes, node)
+    }
+}
+
+fn is_late_read(nodes: &[Node], node: NodeIndex) -> bool {
+    nodes.iter().any(|reader| matches!(reader.op, Op::Late { of } if of == node))
 }
 
 /// One grouping set of an [`Op::Expand`].

@@ -40,6 +40,7 @@ pub(super) fn inputs(op: &Op) -> Vec<NodeIndex> {
         | Op::Expand { input, .. }
         | Op::WindowAggregate { input, .. }
         | Op::Sink { input, .. } => vec![*input],
+        Op::Late { of } => vec![*of],
     }
 }
 
@@ -52,6 +53,7 @@ fn with_inputs(mut op: Op, map: &[NodeIndex]) -> Op {
         | Op::WindowTable { input, .. }
         | Op::Expand { input, .. }
         | Op::WindowAggregate { input, .. }
+        | Op::Late { of: input }
         | Op::Sink { input, .. } => *input = map[*input],
     }
     op
@@ -260,6 +262,8 @@ fn required_columns(nodes: &[Node]) -> Vec<BTreeSet<usize>> {
                     }
                 }
             }
+            // It takes rows where they come in.
+            Op::Late { of } => required[late_input(nodes, *of)].extend(&own),
             Op::Sink { input, .. } => {
                 required[*input].extend(0..nodes[*input].schema.column_count())
             }
@@ -275,6 +279,11 @@ fn required_columns(nodes: &[Node]) -> Vec<BTreeSet<usize>> {
         }
     }
     required
+}
+
+/// What the operator `of` reads, some of which comes late.
+fn late_input(nodes: &[Node], of: NodeIndex) -> NodeIndex {
+    nodes[of].op.late_input().expect("only operators with windows have late rows")
 }
 
 /// The nodes rewritten so far.
@@ -317,6 +326,7 @@ impl Pruned {
             }
             Op::WindowTable { input, .. } => self.with_added(*input, &schema, 3),
             Op::Expand { input, .. } => self.with_added(*input, &schema, 1),
+            Op::Late { of } => self.kept[late_input(&self.nodes, self.map[*of])].clone(),
             Op::WindowAggregate { keys, aggregates, .. } => {
                 let first_window = keys.len() + aggregates.len();
                 let is_kept = |column: &usize| {
@@ -390,6 +400,7 @@ impl Pruned {
                     .collect();
                 self.rewritten_aggregate(self.map[input], window, &keys, aggregates, emit)
             }
+            Op::Late { of } => Op::Late { of: self.map[of] },
             Op::Sink { input, table, sink, limit } => {
                 Op::Sink { input: self.map[input], table, sink, limit }
             }

@@ -8,6 +8,7 @@
 //! 2. Nothing is taken while a firing has not been read out. To take what yields nothing needs no room anywhere.
 //! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty. A chunk that
 //!    is begun is worked on to its end, room or not.
+//!    The one thing that is passed on at once are rows that an owner has found late: they go to sinks, never to an exchange.
 //! 4. Behind a feed that yields between its points (each row's change at once, behind another exchange) rings are drained
 //!    as they fill, up to the chunk's end: what such a feed shows comes in no order.
 //!

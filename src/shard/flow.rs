@@ -122,7 +122,7 @@ impl Shard {
         for &target in targets {
             let step = &topology.steps[target];
             match (&step.kind, &mut self.workers[target]) {
-                (StepKind::Send(exchange), _) => self.send(*exchange, batch, source),
+                (StepKind::Send(exchange), _) => self.send(*exchange, batch, source)?,
                 (StepKind::Sink(sink), _) => {
                     self.wrote = true;
                     self.sinks.write(*sink, source.origin(), batch)?;
@@ -161,7 +161,8 @@ impl Shard {
         Ok(())
     }
 
-    pub(super) fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) {
+    /// Hands a batch to an exchange; what is late goes on its own way at once.
+    fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) -> Result<(), JobError> {
         let (others_ms, floor_ms) = match source {
             Source::Scan(times) => (times[exchange].0, times[exchange].1),
             Source::Exchange(_, watermark_ms) => (*watermark_ms, *watermark_ms),
@@ -169,6 +170,9 @@ impl Shard {
         let ends = &mut self.exchanges[exchange];
         ends.sender.push(batch, others_ms, floor_ms, self.now_ms);
         ends.collect();
+        let Some(late) = ends.sender.take_late() else { return Ok(()) };
+        let topology = Arc::clone(&self.topology);
+        self.run_targets(&topology.exchanges[exchange].late_targets, &late, source)
     }
 }
 

@@ -306,7 +306,7 @@ impl Shard {
             }
             match self.exchanges[exchange].take(&self.control) {
                 Taken::Nothing => break,
-                Taken::Message => {}
+                Taken::Message => self.pass_on_late(exchange)?,
                 Taken::Output(Output::Rows(batch)) => {
                     let before = self.exchanges[exchange].watermark_ms;
                     let topology = Arc::clone(&self.topology);
@@ -327,6 +327,16 @@ impl Shard {
             busy = true;
         }
         Ok(busy)
+    }
+
+    /// Passes on what an owner has just found late. No exchange takes that, so it needs no room.
+    fn pass_on_late(&mut self, exchange: usize) -> Result<(), JobError> {
+        let ends = &mut self.exchanges[exchange];
+        let (late, before) = (ends.owner.take_late(), ends.watermark_ms);
+        let Some(late) = late else { return Ok(()) };
+        let topology = Arc::clone(&self.topology);
+        let source = Source::Exchange(exchange, before);
+        self.run_targets(&topology.exchanges[exchange].late_targets, &late, &source)
     }
 
     fn has_room_below(&self, exchange: usize) -> bool {

@@ -105,6 +105,9 @@ fn exchange_details(text: &mut String, exchange: &Exchange) {
         exchange.targets,
         exchange.second_stage,
     );
+    if !exchange.late_targets.is_empty() {
+        let _ = writeln!(text, "late rows to {:?}", exchange.late_targets);
+    }
 }
 
 /// An operator's description without its hash.

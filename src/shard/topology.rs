@@ -20,7 +20,8 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::operators::{Extent, NodeParts};
-use crate::agg::{AggregateCall, AggregateFunction};
+use super::strategy::{stages, strategy};
+use crate::agg::AggregateFunction;
 use crate::batch::{DataType, Field, Schema};
 use crate::connector::{Sink, Source};
 use crate::error::JobError;
@@ -109,6 +110,8 @@ pub(crate) struct Exchange {
     pub(crate) in_turn: bool,
     /// The steps that take its result rows.
     pub(crate) targets: Vec<usize>,
+    /// The steps that take the rows which are late for it, whole.
+    pub(crate) late_targets: Vec<usize>,
     /// The exchange that takes its accumulators, and its marks.
     pub(crate) second_stage: Option<usize>,
 }
@@ -143,6 +146,11 @@ pub(crate) struct SinkSpec {
 }
 
 impl Exchange {
+    /// Whether owners find out which rows are late, not senders.
+    pub(crate) fn owner_finds_late(&self) -> bool {
+        matches!(self.owner, Owner::Session)
+    }
+
     /// What the words of the owner's state mean, as a number.
     pub(crate) fn schema_hash(&self) -> u64 {
         let shape = &self.shape;
@@ -216,8 +224,14 @@ impl Topology {
             time_zone: plan.settings.time_zone,
         };
         let lineages = plan::lineages(plan);
-        let mut builder =
-            Builder { plan, lineages, topology, outputs: Vec::new(), behind: BTreeMap::new() };
+        let mut builder = Builder {
+            plan,
+            lineages,
+            topology,
+            outputs: Vec::new(),
+            behind: BTreeMap::new(),
+            first_exchanges: BTreeMap::new(),
+        };
         for node in 0..plan.nodes.len() {
             let before = Extent::of(&builder.topology);
             builder.add(node)?;
@@ -260,14 +274,22 @@ impl Topology {
             let mut rest = targets.to_vec();
             while let Some(step) = rest.pop() {
                 rest.extend_from_slice(&self.steps[step].targets);
-                if let StepKind::Sink(sink) = self.steps[step].kind {
-                    origins[sink].insert(origin);
+                match self.steps[step].kind {
+                    StepKind::Sink(sink) => drop(origins[sink].insert(origin)),
+                    // Rows that its sender finds late go on as part of the batch that they came in.
+                    StepKind::Send(to) if !self.exchanges[to].owner_finds_late() => {
+                        rest.extend_from_slice(&self.exchanges[to].late_targets);
+                    }
+                    _ => {}
                 }
             }
         };
         self.scans.iter().for_each(|scan| note(0, &scan.targets));
         for (index, exchange) in self.exchanges.iter().enumerate() {
             note(index + 1, &exchange.targets);
+            if exchange.owner_finds_late() {
+                note(index + 1, &exchange.late_targets);
+            }
         }
         origins.into_iter().map(|origins| origins.into_iter().collect()).collect()
     }
@@ -279,6 +301,8 @@ enum Outlet {
     Scan(usize),
     Step(usize),
     Exchange(usize),
+    /// The rows that are late for it.
+    Late(usize),
     Nowhere,
 }
 
@@ -289,6 +313,8 @@ struct Builder<'a> {
     outputs: Vec<Outlet>,
     /// Nodes whose rows come out of a step behind this exchange.
     behind: BTreeMap<NodeIndex, usize>,
+    /// The first exchange of each operator with windows.
+    first_exchanges: BTreeMap<NodeIndex, usize>,
 }
 
 impl Builder<'_> {
@@ -312,9 +338,14 @@ impl Builder<'_> {
                 let instant_time = self.is_instant(*input, window);
                 self.step(&[*input], StepKind::WindowTable { window: window.clone(), instant_time })
             }
-            Op::WindowAggregate { input, window, keys, aggregates, emit } => {
-                self.aggregate(*input, window, keys, aggregates, *emit)?
-            }
+            Op::WindowAggregate { .. } => self.aggregate(node)?,
+            Op::Late { of } => match self.first_exchanges.get(of) {
+                Some(&exchange) => Outlet::Late(exchange),
+                None => {
+                    let message = "late rows of an operator that has no windows".into();
+                    return Err(JobError::Internal(message));
+                }
+            },
             Op::Sink { input, table, sink, limit } => {
                 let schema = self.plan.nodes[*input].schema.clone();
                 self.topology.sinks.push(SinkSpec {
@@ -338,6 +369,7 @@ impl Builder<'_> {
         let Some(identity) = plan::identity(self.plan, &self.lineages, node) else { return };
         let first = self.topology.aggregates.last().map_or(0, |last| last.exchanges.end);
         let exchanges = first..self.topology.exchanges.len();
+        self.first_exchanges.insert(node, first);
         self.topology.aggregates.push(Aggregate { exchanges, identity });
     }
 
@@ -383,6 +415,9 @@ impl Builder<'_> {
                 Outlet::Scan(scan) => self.topology.scans[scan].targets.push(step),
                 Outlet::Step(from) => self.topology.steps[from].targets.push(step),
                 Outlet::Exchange(exchange) => self.topology.exchanges[exchange].targets.push(step),
+                Outlet::Late(exchange) => {
+                    self.topology.exchanges[exchange].late_targets.push(step);
+                }
                 Outlet::Nowhere => unreachable!("a sink has no output"),
             }
         }
@@ -395,30 +430,47 @@ impl Builder<'_> {
         matches!(field.data_type, DataType::TimestampLtz(_))
     }
 
-    fn aggregate(
-        &mut self,
-        input: NodeIndex,
-        window: &WindowSpec,
-        keys: &[usize],
-        aggregates: &[AggregateCall],
-        emit: Emit,
-    ) -> Result<Outlet, JobError> {
+    fn aggregate(&mut self, node: NodeIndex) -> Result<Outlet, JobError> {
+        let Op::WindowAggregate { input, window, keys, aggregates, emit } =
+            &self.plan.nodes[node].op
+        else {
+            unreachable!("called for one")
+        };
         for call in aggregates {
             if let AggregateFunction::User(function) = &call.function {
-                function.check(&self.plan.nodes[input].schema, &call.args, call.distinct)?;
+                function.check(&self.plan.nodes[*input].schema, &call.args, call.distinct)?;
             }
         }
-        let mut keys = keys.to_vec();
+        let mut keys = keys.clone();
         if let WindowKind::Attached { start_column, .. } = window.kind {
             keys.push(start_column);
         }
-        let shape = Shape::new(&self.plan.nodes[input].schema, &keys, aggregates);
-        let feeds = self.feeds(input)?;
-        let instant_time = self.is_instant(input, window);
+        let schema = &self.plan.nodes[*input].schema;
+        let shape = Shape::new(schema, &keys, aggregates);
+        let shape = self.with_late(node, shape, window, schema.column_count());
+        let feeds = self.feeds(*input)?;
+        let instant_time = self.is_instant(*input, window);
         let first = self.topology.exchanges.len();
-        self.topology.exchanges.extend(stages(shape, window, emit, instant_time, feeds, first));
-        self.step(&[input], StepKind::Send(first));
+        self.topology.exchanges.extend(stages(shape, window, *emit, instant_time, feeds, first));
+        let finder = &mut self.topology.exchanges[first];
+        finder.send.hands_out_late = !finder.owner_finds_late() && self.plan.is_late_read(node);
+        self.step(&[*input], StepKind::Send(first));
         Ok(Outlet::Exchange(self.topology.exchanges.len() - 1))
+    }
+
+    /// The shape with what owners need who find late rows that are read.
+    fn with_late(
+        &self,
+        node: NodeIndex,
+        shape: Shape,
+        window: &WindowSpec,
+        column_count: usize,
+    ) -> Shape {
+        let by_owner = matches!(window.kind, WindowKind::Session { .. });
+        match by_owner && self.plan.is_late_read(node) {
+            true => shape.with_whole_rows(column_count),
+            false => shape,
+        }
     }
 
     /// SESSION without GROUP BY: rows are packed, wait as an aggregate of their session, and are unpacked.
@@ -435,6 +487,7 @@ impl Builder<'_> {
         fields.push(Field::new("$row", DataType::BYTES));
         let shape =
             Shape::new(&Schema::new(fields), partition_by, &[session_table::call(types.len())]);
+        let shape = self.with_late(node, shape, window, types.len());
         let (feeds, instant_time) = (self.feeds(input)?, self.is_instant(input, window));
         let (mut send, owner, _) = strategy(&shape, window, Emit::AT_END);
         send.may_mark = matches!(feeds, Feeds::Scans(_));
@@ -457,6 +510,7 @@ impl Builder<'_> {
             feeds,
             in_turn: true,
             targets: vec![unpack],
+            late_targets: Vec::new(),
             second_stage: None,
         });
         self.behind.insert(node, exchange);
@@ -465,7 +519,7 @@ impl Builder<'_> {
 
     fn feeds(&self, node: NodeIndex) -> Result<Feeds, JobError> {
         let (mut scans, mut exchanges) = (Vec::new(), Vec::new());
-        self.collect_feeds(node, &mut scans, &mut exchanges);
+        self.collect_feeds(node, &mut scans, &mut exchanges)?;
         exchanges.sort_unstable();
         match (scans.is_empty(), exchanges.is_empty()) {
             (false, true) => Ok(Feeds::Scans(scans)),
@@ -478,12 +532,17 @@ impl Builder<'_> {
         }
     }
 
-    fn collect_feeds(&self, node: NodeIndex, scans: &mut Vec<usize>, exchanges: &mut Vec<usize>) {
+    fn collect_feeds(
+        &self,
+        node: NodeIndex,
+        scans: &mut Vec<usize>,
+        exchanges: &mut Vec<usize>,
+    ) -> Result<(), JobError> {
         if let Some(&exchange) = self.behind.get(&node) {
             if !exchanges.contains(&exchange) {
                 exchanges.push(exchange);
             }
-            return;
+            return Ok(());
         }
         match (&self.plan.nodes[node].op, self.outputs[node]) {
             (_, Outlet::Scan(scan)) if !scans.contains(&scan) => scans.push(scan),
@@ -493,85 +552,27 @@ impl Builder<'_> {
             (
                 Op::Calc { input, .. } | Op::Expand { input, .. } | Op::WindowTable { input, .. },
                 _,
-            ) => {
-                self.collect_feeds(*input, scans, exchanges);
-            }
+            ) => self.collect_feeds(*input, scans, exchanges)?,
             (Op::Union { inputs }, _) => {
-                inputs.iter().for_each(|&input| self.collect_feeds(input, scans, exchanges))
+                for &input in inputs {
+                    self.collect_feeds(input, scans, exchanges)?;
+                }
+            }
+            (Op::Late { of }, Outlet::Late(exchange)) => {
+                if self.topology.exchanges[exchange].owner_finds_late() {
+                    return Err(JobError::Refused(LATE_FOR_SESSIONS.into()));
+                }
+                // A sender only sorts them out of what it is fed.
+                let input = self.plan.nodes[*of].op.late_input().expect("it has exchanges");
+                self.collect_feeds(input, scans, exchanges)?;
             }
             _ => {}
         }
+        Ok(())
     }
 }
 
-/// The exchanges of an aggregation, one or two; the first is exchange `first`.
-fn stages(
-    shape: Shape,
-    window: &WindowSpec,
-    emit: Emit,
-    instant_time: bool,
-    feeds: Feeds,
-    first: usize,
-) -> Vec<Exchange> {
-    let (mut send, owner, split) = strategy(&shape, window, emit);
-    send.may_mark = matches!(feeds, Feeds::Scans(_));
-    let exchange = |shape, send, owner, feeds, second_stage| Exchange {
-        shape: Arc::new(shape),
-        send,
-        owner,
-        instant_time,
-        feeds,
-        in_turn: true,
-        targets: Vec::new(),
-        second_stage,
-    };
-    let merged = shape.merged();
-    let mut exchanges = vec![exchange(shape, send.clone(), owner, feeds, split.map(|_| first + 1))];
-    if let Some(owner) = split {
-        let second = SendPlan { per_window: true, ship: Ship::Folded, may_mark: false, ..send };
-        exchanges.push(exchange(merged, second, owner, Feeds::Exchanges(vec![first]), None));
-    }
-    exchanges
-}
-
-/// What is shipped, who owns it, and who owns the second stage of a split.
-fn strategy(shape: &Shape, window: &WindowSpec, emit: Emit) -> (SendPlan, Owner, Option<Owner>) {
-    let plan = |per_window, ship| SendPlan {
-        window: window.clone(),
-        emit,
-        per_window,
-        ship,
-        may_mark: true,
-    };
-    if matches!(window.kind, WindowKind::Session { .. }) {
-        return (plan(false, Ship::Rows), Owner::Session, None);
-    }
-    let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
-    let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };
-    if emit.is_once() {
-        // Merging slices loses the order of arrival across them. LISTAGG loses it in Flink too; FIRST_VALUE and
-        // LAST_VALUE, which Flink refuses to merge, keep it here.
-        let per_window = shared && shape.picks_by_arrival();
-        if shape.is_splittable() {
-            let (first, second) = (Stage::First(emit), Stage::Final);
-            return (
-                plan(per_window, Ship::RowsByValue),
-                Owner::Aggregate(first),
-                Some(Owner::Aggregate(second)),
-            );
-        }
-        return (plan(per_window, folded), Owner::Aggregate(Stage::Final), None);
-    }
-    let row_by_row = emit.early_delay_ms == Some(0) || emit.late_delay_ms.is_some();
-    if row_by_row {
-        return (plan(shared, Ship::Rows), Owner::Trigger, None);
-    }
-    if shape.is_splittable() {
-        return (
-            plan(shared, Ship::RowsByValue),
-            Owner::Aggregate(Stage::First(emit)),
-            Some(Owner::Trigger),
-        );
-    }
-    (plan(shared, folded), Owner::Trigger, None)
-}
+/// Why no window stands over rows that are late for sessions. Owners find those, behind the exchange: in no order, and the
+/// watermark at each one's arrival is over by then.
+const LATE_FOR_SESSIONS: &str = "a window over the rows that were late for a SESSION window cannot run: they come out \
+    where the sessions are kept, in no order; write them to a table and read that in a job of its own";

@@ -54,25 +54,39 @@ const HANG_SECONDS: f64 = 20.0;
 
 /// Runs a script; after `seconds` it is told to stop.
 pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
-    run_rewritten(text, setting, seconds, |_| {})
+    run_edited(text, &|plan| plan, setting, seconds)
 }
 
 /// The same with another plan than the script's.
+#[allow(dead_code)]
 pub(crate) fn run_rewritten(
     text: &str,
     setting: Setting,
     seconds: Option<f64>,
     rewrite: fn(&mut Plan),
 ) -> Run {
+    let edit = |mut plan: Plan| {
+        rewrite(&mut plan);
+        plan
+    };
+    run_edited(text, &edit, setting, seconds)
+}
+
+/// Runs what becomes of a script's plan.
+pub(crate) fn run_edited(
+    text: &str,
+    edit: &dyn Fn(Plan) -> Plan,
+    setting: Setting,
+    seconds: Option<f64>,
+) -> Run {
     let printed = Printed::default();
     let output = Output::new(Box::new(printed.clone()), Style::JsonLines);
     let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
-    let mut script = match bind(text, &output, &overrides) {
+    let script = match bind(text, &output, &overrides) {
         Ok(script) => script,
         Err(errors) => return Run { failure: Some(errors[0].to_string()), ..Run::default() },
     };
-    rewrite(&mut script.plan);
-    let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+    let job = match Launch::new(&edit(script.plan), Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return Run { failure: Some(error.to_string()), ..Run::default() },
     };
@@ -125,9 +139,9 @@ pub(crate) struct Life {
 #[allow(dead_code)]
 pub(crate) fn live(
     text: &str,
+    edit: &dyn Fn(Plan) -> Plan,
     setting: Setting,
     state: Option<StateOptions>,
-    rewrite: fn(&mut Plan),
 ) -> Life {
     let failed = |message: String| Life {
         failure: Some(JobError::Internal(message)),
@@ -137,12 +151,11 @@ pub(crate) fn live(
     };
     let output = Output::new(Box::new(std::io::sink()), Style::JsonLines);
     let overrides = [("tidemill.chunk-bytes".to_owned(), setting.chunk_bytes.to_string())];
-    let mut script = match bind(text, &output, &overrides) {
+    let script = match bind(text, &output, &overrides) {
         Ok(script) => script,
         Err(errors) => return failed(errors[0].to_string()),
     };
-    rewrite(&mut script.plan);
-    let job = match Launch::new(&script.plan, Some(setting.shards), Some(setting.runtime)) {
+    let job = match Launch::new(&edit(script.plan), Some(setting.shards), Some(setting.runtime)) {
         Ok(job) => job,
         Err(error) => return failed(error.to_string()),
     };

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Cell, Query, Row};
-use super::reference::{Expected, Turns};
+use super::model::{Cell, Field, Query, Row, time_text};
+use super::reference::{Arrival, Expected, Turns};
 
 /// A result row as text: kind, columns.
 pub(crate) type Line = (String, Vec<String>);
@@ -44,6 +44,37 @@ pub(crate) fn lines_of_oracle(expected: &Expected) -> Vec<Line> {
     let rows = expected.rows.iter();
     rows.map(|(kind, cells)| (kind.to_string(), cells.iter().map(Cell::text).collect())).collect()
 }
+
+/// Late rows that the engine wrote, sorted.
+#[allow(dead_code)]
+pub(crate) fn late_of_engine(rows: &[serde_json::Value]) -> Vec<String> {
+    let line = |row: &serde_json::Value| {
+        let time = with_milliseconds(row["ts"].as_str().unwrap());
+        let cells = FIELDS.map(|field| Cell::parse(&row[field.name()], field == Field::D));
+        format!("{time} {}", cells.join(" "))
+    };
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+/// Late rows that it should have written, sorted.
+#[allow(dead_code)]
+pub(crate) fn late_of_oracle(query: &Query, expected: &Expected) -> Vec<String> {
+    let line = |arrival: &Arrival| {
+        let row = &arrival.row;
+        // Below another window nobody reads w.
+        let is_read = |field: Field| query.inner.is_none() || field != Field::W;
+        let cell = |field| if is_read(field) { row.cell(field) } else { Cell::Null };
+        format!("{} {}", time_text(row.ts), FIELDS.map(|field| cell(field).text()).join(" "))
+    };
+    let mut lines: Vec<String> = expected.late.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[allow(dead_code)]
+const FIELDS: [Field; 6] = [Field::K, Field::V, Field::W, Field::D, Field::S, Field::M];
 
 pub(crate) fn groups(query: &Query, lines: Vec<Line>) -> Groups {
     let mut groups = Groups::new();

@@ -21,7 +21,8 @@ pub(crate) struct Arrival {
 pub(crate) struct Expected {
     /// Kind and columns, in order.
     pub rows: Vec<(&'static str, Vec<Cell>)>,
-    pub late_count: u64,
+    /// The rows that counted for no window, with the watermark at the arrival of each.
+    pub late: Vec<Arrival>,
     /// For each row, the watermark before the one that fired it.
     pub fired_at: Vec<i64>,
 }
@@ -102,7 +103,7 @@ pub(crate) fn expected(query: &Query, arrivals: &[Arrival]) -> Expected {
     let rows = rows.map(|((_, cells), watermark)| Arrival { row: row_of(&cells), watermark });
     let second = Query { condition: Filter::None, ..query.clone() };
     let rows: Vec<Arrival> = rows.collect();
-    Expected { late_count: results.late_count, ..one_window(&second, &rows) }
+    Expected { late: results.late, ..one_window(&second, &rows) }
 }
 
 /// A result of the inner window as a row of the outer one's input.
@@ -215,13 +216,14 @@ impl Windows<'_> {
     fn run(mut self, arrivals: &[Arrival]) -> Expected {
         for arrival in arrivals {
             self.advance(arrival.watermark);
-            self.take(&arrival.row);
+            self.take(arrival);
         }
         self.advance(i64::MAX);
         self.expected
     }
 
-    fn take(&mut self, row: &Row) {
+    fn take(&mut self, arrival: &Arrival) {
+        let row = &arrival.row;
         if !passes(self.query.condition, row) {
             return;
         }
@@ -230,7 +232,7 @@ impl Windows<'_> {
         let open: Vec<_> =
             all.iter().filter(|&&(_, end)| end - 1 + lateness > self.watermark).collect();
         if open.is_empty() && !all.is_empty() {
-            self.expected.late_count += 1;
+            self.expected.late.push(arrival.clone());
         }
         for &&(start, end) in &open {
             let key = (end, start, key_of(self.query, row));
@@ -321,7 +323,7 @@ fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
         }
         session.3.push(row.clone());
         if session.2 - 1 <= arrival.watermark {
-            expected.late_count += 1;
+            expected.late.push(arrival.clone());
         } else {
             open.push(session);
         }

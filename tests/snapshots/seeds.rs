@@ -24,13 +24,16 @@ pub(crate) struct Tally {
     pub(crate) snapshots: AtomicU64,
     /// Lives that came to the end.
     pub(crate) finished: AtomicU64,
+    /// Late rows that have been shown.
+    pub(crate) late: AtomicU64,
 }
 
 impl Tally {
     /// Whether all of it has happened.
     pub(crate) fn is_full(&self) -> bool {
-        let all = [&self.lives, &self.killed, &self.refused, &self.resumed, &self.snapshots];
-        all.iter().all(|count| count.load(Ordering::Relaxed) > 0)
+        let lives = [&self.lives, &self.killed, &self.refused, &self.resumed];
+        let mut all = lives.into_iter().chain([&self.snapshots, &self.late]);
+        all.all(|count| count.load(Ordering::Relaxed) > 0)
     }
 }
 
@@ -101,6 +104,7 @@ fn phases(
         end(&disk, random, story);
         shown.look_at_end(world, &disk)?;
     }
+    tally.late.fetch_add(world.truth.late_rows.len() as u64, Ordering::Relaxed);
     Ok(())
 }
 

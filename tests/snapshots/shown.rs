@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tidemill::shard::checkpoint::{Manifest, list_manifests};
 use tidemill::sys::storage::SimDisk;
 
-use crate::lines::{groups, lines_of_engine};
+use crate::lines::{groups, late_of_engine, lines_of_engine};
 use crate::world::{STATE, World, number, parse, text_lines};
 
 /// What has been seen so far.
@@ -108,6 +108,8 @@ impl Shown {
         files.sort_by_key(|(path, _)| number(&path.to_string_lossy()));
         let (raw, rows): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|(path, _)| path.ends_with("raw.jsonl"));
+        let (late, rows): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|(path, _)| path.ends_with("late.jsonl"));
         let text = rows.into_iter().map(|(_, content)| content.as_slice());
         let query = &world.case.query;
         let seen =
@@ -129,6 +131,11 @@ impl Shown {
         if !is_within(&raw, &world.truth.raw) || (whole && raw.len() != world.truth.raw.len()) {
             return Err(format!("raw rows {raw:?}, not of {:?}", world.truth.raw));
         }
+        let late: Vec<u8> = late.into_iter().flat_map(|(_, content)| content.clone()).collect();
+        let (late, all) = (late_of_engine(&parse(&late)?), &world.truth.late_rows);
+        if !is_within(&late, all) || (whole && late.len() != all.len()) {
+            return Err(format!("late rows {late:?}, not of {all:?}"));
+        }
         Ok(())
     }
 }
@@ -136,7 +143,8 @@ impl Shown {
 /// Where the sinks of a world are, in the order of its statements.
 fn sinks(world: &World) -> Vec<PathBuf> {
     let raw = world.raw.then(|| PathBuf::from("/out/raw.jsonl"));
-    raw.into_iter().chain([PathBuf::from(world.sink("/out"))]).collect()
+    let late = world.reads_late.then(|| PathBuf::from("/out/late.jsonl"));
+    raw.into_iter().chain([PathBuf::from(world.sink("/out"))]).chain(late).collect()
 }
 
 /// Whether `few` are among `all`, each as often.

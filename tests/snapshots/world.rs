@@ -13,7 +13,11 @@ use tidemill::sys::storage::SimDisk;
 
 use crate::draw::{Case, cases, nested_cases};
 use crate::engine::{Life, Setting, live, user};
-use crate::lines::{Groups, canonical, groups, lines_of_engine, lines_of_oracle, turns};
+use crate::graft::{late_table, read_late, select_all};
+use crate::lines::{
+    Groups, canonical, groups, late_of_engine, late_of_oracle, lines_of_engine, lines_of_oracle,
+    turns,
+};
 use crate::model::{Call, Field, Format, Function, Query};
 use crate::reference::{arrivals, expected};
 
@@ -38,6 +42,8 @@ pub(crate) struct World {
     pub(crate) raw: bool,
     /// Users' functions take the place of ours.
     pub(crate) user: bool,
+    /// A last sink takes the rows that are late.
+    pub(crate) reads_late: bool,
     pub(crate) script: String,
     /// What an undisturbed run gives.
     pub(crate) truth: Truth,
@@ -49,6 +55,7 @@ pub(crate) struct World {
 pub(crate) struct Truth {
     pub(crate) groups: Groups,
     pub(crate) raw: Vec<String>,
+    pub(crate) late_rows: Vec<String>,
     pub(crate) rows: u64,
     pub(crate) malformed: u64,
     pub(crate) late: u64,
@@ -92,6 +99,8 @@ impl World {
             rolling: random.below(4) == 0,
             raw: random.below(3) == 0,
             user: seed % 3 == 0,
+            // Not drawn, so that seeds tell the stories that they told before there were any.
+            reads_late: seed.is_multiple_of(2),
             script: String::new(),
             truth: Truth::default(),
             inputs: folder()?,
@@ -139,20 +148,36 @@ impl World {
             text,
             "CREATE TABLE sink ({}) WITH ('connector' = 'filesystem', 'path' = '{sink}', 'format' = 'json', \
              'json.encode.decimal-as-plain-number' = 'true', 'sink.changelog' = 'true'{rolling});",
-            columns(query)
+            columns(query, self.reads_late)
         )
         .unwrap();
-        let insert = format!("INSERT INTO sink {};\n", query.select());
-        if !self.raw {
-            return text + &insert;
+        let mut inserts = format!("INSERT INTO sink {};\n", query.select());
+        if self.raw {
+            writeln!(
+                text,
+                "CREATE TABLE raw_rows (k STRING, w BIGINT) WITH ('connector' = 'filesystem', 'path' = '{folder}/raw.jsonl', \
+                 'format' = 'json');"
+            )
+            .unwrap();
+            inserts.insert_str(0, "INSERT INTO raw_rows SELECT k, w FROM t0;\n");
         }
-        writeln!(
-            text,
-            "CREATE TABLE raw_rows (k STRING, w BIGINT) WITH ('connector' = 'filesystem', 'path' = '{folder}/raw.jsonl', \
-             'format' = 'json');\nEXECUTE STATEMENT SET BEGIN\nINSERT INTO raw_rows SELECT k, w FROM t0;\n{insert}END;"
-        )
-        .unwrap();
-        text
+        if self.reads_late {
+            let (table, insert) = late_table(&format!(
+                "'connector' = 'filesystem', 'path' = '{folder}/late.jsonl', 'format' = 'json', \
+                 'json.encode.decimal-as-plain-number' = 'true'"
+            ));
+            text += &table;
+            inserts = inserts.replace(&query.select(), &select_all(query)) + &insert;
+        }
+        text + "EXECUTE STATEMENT SET BEGIN\n" + &inserts + "END;\n"
+    }
+
+    /// What becomes of the script's plan.
+    fn edit(&self, mut plan: Plan) -> Plan {
+        if self.user {
+            user::take_over(&mut plan);
+        }
+        if self.reads_late { read_late(plan) } else { plan }
     }
 
     /// Runs undisturbed, without state, and naively.
@@ -160,8 +185,8 @@ impl World {
         let folder = folder()?;
         let script = self.script_to(&folder.path().display().to_string(), paths, malformed);
         let runtime = RuntimeKind::Sim(self.seed);
-        let setting = self.setting(runtime, self.shards, 64);
-        let life = live(&script, setting, None, self.rewrite());
+        let edit = |plan| self.edit(plan);
+        let life = live(&script, &edit, self.setting(runtime, self.shards, 64), None);
         if let Some(failure) = life.failure {
             return Err(format!("undisturbed: {failure}\n{script}"));
         }
@@ -186,11 +211,17 @@ impl World {
                 "the undisturbed run differs from the oracle, which is a matter for that suite";
             return Err(format!("{message}:\n{ours:#?}\n{theirs:#?}"));
         }
+        let late = late_of_engine(&parse(&read(&folder.path().join("late.jsonl")))?);
+        let expected_late = late_of_oracle(&self.case.query, &oracle);
+        if self.reads_late && late != expected_late {
+            return Err(format!("undisturbed, these were late:\n{late:#?}\n{expected_late:#?}"));
+        }
         let mut raw = text_lines(&read(&folder.path().join("raw.jsonl")));
         raw.sort();
         self.truth = Truth {
             groups: groups(&self.case.query, lines),
             raw,
+            late_rows: late,
             rows: life.totals.rows,
             malformed: life.totals.malformed,
             late: life.late_count,
@@ -201,11 +232,6 @@ impl World {
     fn setting(&self, runtime: RuntimeKind, shards: usize, slots: usize) -> Setting {
         let chunk_bytes = self.chunk_bytes;
         Setting { shards, runtime, chunk_bytes, ring_slots: Some(slots) }
-    }
-
-    /// What becomes of the script's plan.
-    fn rewrite(&self) -> fn(&mut Plan) {
-        if self.user { user::take_over } else { |_| {} }
     }
 
     /// One life on `disk`.
@@ -221,7 +247,7 @@ impl World {
         };
         let runtime = RuntimeKind::Dying { seed: life.seed, steps: life.steps };
         let setting = self.setting(runtime, life.shards, life.ring_slots);
-        live(&self.script, setting, Some(state), self.rewrite())
+        live(&self.script, &|plan| self.edit(plan), setting, Some(state))
     }
 
     /// What a person needs to see of a failure.
@@ -267,12 +293,14 @@ impl Draft {
     }
 }
 
-fn columns(query: &Query) -> String {
+/// `counted`: every column of the input is counted.
+fn columns(query: &Query, counted: bool) -> String {
     let times = ["ws", "we", "wt"].iter().map(|name| format!("{name} TIMESTAMP(3)"));
     let keys = query.keys.iter().enumerate().map(|(at, key)| format!("g{at} {}", field_type(*key)));
     let calls = query.calls.iter().enumerate();
     let calls = calls.map(|(at, call)| format!("a{at} {}", call_type(*call)));
-    times.chain(keys).chain(calls).collect::<Vec<_>>().join(", ")
+    let counts = (0..if counted { 6 } else { 0 }).map(|at| format!("x{at} BIGINT"));
+    times.chain(keys).chain(calls).chain(counts).collect::<Vec<_>>().join(", ")
 }
 
 fn field_type(field: Field) -> &'static str {

@@ -1,9 +1,9 @@
 //! What scripts bind to: windows, settings, pruning, and what a Flink would refuse.
 
 use super::{Catalog, bind};
-use crate::batch::DataType;
-use crate::expr::{ExprKind, Value};
-use crate::plan::{Op, Plan, assert_valid, explain};
+use crate::batch::{DataType, Schema};
+use crate::expr::{Expr, ExprKind, Value};
+use crate::plan::{Node, Op, Plan, assert_valid, explain, lineages, optimise};
 use crate::sql::{Script, bind_script};
 use crate::window::{Emit, EmitClock, EmitMode, TimeDomain, WindowKind, WindowSpec};
 
@@ -415,4 +415,48 @@ fn what_only_we_have_is_listed() {
     assert!(
         bound.flink_refusals.iter().all(|refusal| refusal.span.is_some() && refusal.hint.is_some())
     );
+}
+
+/// Reads nothing but `a` of the rows that are late for the script's window, and of its results nothing.
+fn only_late(plan: Plan) -> Plan {
+    let Plan { mut nodes, settings } = plan;
+    let is_window = |node: &Node| matches!(node.op, Op::WindowAggregate { .. });
+    let of = nodes.iter().position(is_window).expect("it has one");
+    let schema = nodes[nodes[of].op.late_input().expect("a window has one")].schema.clone();
+    let at = schema.fields.iter().position(|field| field.name == "a").expect("it is read");
+    let (field, last) = (schema.fields[at].clone(), nodes.len());
+    let mut sink = nodes.last().expect("a sink").clone();
+    nodes.truncate(last - 1);
+    nodes.push(Node { op: Op::Late { of }, schema });
+    let columns = vec![Expr::column(at, field.data_type, field.nullable)];
+    let schema = Schema::new(vec![field]);
+    let op = Op::Calc { input: last - 1, filter: None, columns };
+    nodes.push(Node { op, schema: schema.clone() });
+    let Op::Sink { input, .. } = &mut sink.op else { panic!("the last node is a sink") };
+    *input = last;
+    nodes.push(Node { op: sink.op, schema });
+    optimise(Plan { nodes, settings })
+}
+
+#[test]
+fn late_rows_keep_the_columns_that_are_read() {
+    let windows = "FROM TABLE(TUMBLE(TABLE src, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, window_end, k;";
+    let sql = format!("SELECT k, COUNT(a), MAX(v), SUM(v) {windows}");
+    let plan = only_late(script(&sql).plan);
+    assert_valid(&plan);
+    let names =
+        |node: &Node| node.schema.fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>();
+    let late = plan.nodes.iter().position(|node| matches!(node.op, Op::Late { .. }));
+    let late = late.expect("it is read");
+    let mut columns = names(&plan.nodes[late]);
+    columns.sort();
+    assert_eq!(columns, ["a", "k", "ts"], "v is read by calls alone, whose results nobody reads");
+    let calls = plan.nodes.iter().find_map(|node| match &node.op {
+        Op::WindowAggregate { aggregates, .. } => Some(aggregates.len()),
+        _ => None,
+    });
+    assert_eq!(calls, Some(0));
+    let lineages = lineages(&plan);
+    assert!(lineages[late].rows().starts_with("late for window Tumble"), "{:?}", lineages[late]);
+    assert!(explain(&plan).contains("late: a row is handed on, and counted"), "{}", explain(&plan));
 }

@@ -1,0 +1,93 @@
+//! How an aggregation runs: what is shipped, who owns it, in one exchange or in two.
+
+use std::sync::Arc;
+
+use super::topology::{Exchange, Feeds, Owner};
+use crate::op::send::{SendPlan, Ship};
+use crate::op::shape::Shape;
+use crate::op::window_aggregate::Stage;
+use crate::window::{Emit, WindowKind, WindowSpec};
+
+/// The exchanges of an aggregation, one or two; the first is exchange `first`.
+pub(super) fn stages(
+    shape: Shape,
+    window: &WindowSpec,
+    emit: Emit,
+    instant_time: bool,
+    feeds: Feeds,
+    first: usize,
+) -> Vec<Exchange> {
+    let (mut send, owner, split) = strategy(&shape, window, emit);
+    send.may_mark = matches!(feeds, Feeds::Scans(_));
+    let exchange = |shape, send, owner, feeds, second_stage| Exchange {
+        shape: Arc::new(shape),
+        send,
+        owner,
+        instant_time,
+        feeds,
+        in_turn: true,
+        targets: Vec::new(),
+        late_targets: Vec::new(),
+        second_stage,
+    };
+    let merged = shape.merged();
+    let mut exchanges = vec![exchange(shape, send.clone(), owner, feeds, split.map(|_| first + 1))];
+    if let Some(owner) = split {
+        let second = SendPlan {
+            per_window: true,
+            ship: Ship::Folded,
+            may_mark: false,
+            hands_out_late: false,
+            ..send
+        };
+        exchanges.push(exchange(merged, second, owner, Feeds::Exchanges(vec![first]), None));
+    }
+    exchanges
+}
+
+/// What is shipped, who owns it, and who owns the second stage of a split.
+pub(super) fn strategy(
+    shape: &Shape,
+    window: &WindowSpec,
+    emit: Emit,
+) -> (SendPlan, Owner, Option<Owner>) {
+    let plan = |per_window, ship| SendPlan {
+        window: window.clone(),
+        emit,
+        per_window,
+        ship,
+        may_mark: true,
+        hands_out_late: false,
+    };
+    if matches!(window.kind, WindowKind::Session { .. }) {
+        return (plan(false, Ship::Rows), Owner::Session, None);
+    }
+    let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
+    let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };
+    if emit.is_once() {
+        // Merging slices loses the order of arrival across them. LISTAGG loses it in Flink too; FIRST_VALUE and
+        // LAST_VALUE, which Flink refuses to merge, keep it here.
+        let per_window = shared && shape.picks_by_arrival();
+        if shape.is_splittable() {
+            let (first, second) = (Stage::First(emit), Stage::Final);
+            return (
+                plan(per_window, Ship::RowsByValue),
+                Owner::Aggregate(first),
+                Some(Owner::Aggregate(second)),
+            );
+        }
+        return (plan(per_window, folded), Owner::Aggregate(Stage::Final), None);
+    }
+    let row_by_row = emit.early_delay_ms == Some(0) || emit.late_delay_ms.is_some();
+    if row_by_row {
+        return (plan(shared, Ship::Rows), Owner::Trigger, None);
+    }
+    if shape.is_splittable() {
+        return (
+            plan(shared, Ship::RowsByValue),
+            Owner::Aggregate(Stage::First(emit)),
+            Some(Owner::Trigger),
+        );
+    }
+    (plan(shared, folded), Owner::Trigger, None)
+}
