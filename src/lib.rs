@@ -87,6 +87,7 @@ pub mod sys;
 pub mod window;
 
 pub use job::{
-    EventTime, Every, Handle, Job, Metrics, Mode, Options, ProcessingTime, Record, RecordFile,
-    RecordSource, RecordWriter, Records, Span, Stream, Window, WindowResult,
+    AggregateFunction, Archived, EventTime, Every, Handle, Job, Metrics, Mode, Options,
+    ProcessingTime, Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Span,
+    Stream, Window, WindowResult,
 };

@@ -1,13 +1,17 @@
 //! Aggregates of windows: [`On`] makes calls, tuples of calls are what a window computes.
 
+use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::closure;
+use super::custom::{AggregateFunction, Archived, Custom, Reduce};
 use super::field::{Column, Field, Number, Row};
 use super::item::Item;
-use crate::agg::{self, AggregateCall};
+use crate::agg::{self, AggregateCall, UserFunction};
 use crate::batch::DataType;
 use crate::expr::Expr;
+use crate::sys::archive::Owned;
 
 /// Makes aggregates over a stream's items; the closure given to `aggregate` gets one.
 #[derive(Debug)]
@@ -27,11 +31,19 @@ pub struct Call<I, V> {
 /// A call without its types.
 #[derive(Clone, Debug)]
 pub struct RawCall {
-    function: &'static str,
-    argument: Option<Expr>,
+    function: Function,
+    arguments: Vec<Expr>,
     filter: Option<Expr>,
     distinct: bool,
-    separator: String,
+}
+
+/// Whose function it is.
+#[derive(Clone, Debug)]
+enum Function {
+    /// The engine's.
+    Named(&'static str),
+    /// The program's.
+    Custom(UserFunction),
 }
 
 impl<I: Item> On<I> {
@@ -40,8 +52,11 @@ impl<I: Item> On<I> {
     }
 
     fn call<V>(&self, function: &'static str, argument: Option<Expr>) -> Call<I, V> {
-        let raw =
-            RawCall { function, argument, filter: None, distinct: false, separator: String::new() };
+        self.raw(Function::Named(function), argument.into_iter().collect())
+    }
+
+    fn raw<V>(&self, function: Function, arguments: Vec<Expr>) -> Call<I, V> {
+        let raw = RawCall { function, arguments, filter: None, distinct: false };
         Call { raw, item: self.item.clone(), _types: PhantomData }
     }
 
@@ -119,6 +134,15 @@ impl<I: Item> On<I> {
         self.over("MAX", f)
     }
 
+    /// A function of the program's own.
+    pub fn custom<F: AggregateFunction<I>>(
+        &self,
+        function: F,
+    ) -> Call<I, <F::Output as Field>::Column> {
+        let function = UserFunction(Arc::new(Custom::<I, F>::new(function)));
+        self.raw(Function::Custom(function), I::shipped(self.item.clone()))
+    }
+
     /// The value of the row that came first; `None` is passed over.
     pub fn first<X: Field>(
         &self,
@@ -188,6 +212,17 @@ tuples!(A 0, B 1, C 2, D 3);
 tuples!(A 0, B 1, C 2, D 3, E 4);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
 
+impl<T: Owned + Clone + Debug> On<T> {
+    /// One record made of all, two by two, in the order of their arrival.
+    pub fn reduce(
+        &self,
+        f: impl Fn(&T::Archived, &T::Archived) -> T + Send + Sync + 'static,
+    ) -> Call<T, Archived<T>> {
+        let function = UserFunction(Arc::new(Reduce::<T, _>::new(f)));
+        self.raw(Function::Custom(function), T::shipped(self.item.clone()))
+    }
+}
+
 impl RawCall {
     /// The call over columns of which its own follow `columns`, to which they are added.
     pub(super) fn place(self, name: &str, columns: &mut Vec<Expr>) -> AggregateCall {
@@ -195,19 +230,24 @@ impl RawCall {
             columns.push(expr);
             columns.len() - 1
         };
-        let arg_type = self.argument.as_ref().map(|expr| expr.data_type);
-        let args: Vec<usize> = self.argument.into_iter().map(&mut add).collect();
+        let types: Vec<DataType> = self.arguments.iter().map(|expr| expr.data_type).collect();
+        let args: Vec<usize> = self.arguments.into_iter().map(&mut add).collect();
         let filter = self.filter.map(add);
-        let types: Vec<DataType> = arg_type.into_iter().collect();
+        let function = match self.function {
+            Function::Custom(function) => {
+                return AggregateCall { filter, ..AggregateCall::user(function, args, name) };
+            }
+            Function::Named(function) => function,
+        };
         let (function, data_type) =
-            agg::bind(self.function, &types).expect("the builder makes calls that exist");
+            agg::bind(function, &types).expect("the builder makes calls that exist");
         AggregateCall {
             function,
             args,
             distinct: self.distinct,
             filter,
-            separator: self.separator,
-            arg_type: arg_type.unwrap_or(DataType::BigInt),
+            separator: String::new(),
+            arg_type: types.first().copied().unwrap_or(DataType::BigInt),
             data_type,
             name: name.to_owned(),
         }

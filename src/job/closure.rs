@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 
-use super::field::{Column, Field, Key, column_of};
+use super::field::{Column, Field, Key, Row, column_of};
 use super::item::Item;
 use crate::batch::DataType;
 use crate::error::EvalError;
 use crate::expr::{Expr, ExprKind, Native, NativeFunction};
-use crate::sys::archive::{ArchiveBuilder, Record};
+use crate::sys::archive::{ArchiveBuilder, Record, as_views};
 
 /// What a function makes of a batch: how its values become a column.
 struct Filled<I, F> {
@@ -84,7 +84,6 @@ pub(super) fn key<I: Item, K: Key>(
     args: &[Expr],
     f: impl Fn(&I::View) -> K + Send + Sync + 'static,
 ) -> Vec<Expr> {
-    use super::field::Row;
     let f = Arc::new(f);
     let part = |(part, types): (usize, (DataType, bool))| {
         let f = Arc::clone(&f);
@@ -130,4 +129,11 @@ pub(super) fn record<I: Item, U: Record>(
         }
         Ok(builder.finish())
     })
+}
+
+/// A record column, alike in every batch.
+pub(super) fn views<T: Record>(column: &Expr) -> Expr {
+    let types = (column.data_type, column.nullable);
+    let args = std::slice::from_ref(column);
+    call::<T>("record", types, args, |columns, _, _| Ok(as_views::<T::Archived>(&columns[0])))
 }

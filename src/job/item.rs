@@ -4,18 +4,29 @@ use std::fmt::Debug;
 
 use arrow_array::ArrayRef;
 
+use super::closure;
 use super::field::Row;
 use super::result::WindowResult;
 use crate::batch::{DataType, Field};
-use crate::sys::archive::{Archives, Record};
+use crate::expr::Expr;
+use crate::sys::archive::{Archives, Record, Stored};
 
 /// What a stream carries: records, or the results of windows.
 pub trait Item: 'static {
     /// What closures get a reference to.
     type View: 'static;
 
+    /// Finds items by row.
+    type Reader<'a>: Reader<Self::View>;
+
     /// The columns that it takes.
     fn fields() -> Vec<Field>;
+    /// The columns as they go to other shards and into state: alike in every batch.
+    fn shipped(columns: Vec<Expr>) -> Vec<Expr> {
+        columns
+    }
+    /// The items of these columns.
+    fn reader(columns: &[ArrayRef]) -> Self::Reader<'_>;
     /// `f` of each of `rows` items, whose columns are `columns`.
     fn map<'a, R>(
         columns: &'a [ArrayRef],
@@ -26,8 +37,39 @@ pub trait Item: 'static {
         R: 'a;
 }
 
+/// Finds items by row.
+pub trait Reader<V> {
+    /// What `f` makes of the item in a row.
+    fn with<R>(&self, row: usize, f: impl FnOnce(&V) -> R) -> R;
+}
+
+impl<A: Stored> Reader<A> for Archives<'_, A> {
+    fn with<R>(&self, row: usize, f: impl FnOnce(&A) -> R) -> R {
+        f(self.get(row))
+    }
+}
+
+/// Results, by row.
+#[derive(Debug)]
+pub struct Results<'a>(&'a [ArrayRef]);
+
+impl<K: Row, V: Row> Reader<WindowResult<K, V>> for Results<'_> {
+    fn with<R>(&self, row: usize, f: impl FnOnce(&WindowResult<K, V>) -> R) -> R {
+        f(&WindowResult::read(self.0, row))
+    }
+}
+
 impl<T: Record> Item for T {
     type View = T::Archived;
+    type Reader<'a> = Archives<'a, T::Archived>;
+
+    fn shipped(columns: Vec<Expr>) -> Vec<Expr> {
+        columns.iter().map(closure::views::<T>).collect()
+    }
+
+    fn reader(columns: &[ArrayRef]) -> Archives<'_, T::Archived> {
+        Archives::of(&columns[0])
+    }
 
     fn fields() -> Vec<Field> {
         vec![Field::new("record", DataType::BYTES).not_null()]
@@ -54,7 +96,7 @@ struct Mapped<'a, A, F> {
 
 impl<A, R, F> Iterator for Mapped<'_, A, F>
 where
-    A: crate::sys::archive::Stored,
+    A: Stored,
     F: FnMut(&A) -> R,
 {
     type Item = R;
@@ -86,6 +128,11 @@ where
 
 impl<K: Row, V: Row> Item for WindowResult<K, V> {
     type View = Self;
+    type Reader<'a> = Results<'a>;
+
+    fn reader(columns: &[ArrayRef]) -> Results<'_> {
+        Results(columns)
+    }
 
     fn fields() -> Vec<Field> {
         Self::columns()

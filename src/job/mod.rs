@@ -18,6 +18,7 @@
 
 mod aggregate;
 mod closure;
+mod custom;
 mod draft;
 mod field;
 mod handle;
@@ -31,10 +32,11 @@ mod stream;
 mod window;
 
 pub use aggregate::{Aggregates, Call, On};
+pub use custom::{AggregateFunction, Archived};
 pub use draft::Job;
 pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};
 pub use handle::{Handle, Metrics};
-pub use item::Item;
+pub use item::{Item, Reader};
 pub use launch::{
     Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, bind,
     state_options,
@@ -42,7 +44,7 @@ pub use launch::{
 pub use options::Options;
 pub use result::WindowResult;
 pub use source::{RecordFile, RecordSource, RecordWriter, Records};
-pub use stream::{EventTime, Keyed, ProcessingTime, Sourced, Stream, Windowed};
+pub use stream::{EventTime, Keyed, ProcessingTime, ResultsAndLate, Sourced, Stream, Windowed};
 pub use window::{Every, Mode, Span, Window};
 
-pub use crate::sys::archive::{Record, Stored};
+pub use crate::sys::archive::{Owned, Record, Stored};

@@ -92,14 +92,23 @@ impl<T: Record> RecordWriter<T> {
         if self.pending.len() > BLOCK_RECORD_BYTES { self.hand_over() } else { Ok(()) }
     }
 
+    /// Ends the current block, so that what follows may be read by another shard; otherwise a block takes a mebibyte.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn close_block(&mut self) -> Result<(), JobError> {
+        self.blocks.close(&mut self.pending);
+        self.hand_over()
+    }
+
     /// Writes what is left. A writer that is dropped instead leaves the file incomplete.
     ///
     /// # Errors
     ///
     /// What the file system says.
     pub fn finish(mut self) -> Result<(), JobError> {
-        self.blocks.close(&mut self.pending);
-        self.hand_over()
+        self.close_block()
     }
 
     fn hand_over(&mut self) -> Result<(), JobError> {

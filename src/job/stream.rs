@@ -257,6 +257,15 @@ impl<I: Item, K: Row, D: Time> Windowed<I, K, D> {
         self,
         calls: impl FnOnce(On<I>) -> A,
     ) -> Stream<WindowResult<K, A::Value>, D> {
+        self.aggregate_and_late(calls).results
+    }
+
+    /// The same, and the items that were late: those for all whose windows the watermark had passed, and the allowed lateness with
+    /// it. They are counted as late in any case.
+    pub fn aggregate_and_late<A: Aggregates<I>>(
+        self,
+        calls: impl FnOnce(On<I>) -> A,
+    ) -> ResultsAndLate<I, K, A::Value, D> {
         let Self { keyed: Keyed { stream, keys, .. }, window } = self;
         let calls = calls(On::new(stream.item())).calls();
         let key_count = keys.len();
@@ -267,14 +276,17 @@ impl<I: Item, K: Row, D: Time> Windowed<I, K, D> {
             placed.map(|(call, name)| call.place(name, &mut columns)).collect();
         let time_column = columns.len();
         columns.push(stream.column(stream.time));
+        // Late items are read from here, or nobody reads them and they are pruned.
+        columns.extend(I::shipped(stream.item()));
         let fields = columns.iter().enumerate().map(|(index, expr)| batch::Field {
             nullable: expr.nullable,
             ..batch::Field::new(format!("argument_{index}"), expr.data_type)
         });
         let mut fields: Vec<_> = fields.collect();
         fields[time_column] = stream.time_field();
+        let schema = Schema::new(fields);
         let calc = Op::Calc { input: stream.node, filter: None, columns };
-        let input = stream.job.add(calc, Schema::new(fields));
+        let input = stream.job.add(calc, schema.clone());
         let spec = WindowSpec {
             kind: window.kind,
             domain: D::DOMAIN,
@@ -295,6 +307,36 @@ impl<I: Item, K: Row, D: Time> Windowed<I, K, D> {
             emit: window.emit,
         };
         let node = stream.job.add(op, Schema::new(fields));
-        Stream { job: stream.job, node, time, changes: window.changes(), _types: PhantomData }
+        let late = late(&stream, node, schema, time_column);
+        let changes = window.changes();
+        let results = Stream { job: stream.job, node, time, changes, _types: PhantomData };
+        ResultsAndLate { results, late }
     }
+}
+
+/// What windows come to, and what came too late for them.
+#[derive(Debug)]
+pub struct ResultsAndLate<I, K, V, D = EventTime> {
+    /// The results.
+    pub results: Stream<WindowResult<K, V>, D>,
+    /// The late items. They have their time, but no window can hold them any more.
+    pub late: Stream<I, D>,
+}
+
+/// The items of `stream` that were late for the window at `of`, whose input has them behind its time, as `schema` says.
+fn late<I: Item, D: Time>(
+    stream: &Stream<I, D>,
+    of: NodeIndex,
+    schema: Schema,
+    time: usize,
+) -> Stream<I, D> {
+    let fields = schema.fields.clone();
+    let column =
+        |index: usize| Expr::column(index, fields[index].data_type, fields[index].nullable);
+    let columns = (time + 1..fields.len()).chain([time]).map(column).collect();
+    let input = stream.job.add(Op::Late { of }, schema);
+    let schema = I::fields().into_iter().chain([fields[time].clone()]).collect();
+    let node = stream.job.add(Op::Calc { input, filter: None, columns }, Schema::new(schema));
+    let (job, time) = (stream.job.clone(), I::fields().len());
+    Stream { job, node, time, changes: false, _types: PhantomData }
 }

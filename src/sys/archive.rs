@@ -9,8 +9,8 @@
 //! 1. A column that the plan declares to hold records of `T` was made by [`ArchiveBuilder`] from values of `T`, or by [`read_payload`],
 //!    which validates each record within its own bytes, or by copying, filtering, slicing such a column. The typed builder alone
 //!    declares such columns, and reads them as the type that it declared.
-//! 2. Every record starts where its type needs: a multiple of its alignment in a fixed column, of 16 in a view's buffer. A view
-//!    is never inline: a record is at least [`RECORD_BYTES_MIN`] long there.
+//! 2. Every record's root stands where its type needs it. A view is never inline, for what is may stand anywhere: a record is at
+//!    least [`RECORD_BYTES_MIN`] long there.
 //! 3. A record's root is at its end.
 
 use std::marker::PhantomData;
@@ -20,12 +20,12 @@ use std::sync::Arc;
 use arrow_array::builder::make_view;
 use arrow_array::{Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray};
 use arrow_buffer::{Buffer, ScalarBuffer};
-use rkyv::api::high::{HighSerializer, HighValidator, to_bytes_in_with_alloc};
+use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator, to_bytes_in_with_alloc};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::{AlignedVec, with_arena};
-use rkyv::{Archive, Portable, Serialize};
+use rkyv::{Archive, Deserialize, Portable, Serialize};
 
 /// What a stream may carry: a type with `#[derive(Archive, Serialize)]` of [`rkyv`].
 pub trait Record:
@@ -134,6 +134,32 @@ impl<'a, A: Stored> Archives<'a, A> {
     }
 }
 
+/// The same records in a column of views, for readers that keep columns of several batches together.
+pub fn as_views<A: Stored>(column: &ArrayRef) -> ArrayRef {
+    let any = column.as_any();
+    let Some(fixed) = any.downcast_ref::<FixedSizeBinaryArray>() else { return column.clone() };
+    let length = size_of::<A>();
+    if length < RECORD_BYTES_MIN {
+        return padded(fixed.value_data(), length);
+    }
+    let bytes = fixed.values().clone();
+    let place = |row: usize| ((row * length) as u32, ((row + 1) * length) as u32);
+    self::column(bytes, &(0..fixed.len()).map(place).collect::<Vec<_>>(), None)
+}
+
+/// Records of one length that is too short for views, each with zeros before it.
+fn padded(records: &[u8], length: usize) -> ArrayRef {
+    let mut bytes = AlignedVec::<ALIGNMENT>::new();
+    let mut places = Vec::new();
+    for record in records.chunks_exact(length) {
+        let start = bytes.len();
+        bytes.resize(start + RECORD_BYTES_MIN - length, 0);
+        bytes.extend_from_slice(record);
+        places.push((start as u32, bytes.len() as u32));
+    }
+    column(shared(bytes), &places, None)
+}
+
 /// The root of a record of a view.
 #[inline]
 fn root_of<A: Stored>(bytes: &[u8]) -> &A {
@@ -142,6 +168,29 @@ fn root_of<A: Stored>(bytes: &[u8]) -> &A {
     assert!(root.is_aligned(), "records lie aligned");
     // SAFETY: invariants 1 and 3: these bytes hold a valid archive whose root stands there.
     unsafe { &*root }
+}
+
+/// What can be made whole again from its archive.
+pub trait Owned: Record<Archived: Deserialize<Self, HighDeserializer<Error>>> + Sized {}
+
+impl<T: Record<Archived: Deserialize<T, HighDeserializer<Error>>>> Owned for T {}
+
+/// The value of an archive.
+///
+/// # Errors
+///
+/// What the type's own deserialisation says; of derived ones nothing.
+pub fn to_owned<T: Owned>(archive: &T::Archived) -> Result<T, String> {
+    rkyv::deserialize::<T, Error>(archive).map_err(|error| error.to_string())
+}
+
+/// The archive of a value.
+///
+/// # Errors
+///
+/// What the type's own serialisation says; of derived ones nothing.
+pub fn to_bytes<T: Record>(value: &T) -> Result<AlignedVec, String> {
+    rkyv::to_bytes::<Error>(value).map_err(|error| error.to_string())
 }
 
 /// An archive whose bytes come from elsewhere: an accumulator or a state of user code, read in place.
@@ -367,7 +416,6 @@ pub fn read_payload<A: Stored>(payload: &Buffer, rows: usize) -> Result<ArrayRef
 mod tests {
     use arrow_array::UInt32Array;
     use proptest::prelude::*;
-    use rkyv::Deserialize;
 
     use super::*;
 
@@ -401,6 +449,11 @@ mod tests {
         let column = builder.finish();
         let archives = Archives::<T::Archived>::of(&column);
         assert_eq!(archives.len(), records.len());
+        let views = as_views::<T::Archived>(&column);
+        let viewed = Archives::<T::Archived>::of(&views);
+        for (row, record) in records.iter().enumerate() {
+            assert_eq!(native::<T>(viewed.get(row)), *record);
+        }
         // Through a payload, and what a filter or a shuffle does.
         let mut again = ArchiveBuilder::<T>::default();
         (0..records.len()).for_each(|row| again.push_archive(&archives, row));
@@ -432,6 +485,8 @@ mod tests {
             check(&tall, &picked(tall.len()));
             check(&texts, &picked(texts.len()));
             check(&[(); 3], &picked(3));
+            let numbers: Vec<u64> = (0..texts.len() as u64).collect();
+            check(&numbers, &picked(numbers.len()));
         }
 
         #[test]
