@@ -100,11 +100,11 @@ pub fn merge<S: Slots>(
     }
 }
 
-/// Copies the accumulators of `slot` from word 0 on over those from word `to` on.
-pub fn copy<S: Slots>(layout: &Layout, to: usize, table: &mut S, slot: u32) {
+/// Copies the accumulators of `slot` from word `from` on over those from word `to` on.
+pub fn copy<S: Slots>(layout: &Layout, from: usize, to: usize, table: &mut S, slot: u32) {
     for &(accumulator, offset) in &layout.accumulators {
         for at in offset..offset + accumulator.word_count() {
-            let (value, held) = (table.words(slot)[at], table.words(slot)[to + at]);
+            let (value, held) = (table.words(slot)[from + at], table.words(slot)[to + at]);
             let copied = match layout.blob_words.contains(&at) && value != 0 {
                 false => value,
                 true => {

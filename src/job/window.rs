@@ -201,7 +201,10 @@ impl Window {
                 .and_then(|()| multiple("step", size_ms, step_ms))
                 .and_then(|()| shift(offset_ms, size_ms)),
             WindowKind::Session { gap_ms } => positive("gap", gap_ms),
-            WindowKind::Attached { .. } => Ok(()),
+            // Those of rows are checked with the plan they are in.
+            WindowKind::Attached { .. } | WindowKind::Count { .. } | WindowKind::Global { .. } => {
+                Ok(())
+            }
         }
     }
 }

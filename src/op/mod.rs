@@ -12,10 +12,15 @@
 
 pub mod ages;
 pub mod calc;
+pub mod count_window;
 pub mod expand;
+pub mod global_window;
 pub mod moving;
 pub mod pane;
 pub mod relay;
+pub mod row_span;
+#[cfg(test)]
+mod row_window_tests;
 pub mod send;
 pub mod session;
 pub mod session_table;
@@ -38,7 +43,7 @@ use crate::state::Sealed;
 pub struct Payload {
     /// The grouping key of each entry.
     pub keys: Keys,
-    /// The end of each entry's slice or window, wall time in milliseconds; for sessions the row's time.
+    /// The end of each entry's slice or window, wall time in milliseconds; for sessions and windows of rows the row's time.
     pub ends_ms: Vec<i64>,
     /// The watermark when each row arrived, for receivers that need it.
     pub arrival_ms: Vec<i64>,
@@ -105,9 +110,9 @@ pub trait Receiver: Send {
 /// How much an operator remembers, for people who look at its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
-    /// Windows that have rows and are open; of sessions nobody keeps count.
+    /// Windows that have rows and are open; of sessions and count windows nobody keeps count.
     pub windows: Option<u64>,
-    /// Groups, in each slice or window on its own; of sessions their keys.
+    /// Groups, in each slice or window on its own; of sessions and count windows their keys.
     pub groups: u64,
 }
 

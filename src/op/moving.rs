@@ -10,6 +10,7 @@
 
 use super::ages::Ages;
 use super::pane::{Pane, TableSlots, blank_distinct};
+use super::row_span::RowSpan;
 use super::shape::Shape;
 use super::trigger::CHANGED;
 use crate::agg::{self, Partials, Slots};
@@ -26,13 +27,13 @@ pub struct Moved {
     pub hash: u64,
     /// Its key.
     pub key: Vec<u8>,
-    /// Its accumulators; `None` where only values come.
+    /// Its accumulators; `None` where only values come, or of a count window only where its key stands.
     pub accumulators: Option<Partials>,
     /// What it last showed, for owners that fire more than once.
     pub shown: Partials,
     /// The words behind its accumulators that are the owner's own.
     pub flags: u64,
-    /// Of a session: the generation that it is of, see [`Ages`].
+    /// Of a session, a pane or a global window: the generation that it is of, see [`Ages`].
     pub age: u64,
     /// Its distinct values.
     pub values: Vec<MovedValue>,
@@ -60,6 +61,10 @@ pub enum MovedPart {
     Window(i64, bool),
     /// A session, from start to end.
     Session(i64, i64),
+    /// A pane of a count window, the key's oldest first, with the rows since the key's last firing.
+    Pane(u64, RowSpan),
+    /// A global window, with the rows since it last fired by rows; its rows, and those that it last showed.
+    Forever(u64, RowSpan, RowSpan),
 }
 
 /// What an owner knows besides its groups.

@@ -106,9 +106,8 @@ struct Segment {
 impl AggregateSender {
     /// A sender to `shard_count` shards.
     pub fn new(shape: Arc<Shape>, plan: SendPlan, shard_count: usize) -> Self {
-        let session = matches!(plan.window.kind, WindowKind::Session { .. });
         Self {
-            slices: (!session).then(|| Slices::new(plan.window.kind)),
+            slices: plan.window.kind.has_slices().then(|| Slices::new(plan.window.kind)),
             wall: WallTime::new(plan.window.time_zone),
             lateness_ms: plan.emit.late_delay_ms.map_or(0, |_| plan.emit.allow_lateness_ms),
             table: Table::new(FOLD_HEADER + shape.layout.word_count),

@@ -364,7 +364,7 @@ impl Trigger {
             clear_slot(&shape, &mut window.pane, &mut self.pages, slot);
         } else {
             let mut table = TableSlots { pages: &mut self.pages, table: &mut window.pane.table };
-            agg::copy(&self.shape.layout, count, &mut table, slot);
+            agg::copy(&self.shape.layout, 0, count, &mut table, slot);
         }
         let flags = &mut window.pane.table.words_mut(&mut self.pages, slot)[flags_at];
         *flags = (*flags | SHOWN) & !CHANGED;

@@ -227,6 +227,13 @@ fn window_text(window: &WindowSpec, schema: &Schema) -> String {
                 name(schema, end_column)
             )
         }
+        WindowKind::Count { size_rows, slide_rows } if size_rows == slide_rows => {
+            format!("COUNT(size {size_rows} rows)")
+        }
+        WindowKind::Count { size_rows, slide_rows } => {
+            format!("COUNT(slide {slide_rows} rows, size {size_rows} rows)")
+        }
+        WindowKind::Global { .. } => "GLOBAL".into(),
     };
     let clock = match window.domain {
         TimeDomain::Event => format!(" on {}", name(schema, window.time_column)),
@@ -259,7 +266,7 @@ fn exchange(keys: &[usize], schema: &Schema) -> String {
 
 /// `read`: somebody reads the rows that are late.
 fn late_rule(window: &WindowSpec, emit: &Emit, read: bool) -> Option<String> {
-    if window.domain == TimeDomain::Processing {
+    if window.domain == TimeDomain::Processing || window.kind.is_of_rows() {
         return Some("late: no row is".into());
     }
     let taken = if emit.late_delay_ms.is_some() { emit.allow_lateness_ms } else { 0 };
@@ -283,11 +290,20 @@ fn late_rule(window: &WindowSpec, emit: &Emit, read: bool) -> Option<String> {
 }
 
 fn firing(window: &WindowSpec, emit: &Emit) -> Vec<String> {
-    let end = match window.domain {
-        TimeDomain::Event => "fires: when the watermark reaches window_end - 1 ms",
-        TimeDomain::Processing => "fires: when the clock reaches window_end",
+    let mut lines = match (window.kind, window.domain) {
+        (WindowKind::Count { slide_rows, .. }, _) => {
+            return vec![format!("fires: {} of a key", at_rows(slide_rows))];
+        }
+        (WindowKind::Global { every_rows, at_end, .. }, _) => {
+            let by_rows = every_rows.map(|rows| format!("fires: {} of a key", at_rows(rows)));
+            let end = at_end.then(|| "fires: when the input has ended".to_string());
+            by_rows.into_iter().chain(end).collect()
+        }
+        (_, TimeDomain::Event) => {
+            vec!["fires: when the watermark reaches window_end - 1 ms".into()]
+        }
+        (_, TimeDomain::Processing) => vec!["fires: when the clock reaches window_end".into()],
     };
-    let mut lines = vec![end.to_string()];
     let each = |delay_ms: i64| {
         if delay_ms == 0 {
             "after every row".into()
@@ -306,7 +322,9 @@ fn firing(window: &WindowSpec, emit: &Emit) -> Vec<String> {
     if let Some(delay_ms) = emit.late_delay_ms {
         lines.push(format!("fires late: {}", each(delay_ms)));
     }
-    if !emit.is_once() {
+    if matches!(window.kind, WindowKind::Global { purges: true, .. }) {
+        lines.push("shows: +I, and forgets the rows".into());
+    } else if window.kind.is_of_rows() || !emit.is_once() {
         lines.push(match emit.mode {
             EmitMode::Retracting => "shows: -U of the old result and +U of the new".into(),
             EmitMode::Accumulating => "shows: +U of the whole result".into(),
@@ -314,6 +332,10 @@ fn firing(window: &WindowSpec, emit: &Emit) -> Vec<String> {
         });
     }
     lines
+}
+
+fn at_rows(rows: u64) -> String {
+    if rows == 1 { "at every row".into() } else { format!("at every {rows} rows") }
 }
 
 /// An expression with the columns' names.

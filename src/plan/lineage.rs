@@ -166,10 +166,11 @@ fn parts(
     let key = |&key: &usize| format!("{} {}", below.columns[key], schema.fields[key].data_type);
     let keys: Vec<String> = keys.iter().map(key).collect();
     let time = schema.fields[window.time_column].data_type;
+    let is_once = emit.is_once() && !matches!(window.kind, WindowKind::Global { .. });
     let parts = [
         ("window", format!("{} {time}", window_text(window, &below.columns))),
         ("GROUP BY", keys.join(", ")),
-        ("emit", if emit.is_once() { "at the end".into() } else { format!("{emit:?}") }),
+        ("emit", if is_once { "at the end".into() } else { format!("{emit:?}") }),
         ("input", below.rows.clone()),
     ];
     parts.map(|(name, text)| (name.to_owned(), short(text))).to_vec()

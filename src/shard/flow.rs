@@ -12,11 +12,11 @@ use super::topology::{Feeds, StepKind};
 use crate::batch::Batch;
 use crate::error::JobError;
 use crate::expr::EvalContext;
+use crate::op::WATERMARK_END;
 use crate::op::calc::Calc;
 use crate::op::expand::expand;
 use crate::op::session_table::{pack, unpack};
 use crate::op::window_table::WindowTable;
-use crate::window::TimeDomain;
 
 /// A chunk whose rows are being worked on.
 pub(super) struct Running {
@@ -86,10 +86,7 @@ impl Shard {
             if !matches!(exchange.feeds, Feeds::Scans(_)) {
                 continue;
             }
-            let watermark_ms = match exchange.send.window.domain {
-                TimeDomain::Event => running.times[index].2,
-                TimeDomain::Processing => self.now_ms,
-            };
+            let watermark_ms = exchange.time_ms(running.times[index].2, self.now_ms);
             let end = ChunkEnd {
                 next_shard: running.next_shard,
                 watermark_ms,
@@ -165,6 +162,10 @@ impl Shard {
     fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) -> Result<(), JobError> {
         let (others_ms, floor_ms) = match source {
             Source::Scan(times) => (times[exchange].0, times[exchange].1),
+            // Results that came of a row say themselves when it came.
+            Source::Exchange(_, watermark_ms) if batch.arrival_ms.is_some() => {
+                (WATERMARK_END, *watermark_ms)
+            }
             Source::Exchange(_, watermark_ms) => (*watermark_ms, *watermark_ms),
         };
         let ends = &mut self.exchanges[exchange];

@@ -378,9 +378,7 @@ impl Shard {
                         ends.pass_point();
                     }
                     if let Some(mut end) = ended {
-                        if spec.send.window.domain == TimeDomain::Processing {
-                            end.watermark_ms = end.now_ms;
-                        }
+                        end.watermark_ms = spec.time_ms(end.watermark_ms, end.now_ms);
                         ends.sender.end_chunk();
                         if end.barrier.is_some() && self.checkpoints.is_some() {
                             ends.seal_sender();

@@ -1,7 +1,7 @@
 //! The shards of a job: each core runs one, and every shard does all of it.
 //!
 //! `machine` is the shard as a state machine, `sequence` its part in the order of chunks, `flow` its own rows;
-//! `topology` what it runs, `strategy` how an aggregation does, `operators` how that is called; `token` the order of chunks; `input` reading and decoding; `exchange` rings, senders and
+//! `topology` what it runs, `strategy` how an aggregation does, `operators` how that is called, `row_windows` what is refused; `token` the order of chunks; `input` reading and decoding; `exchange` rings, senders and
 //! owners; `checkpoint` snapshots, `barrier` a shard's part in them, `start` where a job begins or goes on; [`runtime`] what drives the machines: pinned threads (`poll`), io_uring executors (`uring`), or one thread
 //! and a seeded scheduler (`sim`).
 
@@ -14,6 +14,7 @@ mod flow;
 mod input;
 mod machine;
 mod operators;
+mod row_windows;
 pub mod runtime;
 mod sequence;
 mod sinks;

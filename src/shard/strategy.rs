@@ -59,8 +59,14 @@ pub(super) fn strategy(
         may_mark: true,
         hands_out_late: false,
     };
-    if matches!(window.kind, WindowKind::Session { .. }) {
-        return (plan(false, Ship::Rows), Owner::Session, None);
+    let of_rows = match window.kind {
+        WindowKind::Session { .. } => Some(Owner::Session),
+        WindowKind::Count { .. } => Some(Owner::Count),
+        WindowKind::Global { .. } => Some(Owner::Global),
+        _ => None,
+    };
+    if let Some(owner) = of_rows {
+        return (plan(false, Ship::Rows), owner, None);
     }
     let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
     let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::operators::{Extent, NodeParts};
+use super::row_windows;
 use super::strategy::{stages, strategy};
 use crate::agg::AggregateFunction;
 use crate::batch::{DataType, Field, Schema};
@@ -131,6 +132,8 @@ pub(crate) enum Owner {
     Aggregate(Stage),
     Trigger,
     Session,
+    Count,
+    Global,
 }
 
 /// A table that is written.
@@ -202,6 +205,7 @@ impl Exchange {
                     None => owner,
                 })
             }
+            Owner::Count | Owner::Global => row_windows::receiver(self, pages, saved),
         }
     }
 }
@@ -233,6 +237,7 @@ impl Topology {
             first_exchanges: BTreeMap::new(),
         };
         for node in 0..plan.nodes.len() {
+            row_windows::check(plan, node).map_err(JobError::Environment)?;
             let before = Extent::of(&builder.topology);
             builder.add(node)?;
             let parts = before.to_now(&builder.topology, plan::describe(plan, node));
@@ -263,7 +268,10 @@ impl Topology {
     fn is_in_turn(&self, exchange: usize) -> bool {
         let Feeds::Exchanges(feeds) = &self.exchanges[exchange].feeds else { return true };
         feeds.iter().map(|&feed| &self.exchanges[feed]).all(|feed| {
-            let by_row = matches!(feed.owner, Owner::Trigger) && feed.send.ship == Ship::Rows;
+            let by_row = match feed.owner {
+                Owner::Trigger => feed.send.ship == Ship::Rows,
+                owner => matches!(owner, Owner::Count | Owner::Global),
+            };
             !by_row || matches!(feed.feeds, Feeds::Scans(_))
         })
     }

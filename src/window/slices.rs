@@ -29,14 +29,16 @@ impl Slices {
     ///
     /// # Panics
     ///
-    /// On SESSION, which has no slices, and on sizes that are not positive: the planner refuses those.
+    /// On windows that have no slices, and on sizes that are not positive: the planner refuses those.
     pub fn new(kind: WindowKind) -> Self {
         let (width_ms, offset_ms) = match kind {
             WindowKind::Tumble { size_ms, offset_ms } => (size_ms, offset_ms),
             WindowKind::Hop { size_ms, slide_ms, offset_ms } => (gcd(size_ms, slide_ms), offset_ms),
             WindowKind::Cumulate { step_ms, offset_ms, .. } => (step_ms, offset_ms),
             WindowKind::Attached { .. } => (1, 0),
-            WindowKind::Session { .. } => panic!("sessions have no slices"),
+            WindowKind::Session { .. } | WindowKind::Count { .. } | WindowKind::Global { .. } => {
+                panic!("{kind:?} has no slices")
+            }
         };
         assert!(width_ms > 0, "{kind:?}");
         Self { kind, width_ms, offset_ms }
@@ -69,7 +71,7 @@ impl Slices {
             WindowKind::Cumulate { size_ms, step_ms, offset_ms } => {
                 (slice_end, align(slice_end - step_ms, size_ms, offset_ms) + size_ms, step_ms)
             }
-            WindowKind::Session { .. } => unreachable!("sessions have no slices"),
+            _ => unreachable!("{:?} has no slices", self.kind),
         };
         (0..).map(move |index| first + index * step).take_while(move |&end| end <= last)
     }
@@ -97,7 +99,7 @@ impl Slices {
                 Some(align(window_end - step_ms, size_ms, offset_ms))
             }
             WindowKind::Attached { .. } => None,
-            WindowKind::Session { .. } => unreachable!("sessions have no slices"),
+            _ => unreachable!("{:?} has no slices", self.kind),
         }
     }
 

@@ -44,6 +44,39 @@ pub enum WindowKind {
         /// The column of `window_end`.
         end_column: usize,
     },
+    /// At every `slide_rows`-th row of a key its last `size_rows` rows, as Flink's `countWindow`; equal: each row once. What is not
+    /// full when the input ends does not fire. No row is late. Its times: see [`WindowKind::Global`].
+    Count {
+        /// Rows that a firing shows at most.
+        size_rows: u64,
+        /// Rows between two firings.
+        slide_rows: u64,
+    },
+    /// One window a key for ever, as Flink's `GlobalWindows`: it fires as these and [`Emit`] say, never by itself. No row is late.
+    ///
+    /// Windows of rows hold what the rows' times span: `window_start` is the least, `window_end` the greatest + 1 ms, `window_time`
+    /// the greatest: half-open like those of all others.
+    Global {
+        /// Fire at every so many rows of a key, counted from its last purge.
+        every_rows: Option<u64>,
+        /// Fire what has not been shown when the input has ended.
+        at_end: bool,
+        /// After a firing forget the key; every result is `+I`. [`EmitMode::Discarding`] forgets rows too, but not which distinct
+        /// values it has counted.
+        purges: bool,
+    },
+}
+
+impl WindowKind {
+    /// Whether it consists of rows of a key, whatever their times.
+    pub fn is_of_rows(&self) -> bool {
+        matches!(self, WindowKind::Count { .. } | WindowKind::Global { .. })
+    }
+
+    /// Whether it consists of slices of time.
+    pub fn has_slices(&self) -> bool {
+        !self.is_of_rows() && !matches!(self, WindowKind::Session { .. })
+    }
 }
 
 /// Whose clock closes a window.
@@ -135,6 +168,12 @@ impl fmt::Display for WindowSpec {
             }
             WindowKind::Session { gap_ms } => write!(f, "SESSION(gap {gap_ms} ms)"),
             WindowKind::Attached { .. } => f.write_str("ATTACHED"),
+            WindowKind::Count { size_rows, slide_rows } => {
+                write!(f, "COUNT(slide {slide_rows} rows, size {size_rows} rows)")
+            }
+            WindowKind::Global { every_rows, at_end, purges } => {
+                write!(f, "GLOBAL(every {every_rows:?} rows, at end {at_end}, purges {purges})")
+            }
         }?;
         write!(f, " on ${}", self.time_column)?;
         if self.domain == TimeDomain::Processing {
