@@ -497,9 +497,7 @@ impl Receiver for WindowAggregate {
                 .running
                 .entry(start)
                 .or_insert_with(|| Pane::new(&shape, shape.layout.word_count)),
-            MovedPart::Window(..) | MovedPart::Session(..) => {
-                unreachable!("windows that fire once have slices")
-            }
+            _ => unreachable!("windows that fire once have slices"),
         };
         let slot = match divided {
             true => pane.adopt_divided(&shape, &mut pages, &moved),

@@ -12,10 +12,12 @@ use super::topology::{Feeds, StepKind};
 use crate::batch::Batch;
 use crate::error::JobError;
 use crate::expr::EvalContext;
+use crate::op::apply::{Applied, apply};
 use crate::op::calc::Calc;
 use crate::op::expand::expand;
 use crate::op::session_table::{pack, unpack};
 use crate::op::window_table::WindowTable;
+use crate::plan::Apply;
 use crate::window::TimeDomain;
 
 /// A chunk whose rows are being worked on.
@@ -141,6 +143,16 @@ impl Shard {
                     let batch = worker.apply(batch, self.now_ms);
                     self.run_targets(&step.targets, &batch, source)?;
                 }
+                (StepKind::Apply(Applied(function)), _) => {
+                    let (batch, failure) = apply(&**function, batch);
+                    if batch.rows > 0 {
+                        self.run_targets(&step.targets, &batch, source)?;
+                    }
+                    if let Some(failure) = failure {
+                        self.sinks.flush()?;
+                        return Err(function_failed(&**function, failure.message));
+                    }
+                }
                 (StepKind::Calc { .. }, Worker::Calc(calc)) => {
                     let context = EvalContext { time_zone: self.time_zone, now_ms: self.now_ms };
                     let (batch, failure) = calc.apply(batch, &context);
@@ -165,6 +177,8 @@ impl Shard {
     fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) -> Result<(), JobError> {
         let (others_ms, floor_ms) = match source {
             Source::Scan(times) => (times[exchange].0, times[exchange].1),
+            // What a function yields knows when it arrived.
+            Source::Exchange(..) if batch.arrival_ms.is_some() => (i64::MAX, i64::MIN),
             Source::Exchange(_, watermark_ms) => (*watermark_ms, *watermark_ms),
         };
         let ends = &mut self.exchanges[exchange];
@@ -174,6 +188,11 @@ impl Shard {
         let topology = Arc::clone(&self.topology);
         self.run_targets(&topology.exchanges[exchange].late_targets, &late, source)
     }
+}
+
+fn function_failed(function: &dyn Apply, message: String) -> JobError {
+    let (function, doing) = (function.name().to_owned(), "applied to a row".to_owned());
+    JobError::Function { function, doing, message }
 }
 
 impl Worker {
