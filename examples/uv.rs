@@ -6,6 +6,8 @@
 //!
 //! A file of clicks is written and read in place. The count is shown every ten minutes of event time, so that two runs show the same curve.
 
+#![expect(clippy::print_stdout, reason = "an example shows its results")]
+
 use rkyv::{Archive, Serialize};
 use tidemill::{Every, Job, Mode, Options, RecordFile, RecordWriter, Span, Window};
 

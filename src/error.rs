@@ -191,8 +191,8 @@ pub enum JobError {
     Function {
         /// Which one.
         function: String,
-        /// What it was doing.
-        doing: &'static str,
+        /// What it was doing, or on which key and when.
+        doing: String,
         /// What it said.
         message: String,
     },

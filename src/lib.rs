@@ -23,6 +23,8 @@
 //! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
 //! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices in bitmaps, and
 //!   a second exchange adds up.
+//! - **Functions** in Rust ([`plan::function`]) get rows as columns. One with state is called where the key lives, and keeps its values
+//!   in pages as everything else does; a failure, or a panic, unwinds the shard with its error and ends the job.
 //! - **Snapshots.** A barrier is a flag of a chunk's end, so every operator is sealed at the same place of the sequence while rows flow on.
 //!   State is pages ([`state`]); sealing hands over the buffers that were written since, and a coordinator ([`shard::checkpoint`]) makes
 //!   them durable: new frames, sync, sinks prepared, manifest renamed, output published, old frames free.

@@ -134,7 +134,7 @@ impl UserFunction {
 
     fn error(&self, doing: &'static str, message: String) -> JobError {
         let function = self.0.name().to_owned() + &self.provenance();
-        JobError::Function { function, doing, message }
+        JobError::Function { function, doing: doing.to_owned(), message }
     }
 
     /// Calls it; an error, or a panic of its own, unwinds.

@@ -77,6 +77,8 @@ pub struct Batch {
     /// `[rows]`: the watermark, in milliseconds, when each row arrived, that is, before the row itself
     /// raised it. Present between a source and the operator that tests for late rows.
     pub arrival_ms: Option<ScalarBuffer<i64>>,
+    /// `[rows]`: which row of its chunk each comes from, where a function before the next exchange yields rows in that order.
+    pub sequence: Option<ScalarBuffer<u64>>,
 }
 
 impl Batch {
@@ -90,7 +92,7 @@ impl Batch {
             columns.iter().all(|column| column.len() == rows),
             "a column's length is not the batch's"
         );
-        Self { columns, rows, kinds: None, arrival_ms: None }
+        Self { columns, rows, kinds: None, arrival_ms: None, sequence: None }
     }
 
     /// The same columns as a changelog.
@@ -117,6 +119,7 @@ impl Batch {
             rows: count,
             kinds: self.kinds.as_ref().map(|kinds| kinds[start..start + count].into()),
             arrival_ms: self.arrival_ms.as_ref().map(|arrival| arrival.slice(start, count)),
+            sequence: self.sequence.as_ref().map(|sequence| sequence.slice(start, count)),
         }
     }
 
@@ -134,6 +137,10 @@ impl Batch {
                 .as_ref()
                 .map(|kinds| rows.values().iter().map(|&row| kinds[row as usize]).collect()),
             arrival_ms,
+            sequence: self
+                .sequence
+                .as_ref()
+                .map(|sequence| rows.values().iter().map(|&row| sequence[row as usize]).collect()),
         }
     }
 
@@ -145,7 +152,8 @@ impl Batch {
             columns.iter().all(|column| column.len() == rows),
             "a column's length is not the batch's"
         );
-        Batch { columns, rows, kinds: self.kinds.clone(), arrival_ms: self.arrival_ms.clone() }
+        let (kinds, arrival_ms) = (self.kinds.clone(), self.arrival_ms.clone());
+        Batch { columns, rows, kinds, arrival_ms, sequence: self.sequence.clone() }
     }
 
     /// The rows where `keep` is true (NULL counts as false).
@@ -174,6 +182,10 @@ impl Batch {
             let kept = predicate.filter(&column).expect("lengths agree");
             kept.as_primitive::<Int64Type>().values().clone()
         });
-        Batch { columns, rows, kinds, arrival_ms }
+        let sequence = self.sequence.as_ref().map(|sequence| {
+            let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
+            kept.map(|row| sequence[row]).collect()
+        });
+        Batch { columns, rows, kinds, arrival_ms, sequence }
     }
 }

@@ -499,6 +499,7 @@ impl Receiver for CountWindow {
                 flags: 0,
                 age: 0,
                 values: Vec::new(),
+                named: None,
             };
             let mut link = self.key_word(key_slot, FIRST);
             if link == 0 {

@@ -510,7 +510,7 @@ impl Receiver for GlobalWindow {
             };
             let accumulators = Some(export(BASE));
             let shown = shown_at.map_or(Partials::default(), |at| export(at + RowSpan::WORDS));
-            to(Moved { part, hash, key, accumulators, shown, flags, age, values });
+            to(Moved { part, hash, key, accumulators, shown, flags, age, values, named: None });
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A windowed aggregation is two operators with an exchange between them: a [`send::AggregateSender`]
 //! assigns slices, applies the late rule and folds or partitions rows; a [`Receiver`] owns a share of the
-//! keys, merges what arrives and fires. What travels between them is a [`Payload`].
+//! keys, merges what arrives and fires. What travels between them is a [`Payload`]. A function with state ([`process`]) has the
+//! same two halves: a [`sender::RowSender`] ships whole rows to the owners of their keys.
 //!
 //! # Invariants
 //!
@@ -11,17 +12,21 @@
 //!    batched: folding rows before the exchange or behind it gives the same accumulators.
 
 pub mod ages;
+pub mod apply;
 pub mod calc;
 pub mod count_window;
 pub mod expand;
 pub mod global_window;
 pub mod moving;
 pub mod pane;
+pub mod process;
+mod process_state;
 pub mod relay;
 pub mod row_span;
 #[cfg(test)]
 mod row_window_tests;
 pub mod send;
+pub mod sender;
 pub mod session;
 pub mod session_table;
 pub mod shape;
@@ -43,7 +48,8 @@ use crate::state::Sealed;
 pub struct Payload {
     /// The grouping key of each entry.
     pub keys: Keys,
-    /// The end of each entry's slice or window, wall time in milliseconds; for sessions and windows of rows the row's time.
+    /// The end of each entry's slice or window, wall time in milliseconds; for sessions and windows of rows the row's time, for
+    /// functions processing time.
     pub ends_ms: Vec<i64>,
     /// The watermark when each row arrived, for receivers that need it.
     pub arrival_ms: Vec<i64>,

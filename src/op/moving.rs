@@ -14,7 +14,7 @@ use super::row_span::RowSpan;
 use super::shape::Shape;
 use super::trigger::CHANGED;
 use crate::agg::{self, Partials, Slots};
-use crate::batch::hash::shard_of;
+use crate::batch::hash::{hash_bytes, shard_of};
 use crate::metrics::LateRows;
 use crate::state::Pages;
 
@@ -37,6 +37,8 @@ pub struct Moved {
     pub age: u64,
     /// Its distinct values.
     pub values: Vec<MovedValue>,
+    /// Of what a function keeps: a value, and its name before it.
+    pub named: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A distinct value of a group.
@@ -65,6 +67,10 @@ pub enum MovedPart {
     Pane(u64, RowSpan),
     /// A global window, with the rows since it last fired by rows; its rows, and those that it last showed.
     Forever(u64, RowSpan, RowSpan),
+    /// A function's values of a key.
+    Key,
+    /// A function's values of a key in the window from start to end, and the window's last instant in the time of watermarks.
+    KeyWindow(i64, i64, i64),
 }
 
 /// What an owner knows besides its groups.
@@ -85,6 +91,21 @@ pub struct Standing {
 }
 
 impl Moved {
+    /// A value that a function keeps under `name`.
+    pub fn value(part: MovedPart, key: &[u8], name: &[u8], value: Vec<u8>) -> Moved {
+        Moved {
+            part,
+            hash: hash_bytes(key),
+            key: key.to_vec(),
+            accumulators: None,
+            shown: Partials::default(),
+            flags: 0,
+            age: 0,
+            values: Vec::new(),
+            named: Some((name.to_vec(), value)),
+        }
+    }
+
     /// A group of a first stage, whose slices are windows, as one of the triggers' own: changed if it has something to pass on.
     #[must_use]
     pub fn into_window(self) -> Moved {
@@ -135,7 +156,8 @@ impl Pane {
         };
         let shown = shown_at.map(export).unwrap_or_default();
         let flags = flags_at.map_or(0, |at| table.words(slot)[at]);
-        Moved { part, hash, key, accumulators: Some(export(0)), shown, flags, age: 0, values }
+        let accumulators = Some(export(0));
+        Moved { part, hash, key, accumulators, shown, flags, age: 0, values, named: None }
     }
 
     /// Puts a group, or values of one, together again; its slot.

@@ -456,7 +456,8 @@ impl Receiver for Session {
                 agg::export(&shape.layout, HEADER, &table, record, &mut accumulators);
                 let (accumulators, key) = (Some(accumulators), key.clone());
                 let (shown, age) = (Partials::default(), self.word(record, AGE).cast_unsigned());
-                to(Moved { part, hash, key, accumulators, shown, flags: 0, age, values });
+                let (flags, named) = (0, None);
+                to(Moved { part, hash, key, accumulators, shown, flags, age, values, named });
             }
         }
     }

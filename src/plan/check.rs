@@ -76,6 +76,12 @@ fn check(node: &Node, nodes: &[Node], index: usize) {
                 "node {index}"
             );
         }
+        Op::Process { input, keys, function, .. } => {
+            let count = schema(*input).column_count();
+            assert!(keys.iter().all(|&key| key < count), "node {index}: the keys");
+            assert_eq!(function.schema(), &node.schema, "node {index}");
+        }
+        Op::Apply { function, .. } => assert_eq!(function.schema(), &node.schema, "node {index}"),
         Op::Sink { input, .. } => {
             let input = schema(*input).fields.iter().map(|field| field.data_type.arrow());
             assert!(

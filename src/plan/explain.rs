@@ -12,7 +12,7 @@
 use std::fmt::Write;
 
 use super::optimise::inputs;
-use super::{Node, NodeIndex, Op, Plan, is_late_read};
+use super::{Node, NodeIndex, Op, Plan, ProcessWindow, is_late_read};
 use crate::agg::AggregateFunction;
 use crate::batch::{DataType, Schema};
 use crate::expr::{Expr, ExprKind, Value};
@@ -125,6 +125,10 @@ fn lines(nodes: &[Node], index: NodeIndex) -> Vec<String> {
             let names: Vec<&str> = names.map(|field| field.name.as_str()).collect();
             vec!["Late rows, not the results".into(), format!("columns: {}", names.join(", "))]
         }
+        Op::Process { .. } => process_lines(node, schema),
+        Op::Apply { function, .. } => {
+            vec![format!("Apply {}", function.name()), format!("yields: {}", node.schema)]
+        }
         Op::Sink { table, limit, .. } => {
             let mut lines =
                 vec![if table.is_empty() { "Output".into() } else { format!("Sink {table}") }];
@@ -190,6 +194,34 @@ fn aggregate_lines(node: &Node, schema: &Schema, late_read: bool) -> Vec<String>
     lines.push(exchange(keys, schema));
     lines.extend(late_rule(window, emit, late_read));
     lines.extend(firing(window, emit));
+    lines
+}
+
+/// A function with state: what it is known by, where its rows go, and how long it keeps what.
+fn process_lines(node: &Node, schema: &Schema) -> Vec<String> {
+    let Op::Process { keys, window, function, .. } = &node.op else { return Vec::new() };
+    let mut lines = vec![
+        format!("Process {}", function.name()),
+        format!("state: uid '{}', version {}", function.uid(), function.version()),
+        format!("yields: {}", node.schema),
+    ];
+    lines.push(match keys.is_empty() {
+        true => "exchange: all rows to one shard".into(),
+        false => exchange(keys, schema),
+    });
+    lines.extend(window.map(|ProcessWindow { start, end, time, lateness_ms }| {
+        let later = match lateness_ms {
+            0 => String::new(),
+            lateness_ms => format!("{} after ", span(lateness_ms)),
+        };
+        format!(
+            "windows: from {} to {}; their state is dropped when the watermark reaches {later}{}, and rows later still are \
+             dropped and counted",
+            name(schema, start),
+            name(schema, end),
+            name(schema, time)
+        )
+    }));
     lines
 }
 

@@ -7,7 +7,7 @@
 //!
 //! 1. What is spelled alike is the same value in every row, given the same tables.
 
-use super::{Node, NodeIndex, Op, Plan};
+use super::{Node, NodeIndex, Op, Plan, ProcessWindow};
 use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::{DataType, Schema};
 use crate::expr::{Expr, ExprKind, Value};
@@ -103,17 +103,14 @@ fn of_node(plan: &Plan, node: &Node, index: NodeIndex, all: &[Lineage]) -> Linea
             columns.extend(window_columns(&window));
             Lineage { rows: short(format!("{} in {window}", below.rows)), columns }
         }
-        Op::WindowAggregate { input, keys, .. } => {
-            let below = &all[*input];
-            let Some(Identity { parts, calls }) = identity(plan, all, index) else {
-                unreachable!("an aggregation has one")
-            };
-            let rows = short(format!("results of {}", parts_text(&parts)));
-            let mut columns: Vec<String> =
-                keys.iter().map(|&key| below.columns[key].clone()).collect();
-            columns.extend(calls.iter().map(|(call, _)| short(format!("{call} among {rows}"))));
-            columns.extend(window_columns(&rows));
-            Lineage { rows, columns }
+        Op::WindowAggregate { .. } => of_results(plan, all, index),
+        Op::Process { .. } => {
+            let identity = identity(plan, all, index).expect("a function with state has one");
+            yielded(&format!("what {} yields", parts_text(&identity.parts)), &node.schema)
+        }
+        Op::Apply { input, function } => {
+            let rows = format!("what {} yields of {}", function.name(), all[*input].rows);
+            yielded(&rows, &node.schema)
         }
         Op::Late { of } => late(plan, *of, all),
         Op::Sink { .. } => Lineage { rows: String::new(), columns: Vec::new() },
@@ -125,6 +122,29 @@ fn late(plan: &Plan, of: NodeIndex, all: &[Lineage]) -> Lineage {
     let columns = input.map_or(Vec::new(), |input| all[input].columns.clone());
     let parts = identity(plan, all, of).map_or(Vec::new(), |identity| identity.parts);
     Lineage { rows: short(format!("late for {}", parts_text(&parts))), columns }
+}
+
+/// The results of an aggregation.
+fn of_results(plan: &Plan, all: &[Lineage], index: NodeIndex) -> Lineage {
+    let (Op::WindowAggregate { input, keys, .. }, Some(Identity { parts, calls })) =
+        (&plan.nodes[index].op, identity(plan, all, index))
+    else {
+        unreachable!("called for an aggregation, which has one")
+    };
+    let below = &all[*input];
+    let rows = short(format!("results of {}", parts_text(&parts)));
+    let mut columns: Vec<String> = keys.iter().map(|&key| below.columns[key].clone()).collect();
+    columns.extend(calls.iter().map(|(call, _)| short(format!("{call} among {rows}"))));
+    columns.extend(window_columns(&rows));
+    Lineage { rows, columns }
+}
+
+/// What a function yields: nobody sees how.
+fn yielded(rows: &str, schema: &Schema) -> Lineage {
+    let rows = short(rows.to_owned());
+    let column = |name: &str| short(format!("{name} of {rows}"));
+    let columns = schema.fields.iter().map(|field| column(&field.name)).collect();
+    Lineage { rows, columns }
 }
 
 fn parts_text(parts: &[(String, String)]) -> String {
@@ -151,8 +171,39 @@ pub fn identity(plan: &Plan, all: &[Lineage], node: NodeIndex) -> Option<Identit
             parts.push(("columns".into(), short(row)));
             Some(Identity { parts, calls: vec![("rows".into(), String::new())] })
         }
+        Op::Process { .. } => {
+            Some(Identity { parts: process_parts(plan, all, node), calls: Vec::new() })
+        }
         _ => None,
     }
+}
+
+/// What a function with state is. Nobody has checked its columns yet.
+fn process_parts(plan: &Plan, all: &[Lineage], node: NodeIndex) -> Vec<(String, String)> {
+    let Op::Process { input, keys, window, function } = &plan.nodes[node].op else {
+        unreachable!("called for one")
+    };
+    let (below, schema) = (&all[*input], &plan.nodes[*input].schema);
+    let column = |&column: &usize| match (below.columns.get(column), schema.fields.get(column)) {
+        (Some(name), Some(field)) => format!("{name} {}", field.data_type),
+        _ => format!("column {column}"),
+    };
+    let listed = |columns: &[usize]| columns.iter().map(column).collect::<Vec<_>>().join(", ");
+    let window = window.map(|ProcessWindow { start, end, time, lateness_ms }| {
+        format!("{} and {lateness_ms} ms", listed(&[start, end, time]))
+    });
+    let columns: Vec<usize> = (0..below.columns.len()).collect();
+    let parts = [
+        ("function", function.name().to_owned()),
+        ("uid", function.uid().to_owned()),
+        ("version", function.version().to_string()),
+        ("key", listed(keys)),
+        ("window", window.unwrap_or_else(|| "none".into())),
+        ("input", below.rows.clone()),
+        ("columns", listed(&columns)),
+        ("output", function.schema().to_string()),
+    ];
+    parts.map(|(name, text)| (name.to_owned(), short(text))).to_vec()
 }
 
 /// All but the calls.

@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod check;
 mod explain;
+pub mod function;
 mod lineage;
 mod optimise;
 
@@ -29,6 +30,7 @@ use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 #[cfg(test)]
 pub(crate) use check::assert_valid;
 pub use explain::{describe, explain};
+pub use function::{Apply, Process, ProcessWindow};
 pub use lineage::{Identity, Lineage, identity, lineages};
 pub use optimise::optimise;
 
@@ -109,6 +111,24 @@ pub enum Op {
     Late {
         /// A [`Op::WindowAggregate`], or a [`Op::WindowTable`] of sessions.
         of: NodeIndex,
+    },
+    /// Calls a function for each row where the row's key lives; it keeps values by key. Output: what the function yields.
+    Process {
+        /// The input.
+        input: NodeIndex,
+        /// The key columns.
+        keys: Vec<usize>,
+        /// Which window a row is in, for values of windows.
+        window: Option<ProcessWindow>,
+        /// The function.
+        function: Arc<dyn Process>,
+    },
+    /// Calls a function that keeps nothing, batch by batch. Output: what the function yields. It does not change event time.
+    Apply {
+        /// The input.
+        input: NodeIndex,
+        /// The function.
+        function: Arc<dyn Apply>,
     },
     /// Writes a table.
     Sink {

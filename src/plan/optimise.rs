@@ -39,6 +39,8 @@ pub(super) fn inputs(op: &Op) -> Vec<NodeIndex> {
         | Op::WindowTable { input, .. }
         | Op::Expand { input, .. }
         | Op::WindowAggregate { input, .. }
+        | Op::Process { input, .. }
+        | Op::Apply { input, .. }
         | Op::Sink { input, .. } => vec![*input],
         Op::Late { of } => vec![*of],
     }
@@ -54,6 +56,8 @@ fn with_inputs(mut op: Op, map: &[NodeIndex]) -> Op {
         | Op::Expand { input, .. }
         | Op::WindowAggregate { input, .. }
         | Op::Late { of: input }
+        | Op::Process { input, .. }
+        | Op::Apply { input, .. }
         | Op::Sink { input, .. } => *input = map[*input],
     }
     op
@@ -264,7 +268,8 @@ fn required_columns(nodes: &[Node]) -> Vec<BTreeSet<usize>> {
             }
             // It takes rows where they come in.
             Op::Late { of } => required[late_input(nodes, *of)].extend(&own),
-            Op::Sink { input, .. } => {
+            // A function may read whatever it is given.
+            Op::Process { input, .. } | Op::Apply { input, .. } | Op::Sink { input, .. } => {
                 required[*input].extend(0..nodes[*input].schema.column_count())
             }
         }
@@ -334,7 +339,9 @@ impl Pruned {
                 };
                 (0..schema.column_count()).filter(is_kept).collect()
             }
-            Op::Sink { .. } => (0..schema.column_count()).collect(),
+            Op::Process { .. } | Op::Apply { .. } | Op::Sink { .. } => {
+                (0..schema.column_count()).collect()
+            }
         };
         let op = self.rewritten(op, &kept);
         let fields: Vec<Field> = kept.iter().map(|&column| schema.fields[column].clone()).collect();
@@ -401,6 +408,11 @@ impl Pruned {
                 self.rewritten_aggregate(self.map[input], window, &keys, aggregates, emit)
             }
             Op::Late { of } => Op::Late { of: self.map[of] },
+            // All columns of these are read, so they keep their numbers.
+            Op::Process { input, keys, window, function } => {
+                Op::Process { input: self.map[input], keys, window, function }
+            }
+            Op::Apply { input, function } => Op::Apply { input: self.map[input], function },
             Op::Sink { input, table, sink, limit } => {
                 Op::Sink { input: self.map[input], table, sink, limit }
             }

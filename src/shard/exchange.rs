@@ -9,8 +9,8 @@
 //! 3. The outbox holds what one chunk or one firing's batch yielded; nothing more is made until it is empty. A chunk that
 //!    is begun is worked on to its end, room or not.
 //!    The one thing that is passed on at once are rows that an owner has found late: they go to sinks, never to an exchange.
-//! 4. Behind a feed that yields between its points (each row's change at once, behind another exchange) rings are drained
-//!    as they fill, up to the chunk's end: what such a feed shows comes in no order.
+//! 4. Behind a feed that yields between its points (each row's change at once, or what a function makes of each row, behind
+//!    another exchange) rings are drained as they fill, up to the chunk's end: what such a feed shows comes in no order.
 //!
 //! # Why nothing deadlocks
 //!
@@ -33,7 +33,8 @@ use super::checkpoint::Barrier;
 use super::control::Control;
 use super::topology::{Exchange, Feeds};
 use crate::metrics::LateRows;
-use crate::op::send::{AggregateSender, Shipment};
+use crate::op::send::Shipment;
+use crate::op::sender::Sender;
 use crate::op::{Output, Payload, Receiver, WATERMARK_START};
 use crate::planted;
 use crate::ring::mesh::Ends;
@@ -93,7 +94,7 @@ pub(crate) enum Boundary {
 
 /// One shard's ends.
 pub(crate) struct ExchangeEnds {
-    pub(crate) sender: AggregateSender,
+    pub(crate) sender: Sender,
     pub(crate) owner: Box<dyn Receiver>,
     ends: Ends<Message>,
     /// By destination.
@@ -137,8 +138,7 @@ impl ExchangeEnds {
     ) -> Self {
         let shard_count = ends.to.len();
         let from_scans = matches!(exchange.feeds, Feeds::Scans(_));
-        let mut sender =
-            AggregateSender::new(exchange.shape.clone(), exchange.send.clone(), shard_count);
+        let mut sender = exchange.sender(shard_count);
         sender.restore_late(origin.late);
         Self {
             sender,

@@ -8,15 +8,17 @@ use chrono_tz::Tz;
 use super::checkpoint::Barrier;
 use super::exchange::{ChunkEnd, ExchangeEnds, Message};
 use super::machine::Shard;
-use super::topology::{Feeds, StepKind};
+use super::topology::{Feeds, Owner, StepKind};
 use crate::batch::Batch;
 use crate::error::JobError;
 use crate::expr::EvalContext;
-use crate::op::WATERMARK_END;
+use crate::op::apply::{Applied, apply};
 use crate::op::calc::Calc;
 use crate::op::expand::expand;
 use crate::op::session_table::{pack, unpack};
 use crate::op::window_table::WindowTable;
+use crate::op::{WATERMARK_END, WATERMARK_START};
+use crate::plan::Apply;
 
 /// A chunk whose rows are being worked on.
 pub(super) struct Running {
@@ -138,6 +140,16 @@ impl Shard {
                     let batch = worker.apply(batch, self.now_ms);
                     self.run_targets(&step.targets, &batch, source)?;
                 }
+                (StepKind::Apply(Applied(function)), _) => {
+                    let (batch, failure) = apply(&**function, batch);
+                    if batch.rows > 0 {
+                        self.run_targets(&step.targets, &batch, source)?;
+                    }
+                    if let Some(failure) = failure {
+                        self.sinks.flush()?;
+                        return Err(function_failed(&**function, failure.message));
+                    }
+                }
                 (StepKind::Calc { .. }, Worker::Calc(calc)) => {
                     let context = EvalContext { time_zone: self.time_zone, now_ms: self.now_ms };
                     let (batch, failure) = calc.apply(batch, &context);
@@ -162,6 +174,13 @@ impl Shard {
     fn send(&mut self, exchange: usize, batch: &Batch, source: &Source) -> Result<(), JobError> {
         let (others_ms, floor_ms) = match source {
             Source::Scan(times) => (times[exchange].0, times[exchange].1),
+            // What a function yields knows when it arrived.
+            Source::Exchange(from, _)
+                if batch.arrival_ms.is_some()
+                    && matches!(self.topology.exchanges[*from].owner, Owner::Process(_)) =>
+            {
+                (WATERMARK_END, WATERMARK_START)
+            }
             // Results that came of a row say themselves when it came.
             Source::Exchange(_, watermark_ms) if batch.arrival_ms.is_some() => {
                 (WATERMARK_END, *watermark_ms)
@@ -175,6 +194,11 @@ impl Shard {
         let topology = Arc::clone(&self.topology);
         self.run_targets(&topology.exchanges[exchange].late_targets, &late, source)
     }
+}
+
+fn function_failed(function: &dyn Apply, message: String) -> JobError {
+    let (function, doing) = (function.name().to_owned(), "applied to a row".to_owned());
+    JobError::Function { function, doing, message }
 }
 
 impl Worker {

@@ -27,7 +27,7 @@ pub(super) fn receiver(
 ) -> Box<dyn Receiver> {
     let (shape, send, instant_time) =
         (exchange.shape.clone(), &exchange.send, exchange.instant_time);
-    match exchange.owner {
+    match &exchange.owner {
         Owner::Count => {
             let owner = CountWindow::new(shape, &send.window, instant_time, pages);
             Box::new(match &mut saved {
@@ -218,6 +218,10 @@ fn order(plan: &Plan, node: NodeIndex, keys: &BTreeSet<usize>) -> Result<Origin,
                 false => Err(spread.into()),
             }
         }
+        Op::Apply { input, .. } => order(plan, *input, &BTreeSet::new()),
+        Op::Process { .. } => {
+            Err("a count window behind a function with state: what it yields comes in an order of its own".into())
+        }
         // In the order in which they came to it.
         Op::Late { of } => order(plan, late_input(plan, *of), keys),
         Op::Sink { .. } => unreachable!("a sink has no readers"),
@@ -237,9 +241,11 @@ fn feeds(plan: &Plan, node: NodeIndex) -> Vec<(WindowSpec, Emit)> {
         Op::WindowTable { window, .. } if matches!(window.kind, WindowKind::Session { .. }) => {
             vec![(window.clone(), Emit::AT_END)]
         }
-        Op::Calc { input, .. } | Op::Expand { input, .. } | Op::WindowTable { input, .. } => {
-            feeds(plan, *input)
-        }
+        Op::Calc { input, .. }
+        | Op::Expand { input, .. }
+        | Op::WindowTable { input, .. }
+        | Op::Process { input, .. }
+        | Op::Apply { input, .. } => feeds(plan, *input),
         Op::Late { of } => feeds(plan, late_input(plan, *of)),
     }
 }

@@ -31,7 +31,8 @@ pub(super) fn stages(
         second_stage,
     };
     let merged = shape.merged();
-    let mut exchanges = vec![exchange(shape, send.clone(), owner, feeds, split.map(|_| first + 1))];
+    let second_stage = split.as_ref().map(|_| first + 1);
+    let mut exchanges = vec![exchange(shape, send.clone(), owner, feeds, second_stage)];
     if let Some(owner) = split {
         let second = SendPlan {
             per_window: true,

@@ -13,6 +13,9 @@
 //!    stage follows its first at once.
 //! 2. Every shard builds the same topology from the same plan.
 
+mod feeds;
+mod process;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +31,10 @@ use crate::connector::{Sink, Source};
 use crate::error::JobError;
 use crate::expr::Expr;
 use crate::op::Receiver;
-use crate::op::send::{SendPlan, Ship};
+use crate::op::apply::Applied;
+use crate::op::process::{ProcessOwner, ProcessPlan};
+use crate::op::send::{AggregateSender, SendPlan, Ship};
+use crate::op::sender::{RowSender, Sender};
 use crate::op::session::Session;
 use crate::op::session_table;
 use crate::op::shape::Shape;
@@ -86,6 +92,7 @@ pub(crate) enum StepKind {
     Union,
     Expand(Vec<GroupingSet>),
     WindowTable { window: WindowSpec, instant_time: bool },
+    Apply(Applied),
     Pack,
     Unpack { types: Vec<DataType>, key_count: usize },
     Send(usize),
@@ -100,7 +107,7 @@ pub(crate) enum Feeds {
 }
 
 /// A keyed operator behind a shuffle.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) shape: Arc<Shape>,
     pub(crate) send: SendPlan,
@@ -127,13 +134,14 @@ pub(crate) struct Aggregate {
 }
 
 /// Which operator owns the keys.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Owner {
     Aggregate(Stage),
     Trigger,
     Session,
     Count,
     Global,
+    Process(Arc<ProcessPlan>),
 }
 
 /// A table that is written.
@@ -171,13 +179,25 @@ impl Exchange {
         xxh64(text.as_bytes())
     }
 
+    /// What stands before it, one a shard.
+    pub(crate) fn sender(&self, shard_count: usize) -> Sender {
+        let shape = Arc::clone(&self.shape);
+        match self.owner {
+            Owner::Process(_) => Sender::Rows(Box::new(RowSender::new(shape, shard_count))),
+            _ => {
+                let sender = AggregateSender::new(shape, self.send.clone(), shard_count);
+                Sender::Aggregate(Box::new(sender))
+            }
+        }
+    }
+
     /// The operator itself, one a shard, over `pages`; it goes on from `header` if there is one.
     pub(crate) fn receiver(&self, pages: Pages, header: Option<&[u64]>) -> Box<dyn Receiver> {
         let (shape, window) = (Arc::clone(&self.shape), &self.send.window);
         let (instant_time, send) = (self.instant_time, &self.send);
         let mut saved = header.map(Saved::new);
-        match self.owner {
-            Owner::Aggregate(stage) => {
+        match &self.owner {
+            &Owner::Aggregate(stage) => {
                 let owner = WindowAggregate::new(
                     shape,
                     window,
@@ -206,6 +226,13 @@ impl Exchange {
                 })
             }
             Owner::Count | Owner::Global => row_windows::receiver(self, pages, saved),
+            Owner::Process(plan) => {
+                let owner = ProcessOwner::new(plan, pages);
+                Box::new(match &mut saved {
+                    Some(saved) => owner.restored(saved),
+                    None => owner,
+                })
+            }
         }
     }
 }
@@ -260,16 +287,25 @@ impl Topology {
     /// The exchanges that `aggregate` had when it had only its calls at `places`.
     pub(crate) fn formerly(&self, aggregate: &Aggregate, places: &[usize]) -> Vec<Exchange> {
         let now = &self.exchanges[aggregate.exchanges.start];
+        if matches!(now.owner, Owner::Process(_)) {
+            return vec![now.clone()];
+        }
         let (send, feeds, shape) = (&now.send, now.feeds.clone(), now.shape.of_calls(places));
-        stages(shape, &send.window, send.emit, now.instant_time, feeds, aggregate.exchanges.start)
+        let first = aggregate.exchanges.start;
+        let mut old = stages(shape, &send.window, send.emit, now.instant_time, feeds, first);
+        if self.is_over_function(&now.feeds) {
+            process::by_window(&mut old);
+        }
+        old
     }
 
     /// Whether no feed shows each row's change at once. Behind a scan, where all of a chunk has been sent, it may.
     fn is_in_turn(&self, exchange: usize) -> bool {
         let Feeds::Exchanges(feeds) = &self.exchanges[exchange].feeds else { return true };
         feeds.iter().map(|&feed| &self.exchanges[feed]).all(|feed| {
-            let by_row = match feed.owner {
+            let by_row = match &feed.owner {
                 Owner::Trigger => feed.send.ship == Ship::Rows,
+                Owner::Process(plan) => plan.is_by_row(),
                 owner => matches!(owner, Owner::Count | Owner::Global),
             };
             !by_row || matches!(feed.feeds, Feeds::Scans(_))
@@ -347,6 +383,10 @@ impl Builder<'_> {
                 self.step(&[*input], StepKind::WindowTable { window: window.clone(), instant_time })
             }
             Op::WindowAggregate { .. } => self.aggregate(node)?,
+            Op::Process { .. } => self.process(node)?,
+            Op::Apply { input, function } => {
+                self.step(&[*input], StepKind::Apply(Applied(Arc::clone(function))))
+            }
             Op::Late { of } => match self.first_exchanges.get(of) {
                 Some(&exchange) => Outlet::Late(exchange),
                 None => {
@@ -459,7 +499,15 @@ impl Builder<'_> {
         let feeds = self.feeds(*input)?;
         let instant_time = self.is_instant(*input, window);
         let first = self.topology.exchanges.len();
-        self.topology.exchanges.extend(stages(shape, window, *emit, instant_time, feeds, first));
+        let over_function = self.topology.is_over_function(&feeds);
+        if over_function {
+            process::check_window(window, *emit, &shape)?;
+        }
+        let mut exchanges = stages(shape, window, *emit, instant_time, feeds, first);
+        if over_function {
+            process::by_window(&mut exchanges);
+        }
+        self.topology.exchanges.extend(exchanges);
         let finder = &mut self.topology.exchanges[first];
         finder.send.hands_out_late = !finder.owner_finds_late() && self.plan.is_late_read(node);
         self.step(&[*input], StepKind::Send(first));
@@ -497,6 +545,9 @@ impl Builder<'_> {
             Shape::new(&Schema::new(fields), partition_by, &[session_table::call(types.len())]);
         let shape = self.with_late(node, shape, window, types.len());
         let (feeds, instant_time) = (self.feeds(input)?, self.is_instant(input, window));
+        if self.topology.is_over_function(&feeds) {
+            process::check_window(window, Emit::AT_END, &shape)?;
+        }
         let (mut send, owner, _) = strategy(&shape, window, Emit::AT_END);
         send.may_mark = matches!(feeds, Feeds::Scans(_));
         let exchange = self.topology.exchanges.len();
@@ -524,63 +575,4 @@ impl Builder<'_> {
         self.behind.insert(node, exchange);
         Ok(Outlet::Step(unpack))
     }
-
-    fn feeds(&self, node: NodeIndex) -> Result<Feeds, JobError> {
-        let (mut scans, mut exchanges) = (Vec::new(), Vec::new());
-        self.collect_feeds(node, &mut scans, &mut exchanges)?;
-        exchanges.sort_unstable();
-        match (scans.is_empty(), exchanges.is_empty()) {
-            (false, true) => Ok(Feeds::Scans(scans)),
-            (true, false) => Ok(Feeds::Exchanges(exchanges)),
-            _ => Err(JobError::Environment(
-                "a window over the UNION ALL of a table and of another window's results cannot run yet; \
-                 give the table a window of its own first"
-                    .into(),
-            )),
-        }
-    }
-
-    fn collect_feeds(
-        &self,
-        node: NodeIndex,
-        scans: &mut Vec<usize>,
-        exchanges: &mut Vec<usize>,
-    ) -> Result<(), JobError> {
-        if let Some(&exchange) = self.behind.get(&node) {
-            if !exchanges.contains(&exchange) {
-                exchanges.push(exchange);
-            }
-            return Ok(());
-        }
-        match (&self.plan.nodes[node].op, self.outputs[node]) {
-            (_, Outlet::Scan(scan)) if !scans.contains(&scan) => scans.push(scan),
-            (_, Outlet::Exchange(exchange)) if !exchanges.contains(&exchange) => {
-                exchanges.push(exchange)
-            }
-            (
-                Op::Calc { input, .. } | Op::Expand { input, .. } | Op::WindowTable { input, .. },
-                _,
-            ) => self.collect_feeds(*input, scans, exchanges)?,
-            (Op::Union { inputs }, _) => {
-                for &input in inputs {
-                    self.collect_feeds(input, scans, exchanges)?;
-                }
-            }
-            (Op::Late { of }, Outlet::Late(exchange)) => {
-                if self.topology.exchanges[exchange].owner_finds_late() {
-                    return Err(JobError::Refused(LATE_FOR_SESSIONS.into()));
-                }
-                // A sender only sorts them out of what it is fed.
-                let input = self.plan.nodes[*of].op.late_input().expect("it has exchanges");
-                self.collect_feeds(input, scans, exchanges)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
 }
-
-/// Why no window stands over rows that are late for sessions. Owners find those, behind the exchange: in no order, and the
-/// watermark at each one's arrival is over by then.
-const LATE_FOR_SESSIONS: &str = "a window over the rows that were late for a SESSION window cannot run: they come out \
-    where the sessions are kept, in no order; write them to a table and read that in a job of its own";

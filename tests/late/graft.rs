@@ -86,6 +86,8 @@ fn shift(op: &mut Op, from: NodeIndex, by: usize) {
         | Op::WindowTable { input, .. }
         | Op::Expand { input, .. }
         | Op::WindowAggregate { input, .. }
+        | Op::Process { input, .. }
+        | Op::Apply { input, .. }
         | Op::Late { of: input }
         | Op::Sink { input, .. } => vec![input],
     };

@@ -13,8 +13,8 @@ use tidemill::sys::storage::SimDisk;
 
 use crate::engine::{Life, Setting};
 use crate::{
-    Case, STATE, Window, changed, config, count_cases, died, durable, folder, global_cases, naive,
-    shown,
+    Case, STATE, Window, changed, config, count_cases, died, durable, folder, global_cases,
+    live_as, naive, shown,
 };
 
 /// Jobs that went on with one aggregate more.

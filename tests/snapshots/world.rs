@@ -98,7 +98,7 @@ impl World {
             plain: random.below(2) == 0,
             rolling: random.below(4) == 0,
             raw: random.below(3) == 0,
-            user: seed % 3 == 0,
+            user: seed.is_multiple_of(3),
             // Not drawn, so that seeds tell the stories that they told before there were any.
             reads_late: seed.is_multiple_of(2),
             script: String::new(),

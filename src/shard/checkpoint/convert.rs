@@ -202,7 +202,7 @@ impl<'a> Stages<'a> {
         let mut misplaced = false;
         for giver in givers {
             giver.give(&mut |moved| {
-                let moved = match (joined, spec.owner) {
+                let moved = match (joined, &spec.owner) {
                     (true, Owner::Trigger) => relay.relaid(moved).into_window(),
                     (true, _) if stage > 0 => return misplaced = true,
                     _ => relay.relaid(moved),
