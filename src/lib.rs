@@ -86,7 +86,9 @@ mod sync;
 pub mod sys;
 pub mod window;
 
+pub use job::source;
 pub use job::{
-    EventTime, Every, Handle, Job, Metrics, Mode, Options, ProcessingTime, Record, RecordFile,
-    RecordSource, RecordWriter, Records, Span, Stream, Window, WindowResult,
+    CsvFile, EventTime, Every, Handle, Iterate, Job, JsonFile, Metrics, Mode, Options,
+    ProcessingTime, Record, RecordFile, RecordSource, RecordWriter, Records, Sender, Span, Stream,
+    Window, WindowResult, channel,
 };
