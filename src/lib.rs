@@ -88,8 +88,9 @@ mod sync;
 pub mod sys;
 pub mod window;
 
+pub use job::source;
 pub use job::{
-    AggregateFunction, Archived, EventTime, Every, Handle, Job, Metrics, Mode, Options,
-    ProcessingTime, Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Span,
-    Stream, Window, WindowResult,
+    AggregateFunction, Archived, CsvFile, EventTime, Every, Handle, Iterate, Job, JsonFile,
+    Metrics, Mode, Options, ProcessingTime, Record, RecordFile, RecordSource, RecordWriter,
+    Records, ResultsAndLate, Sender, Span, Stream, Window, WindowResult, channel,
 };

@@ -23,6 +23,7 @@ mod ends;
 mod filesystem;
 mod flink;
 mod gather;
+pub(crate) mod ingest;
 mod option;
 mod print;
 mod resolve;
@@ -111,6 +112,8 @@ pub struct Opening {
 pub enum Read {
     /// Whole records, at most about [`CHUNK_BYTES`] unless one record is longer.
     Records(Buffer),
+    /// Rows with all columns of the source's schema, which need no decoding.
+    Rows(Vec<Batch>),
     /// A record longer than a record may be, passed over; a bad record like those of [`crate::format::Decoded`].
     Oversized(BadRecord),
     /// Nothing now; wait for the descriptors.

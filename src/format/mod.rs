@@ -21,9 +21,12 @@ mod json;
 mod options;
 mod rkyv;
 mod rows;
+mod typed;
 
+pub use csv::CsvRecords;
+pub use json::JsonRecords;
 pub use options::resolve;
-pub use rkyv::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat};
+pub use rkyv::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat, block_of};
 
 use crate::batch::{Batch, Schema};
 

@@ -27,7 +27,7 @@ mod launch;
 mod options;
 mod result;
 mod sink;
-mod source;
+pub mod source;
 mod stream;
 mod window;
 
@@ -43,7 +43,9 @@ pub use launch::{
 };
 pub use options::Options;
 pub use result::WindowResult;
-pub use source::{RecordFile, RecordSource, RecordWriter, Records};
+pub use source::{
+    CsvFile, Iterate, JsonFile, RecordFile, RecordSource, RecordWriter, Records, Sender, channel,
+};
 pub use stream::{EventTime, Keyed, ProcessingTime, ResultsAndLate, Sourced, Stream, Windowed};
 pub use window::{Every, Mode, Span, Window};
 

@@ -402,6 +402,17 @@ impl Input {
             Read::Records(records) => {
                 Some(self.decode_records(spec.scan, &records, index == 0, now_ms))
             }
+            Read::Rows(batches) => {
+                let projection = &self.topology.scans[spec.scan].projection;
+                let project = |batch: Batch| {
+                    let columns = projection.iter().map(|&column| batch.columns[column].clone());
+                    Batch::new(columns.collect(), batch.rows)
+                };
+                let batches: Vec<Batch> = batches.into_iter().map(project).collect();
+                let mut chunk = DecodedChunk::default();
+                self.finish_batches(spec.scan, batches, &mut chunk, now_ms);
+                Some(chunk)
+            }
             Read::Oversized(record) => {
                 let mut chunk = DecodedChunk { line_count: 1, ..DecodedChunk::default() };
                 self.note_oversized(spec.scan, &mut chunk, record, 1);

@@ -222,7 +222,8 @@ impl Shard {
             return Step::Busy;
         }
         let waits = self.token.as_ref().is_some_and(|token| token.live);
-        let descriptors = if waits { self.input.descriptors() } else { Vec::new() };
+        // Also for a stream that is not live and yet has nothing: it may be read by a thread of its own.
+        let descriptors = if self.token.is_some() { self.input.descriptors() } else { Vec::new() };
         let wake_at_ms = if waits { self.wake_at_ms() } else { None };
         Step::Idle { descriptors, wake_at_ms }
     }

@@ -26,6 +26,7 @@ mod stream;
 mod transaction;
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -65,6 +66,27 @@ impl FileSource {
     pub fn new(path: impl Into<String>, format: Arc<dyn Format>) -> Self {
         let listing = Listing { path: path.into(), pattern: None, watched: false };
         Self { format, listing, monitor_interval_ms: None, seen: Mutex::default() }
+    }
+
+    /// Calls `look` with each file's path and its bytes, unpacked.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; what `look` does; a pipe, which cannot be looked at before it is read.
+    pub fn look_into(
+        &self,
+        mut look: impl FnMut(&Path, Box<dyn Read + Send>) -> Result<(), JobError>,
+    ) -> Result<(), JobError> {
+        for path in self.listing.files()? {
+            let failed = |error| JobError::io(path.display().to_string(), error);
+            if !std::fs::metadata(&path).map_err(failed)?.is_file() {
+                let message =
+                    format!("{}: a pipe cannot be looked into before it is read", path.display());
+                return Err(JobError::Environment(message));
+            }
+            look(&path, Packing::of(&path).unpack(&path).map_err(failed)?)?;
+        }
+        Ok(())
     }
 
     pub(super) fn resolve(options: &Options, format: Arc<dyn Format>) -> Result<Self, OptionError> {

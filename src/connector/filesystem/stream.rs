@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 
@@ -28,7 +28,7 @@ pub(super) enum Packing {
 }
 
 impl Packing {
-    pub(super) fn of(path: &std::path::Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         let suffix = path.extension().unwrap_or_default().to_ascii_lowercase();
         match suffix.to_str() {
             Some("gz" | "gzip") => Packing::Gzip,
@@ -40,6 +40,17 @@ impl Packing {
             Some("snappy") => Packing::Unknown("snappy"),
             _ => Packing::Plain,
         }
+    }
+
+    /// The bytes of the file `path`.
+    pub(super) fn unpack(self, path: &Path) -> io::Result<Box<dyn io::Read + Send>> {
+        let file = BufReader::with_capacity(READ_BYTES, File::open(path)?);
+        Ok(match self {
+            Packing::Plain | Packing::Unknown(_) => Box::new(file),
+            Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
+            Packing::Deflate => Box::new(ZlibDecoder::new(file)),
+            Packing::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(file)?),
+        })
     }
 }
 
@@ -63,15 +74,7 @@ impl SequentialSplit for PackedSplit {
     fn open(self: Box<Self>, opening: &Opening) -> Result<Box<dyn SequentialReader>, JobError> {
         let origin = self.origin();
         let failed = |error| JobError::io(origin.clone(), error);
-        let file = BufReader::with_capacity(READ_BYTES, File::open(&self.path).map_err(failed)?);
-        let mut bytes: Box<dyn io::Read + Send> = match self.packing {
-            Packing::Plain | Packing::Unknown(_) => Box::new(file),
-            Packing::Gzip => Box::new(MultiGzDecoder::new(file)),
-            Packing::Deflate => Box::new(ZlibDecoder::new(file)),
-            Packing::Zstd => {
-                Box::new(zstd::stream::read::Decoder::with_buffer(file).map_err(failed)?)
-            }
-        };
+        let mut bytes = self.packing.unpack(&self.path).map_err(failed)?;
         // Nothing can be found in a compressed file but by unpacking what is before it.
         let behind = &mut bytes.by_ref().take(opening.position);
         let passed = io::copy(behind, &mut io::sink()).map_err(failed)?;

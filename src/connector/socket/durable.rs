@@ -12,9 +12,8 @@ use std::sync::Arc;
 
 use arrow_buffer::Buffer;
 
-use super::log::{Log, Place};
-use super::replay::Replay;
 use crate::connector::Opening;
+use crate::connector::ingest::{Log, Place, Replay};
 use crate::connector::timer::Timer;
 use crate::error::{JobError, StateError};
 

@@ -7,6 +7,7 @@ use super::flaky::{Fault, Flaky};
 use super::tests::{next, records, source, wait};
 use super::*;
 use crate::connector::Read;
+use crate::connector::ingest::group;
 use crate::error::StateError;
 use crate::sys::random::Random;
 

@@ -71,11 +71,7 @@
 
 mod client;
 mod durable;
-mod group;
 mod listen;
-mod log;
-mod offsets;
-mod replay;
 
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
@@ -83,9 +79,9 @@ use std::time::Duration;
 
 use self::durable::Ingest;
 use self::listen::{Limits, ListenReader};
-use self::log::SEGMENT_BYTES;
 use super::descriptor::DescriptorReader;
 use super::gather::Gather;
+use super::ingest::SEGMENT_BYTES;
 use super::option::{OptionReader, wrong, wrong_hint};
 use super::{Opening, RECORD_BYTES_MAX, SequentialReader, SequentialSplit, Source, Split};
 use crate::error::{JobError, OptionError};

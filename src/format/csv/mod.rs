@@ -11,8 +11,11 @@
 //! - `csv-header` (or `csv.header`) is ours: the first line of each file names the columns, and is checked.
 
 mod decode;
+mod records;
 
 use std::sync::Arc;
+
+pub use records::CsvRecords;
 
 use super::{Decode, Encode, Format, Framing, Quoting};
 use crate::batch::Schema;

@@ -12,9 +12,12 @@
 //! - A field that comes twice inside of a nested object stays twice in its text.
 
 mod decode;
+mod records;
 mod scan;
 
 use std::sync::Arc;
+
+pub use records::JsonRecords;
 
 use super::{Decode, Encode, Format, Framing};
 use crate::batch::Schema;

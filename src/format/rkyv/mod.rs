@@ -37,7 +37,7 @@ use super::{BLOCK_BYTES, BadRecord, Decode, Decoded, Encode, Format, Framing};
 use crate::batch::{BATCH_ROWS_MAX, Batch, DataType, Field, Schema};
 use header::{HEADER_BYTES, Header};
 
-pub use records::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat};
+pub use records::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat, block_of};
 
 const SLOT_BYTES: usize = BLOCK_BYTES as usize;
 

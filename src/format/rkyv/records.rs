@@ -172,6 +172,14 @@ impl<T: Record> BlockWriter<T> {
     }
 }
 
+/// The records as one block, which fills no slot; the builder is empty after that.
+pub fn block_of<T: Record>(records: &mut ArchiveBuilder<T>) -> Vec<u8> {
+    let rows = records.len() as u32;
+    let mut block = Vec::new();
+    write_block(&records.finish_payload(), rows, identity::<T>().1, &mut block);
+    block
+}
+
 /// Writes a column of records.
 struct RecordEncoder<T> {
     blocks: BlockWriter<T>,

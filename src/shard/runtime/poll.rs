@@ -175,8 +175,12 @@ pub(super) fn sleep(shard: &mut Shard, control: &Control, clock: Clock) {
     let _ = rustix::io::read(&doorbell.descriptor, &mut counter);
 }
 
-/// Waits for the doorbell, a descriptor, or the time.
-fn wait(doorbell: BorrowedFd<'_>, descriptors: &[RawFd], timeout_ms: Option<i64>) {
+/// Waits for the doorbell, a descriptor, or the time; whether it was one of the former.
+pub(super) fn wait(
+    doorbell: BorrowedFd<'_>,
+    descriptors: &[RawFd],
+    timeout_ms: Option<i64>,
+) -> bool {
     let mut polled = vec![PollFd::from_borrowed_fd(doorbell, PollFlags::IN)];
     polled.extend(descriptors.iter().map(|&descriptor| {
         PollFd::from_borrowed_fd(crate::sys::descriptor::borrow(descriptor), PollFlags::IN)
@@ -186,5 +190,5 @@ fn wait(doorbell: BorrowedFd<'_>, descriptors: &[RawFd], timeout_ms: Option<i64>
         Timespec { tv_sec: ms / 1000, tv_nsec: ms % 1000 * 1_000_000 }
     });
     // An interrupted wait is a short one.
-    let _ = poll(&mut polled, timeout.as_ref());
+    poll(&mut polled, timeout.as_ref()).is_ok_and(|ready_count| ready_count > 0)
 }

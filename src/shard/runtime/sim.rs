@@ -3,9 +3,11 @@
 //! The process that they simulate may be killed after a number of steps: shards and coordinator are dropped as they stand, with
 //! nothing flushed, sealed or finished.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::poll::wait;
 use super::{Coordinator, CoordinatorStep, Runtime, Shard, Step};
 use crate::error::JobError;
 use crate::metrics::LateRows;
@@ -88,6 +90,10 @@ impl Runtime for Sim {
                             continue;
                         }
                         let wake = wake_at_ms.or_else(|| wakes(&mut shards, &open, now_ms));
+                        if waits_outside(&mut shards, &open, now_ms, control, wake.is_some()) {
+                            idle.fill(false);
+                            continue;
+                        }
                         now_ms = wake.expect("a shard can always move: deadlock").max(now_ms + 1);
                         idle.fill(false);
                     }
@@ -115,4 +121,33 @@ fn wakes(shards: &mut [Shard], open: &[usize], now_ms: i64) -> Option<i64> {
         _ => Some(now_ms),
     });
     waits.flatten().min()
+}
+
+/// How long the outside is waited for at once, so that a job that is told to stop notices; and where simulated time could go on instead.
+const OUTSIDE_MS: i64 = 50;
+const OUTSIDE_BRIEF_MS: i64 = 1;
+
+/// Waits for streams from outside of the simulation, whose schedule no seed draws; whether the shards should look again before
+/// simulated time goes on.
+fn waits_outside(
+    shards: &mut [Shard],
+    open: &[usize],
+    now_ms: i64,
+    control: &Control,
+    may_go_on: bool,
+) -> bool {
+    let mut descriptors = Vec::new();
+    for &shard in open {
+        match shards[shard].step(now_ms) {
+            Step::Idle { descriptors: more, .. } => descriptors.extend(more),
+            // Something came just now.
+            _ => return true,
+        }
+    }
+    if descriptors.is_empty() {
+        return false;
+    }
+    let timeout_ms = if may_go_on { OUTSIDE_BRIEF_MS } else { OUTSIDE_MS };
+    let doorbell = control.doorbells[0].descriptor.as_fd();
+    wait(doorbell, &descriptors, Some(timeout_ms)) || !may_go_on
 }

@@ -1,4 +1,4 @@
-//! The ingest log: what clients have sent, in segment files of groups, until a snapshot covers it.
+//! The log: what has been received, in segment files of groups, until a snapshot covers it.
 //!
 //! A *position* counts the bytes of records from the log's beginning on. A segment is called `<log>-<position of its
 //! first record, 20 digits>` and begins with a group of all clients' offsets, so that the segments before it can go.
@@ -32,7 +32,7 @@ use crate::planted;
 use crate::sys::storage::{Storage, StoredFile};
 
 /// When a segment is full; sooner where jobs are killed, so that segments come and go.
-pub(super) const SEGMENT_BYTES: u64 =
+pub(crate) const SEGMENT_BYTES: u64 =
     if cfg!(feature = "crash-points") { 16 << 10 } else { 64 << 20 };
 /// Digits in a segment's name.
 const DIGITS: usize = 20;
@@ -41,13 +41,13 @@ const WHAT: &str = "the ingest log";
 
 /// Where a log's files are.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     storage: Arc<dyn Storage>,
     path: PathBuf,
 }
 
 impl Place {
-    pub(super) fn new(storage: Arc<dyn Storage>, path: PathBuf) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Storage>, path: PathBuf) -> Self {
         Self { storage, path }
     }
 
@@ -149,7 +149,7 @@ impl Place {
 
 /// An ingest log, to be appended to.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     place: Place,
     segment_bytes: u64,
     starts: Vec<u64>,
@@ -162,7 +162,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens the log, or begins it, with segments of this size. Also what is in it from `position` on.
-    pub(super) fn open(
+    pub(crate) fn open(
         place: Place,
         position: u64,
         segment_bytes: u64,
@@ -194,17 +194,17 @@ impl Log {
     }
 
     /// Behind the last record.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
     /// How much of this client's stream is durable.
-    pub(super) fn offset(&self, id: &str) -> u64 {
+    pub(crate) fn offset(&self, id: &str) -> u64 {
         self.offsets.get(id)
     }
 
     /// Makes records durable, and the offsets of those they are from. A full disk changes nothing: try again.
-    pub(super) fn append<'a>(
+    pub(crate) fn append<'a>(
         &mut self,
         clients: impl Iterator<Item = (&'a str, u64)> + Clone,
         records: &[u8],
@@ -252,7 +252,7 @@ impl Log {
     }
 
     /// Removes the segments that lie before `position`.
-    pub(super) fn release(&mut self, position: u64) -> Result<(), StateError> {
+    pub(crate) fn release(&mut self, position: u64) -> Result<(), StateError> {
         let mut removed = false;
         while self.starts.len() > 1 && self.starts[1] <= position {
             self.place.remove(self.starts[0])?;

@@ -1,25 +1,15 @@
-//! Where records come from.
+//! Files of records, read in place, and their writer.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
-
-use crate::batch::{BATCH_ROWS_MAX, Batch};
-use crate::connector::{FileSource, Generator, Source, Split};
+use super::RecordSource;
+use crate::connector::{FileSource, Source};
 use crate::error::JobError;
-use crate::format::{BLOCK_RECORD_BYTES, BlockWriter, Format, RecordFormat};
-use crate::sys::archive::{ArchiveBuilder, Record};
-
-/// A source of records.
-pub trait RecordSource {
-    /// What it yields.
-    type Record: Record;
-    /// The engine's source: one column, of records.
-    fn into_source(self) -> Arc<dyn Source>;
-}
+use crate::format::{BLOCK_RECORD_BYTES, BlockWriter, RecordFormat};
+use crate::sys::archive::Record;
 
 /// Files of records, written by [`RecordWriter`] or a job, and read in place: records are validated once and never copied.
 #[derive(Debug)]
@@ -115,86 +105,5 @@ impl<T: Record> RecordWriter<T> {
         let written = self.file.write_all(&self.pending);
         self.pending.clear();
         written.map_err(|error| JobError::io(self.path.clone(), error))
-    }
-}
-
-/// Records in memory.
-#[derive(Debug)]
-pub struct Records<T> {
-    /// Batches of [`BATCH_ROWS_MAX`] rows but for the last.
-    batches: Vec<ArrayRef>,
-    count: usize,
-    _type: std::marker::PhantomData<fn(T)>,
-}
-
-impl<T: Record> Records<T> {
-    /// These records.
-    ///
-    /// # Panics
-    ///
-    /// If a record's own serialisation fails; a derived one does not.
-    pub fn new(records: impl IntoIterator<Item = T>) -> Self {
-        let (mut batches, mut count) = (Vec::new(), 0);
-        let mut builder = ArchiveBuilder::<T>::default();
-        for record in records {
-            builder.push(&record).expect("a record can be archived");
-            count += 1;
-            if builder.len() == BATCH_ROWS_MAX {
-                batches.push(builder.finish());
-            }
-        }
-        if !builder.is_empty() {
-            batches.push(builder.finish());
-        }
-        Self { batches, count, _type: std::marker::PhantomData }
-    }
-}
-
-impl<T: Record> RecordSource for Records<T> {
-    type Record = T;
-
-    fn into_source(self) -> Arc<dyn Source> {
-        Arc::new(MemorySource(Arc::new(Memory { batches: self.batches, count: self.count })))
-    }
-}
-
-#[derive(Debug)]
-struct MemorySource(Arc<Memory>);
-
-impl Source for MemorySource {
-    fn format(&self) -> Option<Arc<dyn Format>> {
-        None
-    }
-
-    fn splits(&self) -> Result<Vec<Split>, JobError> {
-        Ok(vec![Split::Generated(self.0.clone())])
-    }
-}
-
-struct Memory {
-    batches: Vec<ArrayRef>,
-    count: usize,
-}
-
-impl std::fmt::Debug for Memory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} records in memory", self.count)
-    }
-}
-
-impl Generator for Memory {
-    fn row_count(&self) -> Option<u64> {
-        Some(self.count as u64)
-    }
-
-    fn rows_per_second(&self) -> Option<u64> {
-        None
-    }
-
-    fn generate(&self, start: u64, count: usize, projection: &[usize]) -> Batch {
-        let start = start as usize;
-        assert!(start.is_multiple_of(BATCH_ROWS_MAX) && count <= BATCH_ROWS_MAX, "batch by batch");
-        let batch = self.batches[start / BATCH_ROWS_MAX].slice(0, count);
-        Batch::new(projection.iter().map(|_| batch.clone()).collect(), count)
     }
 }

@@ -16,7 +16,7 @@ use crate::error::StateError;
 
 /// What is in a log from some position on.
 #[derive(Debug)]
-pub(super) struct Replay {
+pub(crate) struct Replay {
     place: Place,
     /// Where segments begin: the one being read, then those to come.
     starts: VecDeque<u64>,
@@ -38,14 +38,24 @@ impl Replay {
     }
 
     /// Where reading goes on behind the records handed out.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next records; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Buffer>, StateError> {
+    /// The next records, of as many groups as make a chunk; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Buffer>, StateError> {
+        self.next_bytes(CHUNK_BYTES as usize)
+    }
+
+    /// The records of the next group; `None` at the end.
+    pub(crate) fn next_group(&mut self) -> Result<Option<Buffer>, StateError> {
+        self.next_bytes(1)
+    }
+
+    /// Groups until there are so many bytes.
+    fn next_bytes(&mut self, least_bytes: usize) -> Result<Option<Buffer>, StateError> {
         let mut records = Vec::new();
-        while self.position < self.end && records.len() < CHUNK_BYTES as usize {
+        while self.position < self.end && records.len() < least_bytes {
             self.read_group(&mut records)?;
         }
         Ok((!records.is_empty()).then(|| Buffer::from_vec(records)))

@@ -23,7 +23,7 @@ use crate::sys::checksum::xxh64;
 use crate::sys::storage::StoredFile;
 
 /// What every kind begins with. No text in UTF-8 holds it.
-pub(super) const MAGIC: &[u8; 7] = b"\x89tidlog";
+pub(in crate::connector) const MAGIC: &[u8; 7] = b"\x89tidlog";
 /// Bytes of a head before the table.
 const FRONT_BYTES: usize = 32;
 /// Bytes asked of the file at once.
@@ -31,7 +31,7 @@ const READ_BYTES: usize = 256 << 10;
 
 /// What a group is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::connector) enum Kind {
     /// Records, and the offsets of the clients that they are from.
     Records,
     /// The beginning of a segment: the offsets of all clients, the one heard of longest ago first; no records.
@@ -49,24 +49,24 @@ impl Kind {
 
 /// A whole group.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Group<'a> {
-    pub(super) kind: Kind,
-    pub(super) position: u64,
+pub(in crate::connector) struct Group<'a> {
+    pub(in crate::connector) kind: Kind,
+    pub(in crate::connector) position: u64,
     /// Clients and their offsets, in the order written.
-    pub(super) clients: Vec<(&'a str, u64)>,
-    pub(super) records: &'a [u8],
+    pub(in crate::connector) clients: Vec<(&'a str, u64)>,
+    pub(in crate::connector) records: &'a [u8],
 }
 
 /// Why bytes are no group.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
-    pub(super) reason: &'static str,
+pub(in crate::connector) struct Flaw {
+    pub(in crate::connector) reason: &'static str,
     /// How long the group was to be, if its head is right.
-    pub(super) group_bytes: Option<usize>,
+    pub(in crate::connector) group_bytes: Option<usize>,
 }
 
 /// The head of a group; its records follow.
-pub(super) fn head<'a>(
+pub(in crate::connector) fn head<'a>(
     kind: Kind,
     position: u64,
     clients: impl Iterator<Item = (&'a str, u64)>,
@@ -108,7 +108,7 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 /// The group that `bytes` begin with.
-pub(super) fn check(bytes: &[u8]) -> Result<Group<'_>, Flaw> {
+pub(in crate::connector) fn check(bytes: &[u8]) -> Result<Group<'_>, Flaw> {
     let flaw = |reason| Flaw { reason, group_bytes: None };
     let Some((front, _)) = bytes.split_first_chunk::<FRONT_BYTES>() else {
         return Err(flaw("its head is cut short"));
@@ -149,7 +149,7 @@ fn clients(mut table: &[u8]) -> Option<Vec<(&str, u64)>> {
 
 /// Reads the groups of a segment in turn.
 #[derive(Debug)]
-pub(super) struct GroupReader {
+pub(in crate::connector) struct GroupReader {
     file: Arc<dyn StoredFile>,
     file_bytes: u64,
     /// Where in the file `buffer[start..]` begins, and the next group.
@@ -160,24 +160,24 @@ pub(super) struct GroupReader {
 
 /// What comes next in a segment.
 #[derive(Debug)]
-pub(super) enum Next<'a> {
+pub(in crate::connector) enum Next<'a> {
     Group(Group<'a>),
     End,
     Flaw(Flaw),
 }
 
 impl GroupReader {
-    pub(super) fn new(file: Arc<dyn StoredFile>) -> std::io::Result<Self> {
+    pub(in crate::connector) fn new(file: Arc<dyn StoredFile>) -> std::io::Result<Self> {
         let file_bytes = file.length_bytes()?;
         Ok(Self { file, file_bytes, offset_bytes: 0, buffer: Vec::new(), start: 0 })
     }
 
     /// Where the next group begins; after a flaw, where that is.
-    pub(super) fn offset_bytes(&self) -> u64 {
+    pub(in crate::connector) fn offset_bytes(&self) -> u64 {
         self.offset_bytes
     }
 
-    pub(super) fn next(&mut self) -> std::io::Result<Next<'_>> {
+    pub(in crate::connector) fn next(&mut self) -> std::io::Result<Next<'_>> {
         if self.offset_bytes == self.file_bytes {
             return Ok(Next::End);
         }
@@ -198,7 +198,7 @@ impl GroupReader {
     }
 
     /// Everything from `offset_bytes` on.
-    pub(super) fn rest(&mut self) -> std::io::Result<&[u8]> {
+    pub(in crate::connector) fn rest(&mut self) -> std::io::Result<&[u8]> {
         self.fill(usize::MAX)?;
         Ok(&self.buffer[self.start..])
     }

@@ -1,0 +1,93 @@
+//! Records in memory.
+
+use std::sync::Arc;
+
+use arrow_array::ArrayRef;
+
+use super::RecordSource;
+use crate::batch::{BATCH_ROWS_MAX, Batch};
+use crate::connector::{Generator, Source, Split};
+use crate::error::JobError;
+use crate::format::Format;
+use crate::sys::archive::{ArchiveBuilder, Record};
+
+/// Records in memory.
+#[derive(Debug)]
+pub struct Records<T> {
+    /// Batches of [`BATCH_ROWS_MAX`] rows but for the last.
+    batches: Vec<ArrayRef>,
+    count: usize,
+    _type: std::marker::PhantomData<fn(T)>,
+}
+
+impl<T: Record> Records<T> {
+    /// These records.
+    ///
+    /// # Panics
+    ///
+    /// If a record's own serialisation fails; a derived one does not.
+    pub fn new(records: impl IntoIterator<Item = T>) -> Self {
+        let (mut batches, mut count) = (Vec::new(), 0);
+        let mut builder = ArchiveBuilder::<T>::default();
+        for record in records {
+            builder.push(&record).expect("a record can be archived");
+            count += 1;
+            if builder.len() == BATCH_ROWS_MAX {
+                batches.push(builder.finish());
+            }
+        }
+        if !builder.is_empty() {
+            batches.push(builder.finish());
+        }
+        Self { batches, count, _type: std::marker::PhantomData }
+    }
+}
+
+impl<T: Record> RecordSource for Records<T> {
+    type Record = T;
+
+    fn into_source(self) -> Arc<dyn Source> {
+        Arc::new(MemorySource(Arc::new(Memory { batches: self.batches, count: self.count })))
+    }
+}
+
+#[derive(Debug)]
+struct MemorySource(Arc<Memory>);
+
+impl Source for MemorySource {
+    fn format(&self) -> Option<Arc<dyn Format>> {
+        None
+    }
+
+    fn splits(&self) -> Result<Vec<Split>, JobError> {
+        Ok(vec![Split::Generated(self.0.clone())])
+    }
+}
+
+struct Memory {
+    batches: Vec<ArrayRef>,
+    count: usize,
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} records in memory", self.count)
+    }
+}
+
+impl Generator for Memory {
+    fn row_count(&self) -> Option<u64> {
+        Some(self.count as u64)
+    }
+
+    fn rows_per_second(&self) -> Option<u64> {
+        None
+    }
+
+    fn generate(&self, start: u64, count: usize, projection: &[usize]) -> Batch {
+        let start = start as usize;
+        assert!(start.is_multiple_of(BATCH_ROWS_MAX) && count <= BATCH_ROWS_MAX, "batch by batch");
+        let batch = self.batches[start / BATCH_ROWS_MAX].slice(0, count);
+        Batch::new(projection.iter().map(|_| batch.clone()).collect(), count)
+    }
+}
