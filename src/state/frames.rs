@@ -6,14 +6,15 @@
 //! ```
 //!
 //! What a frame holds only the page table says that refers to it; the file has no order of its own. Which frames are
-//! free is not stored: it follows from the page tables of the retained manifests, which are read when the file is opened
-//! (a thousandth of the state).
+//! free is not stored: it follows from the page tables of the retained manifests (a thousandth of the state). They are read behind
+//! the job's back after it has started: until the file is *settled* all its frames count as used, and none is handed out.
 //!
 //! # Invariants
 //!
 //! 1. A frame is written only while it is allocated and no durable manifest refers to it.
 //! 2. A frame is freed only when no retained manifest refers to it and no page space views it any more.
 //! 3. Frames beyond the file's end do not exist: the file is preallocated before they are handed out.
+//! 4. Nothing is allocated before it is known what is free.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -70,6 +71,8 @@ struct FreeMap {
     used_count: u32,
     /// Where to look first.
     cursor: u32,
+    /// What page tables refer to, as far as they have been read; none: the file is settled.
+    found: Option<Vec<u64>>,
 }
 
 /// The frames that `word_count` words take.
@@ -103,7 +106,7 @@ impl Frames {
         Ok(Arc::new(frames))
     }
 
-    /// Opens a file; all its frames count as free until a ledger that is opened marks them.
+    /// Opens a file; all its frames count as used until it is settled.
     ///
     /// # Errors
     ///
@@ -122,9 +125,11 @@ impl Frames {
             });
         }
         let free = FreeMap {
-            used: vec![0; frame_count.div_ceil(64) as usize],
+            used: vec![u64::MAX; frame_count.div_ceil(64) as usize],
             frame_count,
-            ..FreeMap::default()
+            used_count: frame_count,
+            cursor: 0,
+            found: Some(vec![0; frame_count.div_ceil(64) as usize]),
         };
         let frames = Self {
             path: path.to_owned(),
@@ -155,6 +160,16 @@ impl Frames {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All page tables that frames are kept for have been read: what they do not refer to is free.
+    pub fn settle(&self) {
+        self.lock().settle();
+    }
+
+    /// Whether it is known which frames are free.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lock().found.is_none()
+    }
+
     /// Notes that a page table refers to these frames; those marked already stay so.
     ///
     /// # Errors
@@ -165,17 +180,23 @@ impl Frames {
         if u64::from(run.frame) + u64::from(run.count) > u64::from(free.frame_count) {
             return Err(self.damaged(run.frame, "a frame", "it lies beyond the file's end".into()));
         }
-        (run.frame..run.frame + run.count).for_each(|frame| free.take(frame));
+        let found = free.found.as_mut().expect("page tables are read before the file is settled");
+        run.frames().for_each(|frame| found[frame as usize / 64] |= 1 << (frame % 64));
         Ok(())
     }
 
     /// Takes free frames, growing the file if there are not enough.
+    ///
+    /// # Panics
+    ///
+    /// If the file is not settled.
     ///
     /// # Errors
     ///
     /// [`StateError::Full`] if the disk is, else what the storage says.
     pub(super) fn allocate(&self, count: u32) -> Result<Run, StateError> {
         let mut free = self.lock();
+        assert!(free.found.is_none(), "invariant 4");
         if let Some(run) = free.find(count) {
             return Ok(run);
         }
@@ -320,6 +341,12 @@ impl Frames {
 }
 
 impl FreeMap {
+    fn settle(&mut self) {
+        let Some(found) = self.found.take() else { return };
+        self.used = found;
+        self.used_count = self.used.iter().map(|word| word.count_ones()).sum();
+    }
+
     fn is_used(&self, frame: u32) -> bool {
         self.used[frame as usize / 64] >> (frame % 64) & 1 == 1
     }

@@ -47,6 +47,8 @@ pub(crate) struct Coordinator {
     pub(super) newest: Manifest,
     /// Epochs whose manifests are kept, the oldest first.
     pub(super) retained: VecDeque<u64>,
+    /// Epochs whose manifests were found besides, the newest first, until the page tables have been read.
+    pub(super) older: Option<Vec<u64>>,
     pub(super) retained_max: usize,
     pub(super) interval_ms: i64,
     pub(super) next_at_ms: Option<i64>,
@@ -90,6 +92,12 @@ impl Coordinator {
 
     /// Does what there is to do.
     pub(crate) fn step(&mut self, now_ms: i64) -> CoordinatorStep {
+        if self.older.is_some() {
+            if let Err(error) = self.settle() {
+                self.control.fail(error.into());
+            }
+            return CoordinatorStep::Busy;
+        }
         // Looked at first: what was reported before it is then among the reports.
         let over = self.shared.over.load(Ordering::SeqCst);
         for report in self.shared.take_reports() {
