@@ -17,6 +17,7 @@
 //! 4. Nothing is allocated before it is known what is free.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::pages::PAGE_WORDS;
@@ -34,6 +35,8 @@ pub(super) const NOWHERE: u32 = u32::MAX;
 pub(super) const MAGIC: [u64; 2] = [u64::from_le_bytes(*b"tidemill"), 1];
 /// The file grows by at least so many frames (4 MiB), or by an eighth.
 const GROWTH_FRAMES_MIN: u32 = 256;
+/// Frames that are read ahead at a time (4 MiB).
+const WARMED_FRAMES: u32 = 256;
 /// A smaller file is not worth shrinking (16 MiB).
 const SHRINK_FRAMES_MIN: u32 = 1024;
 
@@ -60,6 +63,8 @@ pub struct Frames {
     storage: Arc<dyn Storage>,
     file: Arc<dyn FrameFile>,
     free: Mutex<FreeMap>,
+    /// The whole file has been read ahead.
+    warm: AtomicBool,
 }
 
 /// Which frames are in use.
@@ -73,6 +78,10 @@ struct FreeMap {
     cursor: u32,
     /// What page tables refer to, as far as they have been read; none: the file is settled.
     found: Option<Vec<u64>>,
+}
+
+fn bytes(frames: u32) -> u64 {
+    u64::from(frames) * FRAME_BYTES
 }
 
 /// The frames that `word_count` words take.
@@ -99,6 +108,7 @@ impl Frames {
             storage: Arc::clone(storage),
             file,
             free: Mutex::new(FreeMap::default()),
+            warm: AtomicBool::new(true),
         };
         let first = frames.allocate(1)?;
         assert_eq!(first.frame, 0, "a new file's first frame");
@@ -136,6 +146,7 @@ impl Frames {
             storage: Arc::clone(storage),
             file,
             free: Mutex::new(free),
+            warm: AtomicBool::new(false),
         };
         frames.mark(Run { frame: 0, count: 1 })?;
         Ok(Arc::new(frames))
@@ -302,6 +313,7 @@ impl Frames {
         word_count: usize,
         expected: u64,
     ) -> Result<&[u64], StateError> {
+        self.prefetch(Run { frame, count: frames_of(word_count) });
         let words = self.words(frame, word_count)?;
         let found = checksum(words);
         if found == expected || planted!("state-skip-checksum") {
@@ -311,9 +323,32 @@ impl Frames {
         Err(self.damaged(frame, what, reason))
     }
 
+    /// Tells the kernel that frames will be read next, so that it fetches them whole and several at once.
+    pub(super) fn prefetch(&self, run: Run) {
+        if !self.warm.load(Ordering::Relaxed) {
+            self.file.prefetch(bytes(run.frame), bytes(run.count));
+        }
+    }
+
+    /// Reads ahead a piece of the file, from a frame on; where the next piece begins, or `None` behind the last. In order, the disk
+    /// is many times faster than at random.
+    pub fn warm(&self, from: u32) -> Option<u32> {
+        let end = self.lock().frame_count;
+        let next = from.saturating_add(WARMED_FRAMES);
+        if from >= end {
+            self.warm.store(true, Ordering::Relaxed);
+            return None;
+        }
+        // The disk works on the next piece while this one, which has come, is mapped.
+        let ahead = if from == 0 { from } else { next }.min(end);
+        let ahead_end = next.saturating_add(WARMED_FRAMES).min(end);
+        self.file.prefetch(bytes(ahead), bytes(ahead_end - ahead));
+        self.file.map_in(bytes(from), bytes(next.min(end) - from));
+        Some(next)
+    }
+
     /// Tells the kernel that a frame will not be read soon.
     pub(super) fn forget(&self, run: Run) {
-        let bytes = |frames: u32| u64::from(frames) * FRAME_BYTES;
         self.file.forget(bytes(run.frame), bytes(run.count));
     }
 

@@ -36,16 +36,18 @@ pub mod sets;
 mod space;
 mod survey;
 pub mod table;
+mod unwind;
 
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
-pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed, caught};
+pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
 pub use saved::Saved;
 pub use sets::DistinctSets;
 pub use space::Space;
 pub use survey::{Damage, Survey, check_head, survey};
 pub use table::Table;
+pub use unwind::caught;
 
 #[cfg(test)]
 mod tests;

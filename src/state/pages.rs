@@ -13,9 +13,7 @@
 //! Buffers are kept as long as there is room in the budget; beyond it a clean one is dropped, and one with changes is first
 //! written to frames of its own, which the next seal hands over like any other.
 //!
-//! A frame that turns out to be damaged unwinds the shard with its [`StateError`] as the payload (`resume_unwind`): whoever
-//! drives the shard catches it there ([`caught`]) and ends the job with that error. The structures above so need no error path
-//! in their inner loops, and nobody ever sees a wrong word.
+//! A frame that turns out to be damaged unwinds the shard ([`super::unwind`]).
 //!
 //! # Invariants
 //!
@@ -27,18 +25,16 @@
 //!    allocated until this space itself frees it ([`Pages::acknowledge`]).
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, Changes, PAGE_LINES, keep_changes, mark};
+use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark};
 use super::entries::{Entries, Entry, Hot};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::materialise;
 use super::places::{LEAF_PLACES, PageTable, Place};
+use super::unwind::fail;
 use crate::crash_point;
-use crate::error::{JobError, StateError};
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -155,27 +151,6 @@ impl Default for Pages {
             durable: None,
         }
     }
-}
-
-/// Does `work`; damage that unwinds it becomes its error, and so does what a user's function unwound it with.
-///
-/// # Errors
-///
-/// As `work`, and the [`StateError`] or [`JobError`] that it was unwound with.
-pub fn caught<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
-    let worked = catch_unwind(AssertUnwindSafe(work));
-    let error = |payload: Box<dyn Any + Send>| match payload.downcast::<StateError>() {
-        Ok(error) => JobError::State(*error),
-        Err(payload) => {
-            *payload.downcast::<JobError>().unwrap_or_else(|other| resume_unwind(other))
-        }
-    };
-    worked.unwrap_or_else(|payload| Err(error(payload)))
-}
-
-/// Unwinds the shard; see the module's header.
-fn fail(error: StateError) -> ! {
-    resume_unwind(Box::new(error))
 }
 
 impl Pages {
@@ -388,6 +363,22 @@ impl Pages {
         }
     }
 
+    /// These pages will be read next: the kernel may fetch them all at once.
+    pub(super) fn prefetch(&self, pages: &[PageId]) {
+        let Some(durable) = &self.durable else { return };
+        let leaf = |page: PageId| page as usize / LEAF_PLACES;
+        for &page in pages.iter().filter(|&&page| !self.entries.is_known(leaf(page))) {
+            durable.table.prefetch(&durable.frames, leaf(page));
+        }
+        for &page in pages {
+            self.meet(page);
+            let place = &self.entries[page as usize].place;
+            if self.hot[page as usize].words.get().is_null() && place.frame != NOWHERE {
+                durable.frames.prefetch(place.run());
+            }
+        }
+    }
+
     /// Reads the next leaves that have not been read; whether there were any.
     fn take_in_leaves(&mut self, count: usize) -> bool {
         let Some(durable) = &self.durable else { return false };
@@ -450,11 +441,11 @@ impl Pages {
             self.install(page, buffer);
             return;
         }
-        let (words, mut changes) = durable.read(entry);
+        let mut buffer = durable.read(entry);
         if entry.spilled == self.epoch {
-            changes.fill(1);
+            buffer.changes_mut().fill(1);
         }
-        self.install(page, Arc::new(Buffer::copy(&words, &changes)));
+        self.install(page, Arc::new(buffer));
     }
 
     /// Reads a page that is at rest.
@@ -469,8 +460,7 @@ impl Pages {
             hot.words.set(durable.base(entry).as_ptr().cast_mut());
             return;
         }
-        let (words, changes) = durable.read(entry);
-        let buffer = Arc::new(Buffer::copy(&words, &changes));
+        let buffer = Arc::new(durable.read(entry));
         hot.words.set(buffer.pointer());
         durable.resident(i64::from(hot.word_count.get()));
         *entry.buffer.borrow_mut() = Some(buffer);
@@ -541,14 +531,14 @@ impl Durable {
     }
 
     /// A page's words, and its lines that have changed since it was last written whole.
-    fn read(&self, entry: &Entry) -> (Vec<u64>, Changes) {
-        let mut words = self.base(entry).to_vec();
-        let mut changes = [0; PAGE_LINES];
+    fn read(&self, entry: &Entry) -> Buffer {
+        let mut buffer = Buffer::copy(self.base(entry), &[0; PAGE_LINES]);
         if entry.place.delta_frame != NOWHERE {
-            let done = materialise(&self.frames, &entry.place, &mut words, &mut changes);
+            let (words, changes) = buffer.parts_mut();
+            let done = materialise(&self.frames, &entry.place, words, changes);
             done.unwrap_or_else(|error| fail(error));
         }
-        (words, changes)
+        buffer
     }
 
     fn note_dirty(&mut self, entry: &mut Entry, page: PageId, buffer: Arc<Buffer>, epoch: u32) {

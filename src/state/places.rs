@@ -73,6 +73,11 @@ impl PageTable {
         self.leaves.len()
     }
 
+    /// A leaf will be read next.
+    pub(super) fn prefetch(&self, frames: &Frames, leaf: usize) {
+        frames.prefetch(Run { frame: self.leaves[leaf][0] as u32, count: 1 });
+    }
+
     /// Reads the places in a leaf; free numbers are among them.
     ///
     /// # Errors

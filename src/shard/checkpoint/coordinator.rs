@@ -50,6 +50,8 @@ pub(crate) struct Coordinator {
     /// Epochs whose manifests were found besides, the newest first, until the page tables have been read.
     pub(super) older: Option<Vec<u64>>,
     pub(super) retained_max: usize,
+    /// The shard's file and the frame up to which files have been read ahead; `None`: it is done, or they are too large for memory.
+    pub(super) warming: Option<(usize, u32)>,
     pub(super) interval_ms: i64,
     pub(super) next_at_ms: Option<i64>,
     /// Whether a full disk is waited for; the simulator cannot wait.
@@ -119,9 +121,20 @@ impl Coordinator {
             return CoordinatorStep::Done;
         }
         if self.shared.is_due(self.newest.epoch) || self.control.is_failing() {
-            return CoordinatorStep::Idle(None);
+            return self.warm(CoordinatorStep::Idle(None));
         }
-        self.request(now_ms)
+        let step = self.request(now_ms);
+        self.warm(step)
+    }
+
+    /// Reads ahead a piece of a file, if there is one left; what to do after `step` then.
+    fn warm(&mut self, step: CoordinatorStep) -> CoordinatorStep {
+        let Some((shard, frame)) = self.warming else { return step };
+        self.warming = match self.frames[shard].warm(frame) {
+            Some(next) => Some((shard, next)),
+            None => Some((shard + 1, 0)).filter(|&(next, _)| next < self.frames.len()),
+        };
+        CoordinatorStep::Busy
     }
 
     /// Asks for the next barrier if it is time and there is something to save.

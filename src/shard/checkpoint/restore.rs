@@ -128,6 +128,8 @@ pub(crate) fn open(
         ..Manifest::default()
     });
     let (ledgers, spaces) = spaces.into_iter().map(halves).unzip();
+    let file_bytes: u64 = frames.iter().map(|frames| frames.length_bytes()).sum();
+    let warming = (manifest.is_some() && file_bytes <= options.memory_bytes).then_some((0, 0));
     let coordinator = Coordinator {
         shared: Arc::clone(&shared),
         control: Arc::clone(control),
@@ -140,6 +142,7 @@ pub(crate) fn open(
         newest,
         retained: epochs.last().copied().into_iter().collect(),
         older: Some(epochs.iter().rev().skip(1).copied().collect()),
+        warming,
         retained_max: options.retained_count.max(1),
         interval_ms: options.interval_ms as i64,
         next_at_ms: None,
