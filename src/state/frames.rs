@@ -334,16 +334,13 @@ impl Frames {
     /// is many times faster than at random.
     pub fn warm(&self, from: u32) -> Option<u32> {
         let end = self.lock().frame_count;
-        let next = from.saturating_add(WARMED_FRAMES);
+        let next = from.saturating_add(WARMED_FRAMES).min(end);
         if from >= end {
             self.warm.store(true, Ordering::Relaxed);
             return None;
         }
-        // The disk works on the next piece while this one, which has come, is mapped.
-        let ahead = if from == 0 { from } else { next }.min(end);
-        let ahead_end = next.saturating_add(WARMED_FRAMES).min(end);
-        self.file.prefetch(bytes(ahead), bytes(ahead_end - ahead));
-        self.file.map_in(bytes(from), bytes(next.min(end) - from));
+        // To map it too would hold up shards that grow their memory, for as long as this thread is not given a core.
+        self.file.prefetch(bytes(from), bytes(next - from));
         Some(next)
     }
 

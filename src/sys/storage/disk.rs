@@ -194,14 +194,6 @@ impl MappedFile {
         let _ = map.advise(Advice::Random);
         Ok(Self { file, map, length_bytes: AtomicU64::new(length_bytes) })
     }
-
-    /// A hint, about bytes that are there; a kernel that does not take it is as good.
-    fn advise(&self, advice: Advice, offset_bytes: u64, length_bytes: u64) {
-        if offset_bytes.saturating_add(length_bytes) <= self.length_bytes.load(Ordering::Acquire) {
-            let range = (offset_bytes as usize, length_bytes as usize);
-            let _ = self.map.advise_range(advice, range.0, range.1);
-        }
-    }
 }
 
 impl StoredFile for MappedFile {
@@ -252,11 +244,11 @@ impl FrameFile for MappedFile {
     }
 
     fn prefetch(&self, offset_bytes: u64, length_bytes: u64) {
-        self.advise(Advice::WillNeed, offset_bytes, length_bytes);
-    }
-
-    fn map_in(&self, offset_bytes: u64, length_bytes: u64) {
-        self.advise(Advice::PopulateRead, offset_bytes, length_bytes);
+        // A hint, about bytes that are there; a kernel that does not take it is as good.
+        if offset_bytes.saturating_add(length_bytes) <= self.length_bytes.load(Ordering::Acquire) {
+            let range = (offset_bytes as usize, length_bytes as usize);
+            let _ = self.map.advise_range(Advice::WillNeed, range.0, range.1);
+        }
     }
 
     fn forget(&self, offset_bytes: u64, length_bytes: u64) {
@@ -286,7 +278,6 @@ mod tests {
         // Hints change nothing, beyond the end either.
         for offset in [0, 4096, 1 << 16, u64::MAX] {
             file.prefetch(offset, 8192);
-            file.map_in(offset, 8192);
         }
         assert_eq!(file.words(4096, 2), [7, 0]);
         let beyond = || file.words((1 << 16) - 8, 2).len();
