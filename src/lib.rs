@@ -39,7 +39,7 @@
 //!   characters that `serde_json` refuses, and speculating on the last row's fields is three times as fast.
 //! - Of several splits a turn is 1 MiB, not one row: see above.
 //! - Which frames of a state file are free is not stored: it follows from the page tables of the retained manifests, a
-//!   thousandth of the state, read when the file is opened.
+//!   thousandth of the state, read behind the job's back before its first snapshot. Shards read the leaves that they come to.
 //! - A page of which few lines have changed is not written again: its changed lines are, gathered from many pages, all that have
 //!   changed since it was last written whole. So a page has at most one such delta, and opening follows no chains.
 //! - Each operator of a shard is a page space of its own in the shard's one file, sealed when the barrier comes to it; nobody waits for the

@@ -20,7 +20,7 @@
 
 use super::pages::PAGE_WORDS;
 use crate::planted;
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 
 /// Words in a line, the unit in which changes are noted: 32 bytes.
 pub(super) const LINE_WORDS: usize = 4;
@@ -59,10 +59,19 @@ impl Buffer {
 
     /// A copy of `words` with these changes.
     pub(super) fn copy(words: &[u64], changes: &Changes) -> Self {
-        let mut buffer = Self::zeroed(words.len());
-        buffer.words_mut().copy_from_slice(words);
-        buffer.changes_mut().copy_from_slice(changes);
-        buffer
+        let layout = layout(words.len());
+        // SAFETY: the layout's size is not zero.
+        let copy = unsafe { alloc(layout) }.cast::<u64>();
+        if copy.is_null() {
+            handle_alloc_error(layout);
+        }
+        // SAFETY: the allocation is new, and has room for the words and, behind them, for the changes.
+        unsafe {
+            copy.copy_from_nonoverlapping(words.as_ptr(), words.len());
+            let behind = copy.add(words.len()).cast::<u8>();
+            behind.copy_from_nonoverlapping(changes.as_ptr(), changes.len());
+        }
+        Self { words: copy, word_count: words.len() }
     }
 
     /// Zeros again, all lines changed.
@@ -86,6 +95,15 @@ impl Buffer {
     pub(super) fn words_mut(&mut self) -> &mut [u64] {
         // SAFETY: invariant 1; `&mut self` is the access of invariant 2.
         unsafe { std::slice::from_raw_parts_mut(self.words, self.word_count) }
+    }
+
+    /// Its words and its change bytes, to change.
+    pub(super) fn parts_mut(&mut self) -> (&mut [u64], &mut Changes) {
+        // SAFETY: as in `words_mut` and `changes_mut`; the two do not overlap.
+        unsafe {
+            let words = std::slice::from_raw_parts_mut(self.words, self.word_count);
+            (words, &mut *self.words.add(self.word_count).cast::<Changes>())
+        }
     }
 
     /// The change bytes. By invariant 2 nobody writes while they are held.

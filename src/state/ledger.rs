@@ -23,7 +23,8 @@
 //! # Invariants
 //!
 //! 1. Frames are freed in the order: manifest durable, space told (which stops viewing them), free.
-//! 2. An epoch that failed half-way leaves the table unusable; the job ends, and recovery goes back to the last manifest.
+//! 2. A table is read before anything is written, and all that retained manifests refer to is marked then.
+//! 3. An epoch that failed half-way leaves the table unusable; the job ends, and recovery goes back to the last manifest.
 
 use std::collections::{HashMap, VecDeque};
 use std::iter::repeat;
@@ -32,56 +33,18 @@ use std::sync::Arc;
 use super::buffer::{CHANGED_LINES_MAX, Changes, LINE_WORDS, PAGE_LINES, changed_lines, lines_of};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::pages::{Ack, Acks, Dirty, PAGE_WORDS, PageId, Sealed};
+use super::places::{LEAF_PLACES, PLACE_WORDS, PageTable, Place};
 use super::root::RootParts;
 use crate::crash_point;
 use crate::error::StateError;
 use crate::planted;
 
-/// Words of a place.
-pub(super) const PLACE_WORDS: usize = 3;
-/// Places in a leaf.
-pub(super) const LEAF_PLACES: usize = PAGE_WORDS / PLACE_WORDS;
 /// Words of a delta before its line numbers.
 const DELTA_HEADER_WORDS: usize = 2;
 /// Frames that are gathered for one write.
 const STAGED_FRAMES: usize = 64;
 /// Pages that a commit moves at most, to let the file shrink.
 const MOVED_PAGES_MAX: usize = 1024;
-
-/// Where a page lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) frame: u32,
-    pub(super) word_count: u32,
-    pub(super) checksum: u64,
-    pub(super) delta_frame: u32,
-    pub(super) delta_at: u32,
-}
-
-impl Place {
-    /// No page.
-    pub(super) const NONE: Place =
-        Place { frame: NOWHERE, word_count: 0, checksum: 0, delta_frame: NOWHERE, delta_at: 0 };
-
-    fn words(&self) -> [u64; PLACE_WORDS] {
-        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-        [pair(self.frame, self.word_count), self.checksum, pair(self.delta_frame, self.delta_at)]
-    }
-
-    pub(super) fn from_words(words: &[u64]) -> Self {
-        Self {
-            frame: words[0] as u32,
-            word_count: (words[0] >> 32) as u32,
-            checksum: words[1],
-            delta_frame: words[2] as u32,
-            delta_at: (words[2] >> 32) as u32,
-        }
-    }
-
-    pub(super) fn run(&self) -> Run {
-        Run { frame: self.frame, count: frames_of(self.word_count as usize) }
-    }
-}
 
 /// What a manifest says of a space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -113,6 +76,8 @@ pub struct Ledger {
     frames: Arc<Frames>,
     acks: Arc<Acks>,
     schema_hash: u64,
+    /// The table, if it has not been read yet.
+    unread: Option<PageTable>,
     places: Vec<Place>,
     leaves: Vec<Leaf>,
     root: Option<Run>,
@@ -138,6 +103,7 @@ impl Ledger {
             frames,
             acks: Arc::default(),
             schema_hash,
+            unread: None,
             places: Vec::new(),
             leaves: Vec::new(),
             root: None,
@@ -147,16 +113,17 @@ impl Ledger {
         }
     }
 
-    /// Reads the table behind `root`, marks its frames as used, and returns it with the operator's header.
+    /// Reads the root of a table, and returns the ledger, where the pages are, and the operator's header. The table itself is read
+    /// later ([`Ledger::read_table`]), so that opening takes no longer for more state.
     ///
     /// # Errors
     ///
     /// [`StateError::Damaged`], or [`StateError::Foreign`] if the words mean something else.
-    pub fn open(
+    pub(super) fn open(
         frames: Arc<Frames>,
         schema_hash: u64,
         root: &Root,
-    ) -> Result<(Self, Vec<u64>), StateError> {
+    ) -> Result<(Self, PageTable, Vec<u64>), StateError> {
         let mut ledger = Self::new(Arc::clone(&frames), schema_hash);
         let words = frames.checked(
             "a page table's root",
@@ -173,42 +140,47 @@ impl Ledger {
                 reason: "the operator's state has another layout than this build gives it".into(),
             });
         }
-        let run = Run { frame: root.frame, count: frames_of(words.len()) };
-        frames.mark(run)?;
-        ledger.root = Some(run);
-        for leaf in parts.leaves {
-            ledger.open_leaf(leaf[0] as u32, leaf[1], parts.page_count)?;
-        }
-        ledger.mark_pages()?;
-        Ok((ledger, parts.header.to_vec()))
+        ledger.root = Some(Run { frame: root.frame, count: frames_of(words.len()) });
+        let leaf =
+            |&[frame, checksum]: &[u64; 2]| Leaf { frame: frame as u32, checksum, dirty: false };
+        ledger.leaves.extend(parts.leaves.iter().map(leaf));
+        let table = || PageTable::new(parts.page_count, parts.leaves);
+        ledger.unread = Some(table());
+        Ok((ledger, table(), parts.header.to_vec()))
     }
 
-    fn open_leaf(
-        &mut self,
-        frame: u32,
-        checksum: u64,
-        page_count: usize,
-    ) -> Result<(), StateError> {
-        let words = self.frames.checked("a page table's leaf", frame, PAGE_WORDS, checksum)?;
-        let count = (page_count - self.places.len()).min(LEAF_PLACES);
-        let places = words.as_chunks::<PLACE_WORDS>().0[..count].iter();
-        self.places.extend(places.map(|words| Place::from_words(words)));
-        self.leaves.push(Leaf { frame, checksum, dirty: false });
-        self.frames.mark(Run { frame, count: 1 })
-    }
-
-    fn mark_pages(&mut self) -> Result<(), StateError> {
-        for place in self.places.iter().filter(|place| place.frame != NOWHERE) {
-            self.frames.mark(place.run())?;
-            if place.delta_frame != NOWHERE {
-                self.frames.mark(Run { frame: place.delta_frame, count: 1 })?;
-                *self.deltas.entry(place.delta_frame).or_default() += 1;
+    /// Reads the whole table, once, and marks its frames as used; to be done before anything is written.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Damaged`]; the table is not to be used after that.
+    pub fn read_table(&mut self) -> Result<(), StateError> {
+        let Some(table) = self.unread.take() else { return Ok(()) };
+        self.places.reserve(table.page_count());
+        let frames = Arc::clone(&self.frames);
+        for leaf in 0..table.leaf_count() {
+            for place in table.places(&frames, leaf)? {
+                self.places.push(place);
+                if place.frame != NOWHERE {
+                    self.mark(&place)?;
+                }
             }
+        }
+        self.leaves.iter().try_for_each(|leaf| self.frames.mark(single(leaf.frame)))?;
+        self.root.iter().try_for_each(|&root| self.frames.mark(root))
+    }
+
+    fn mark(&mut self, place: &Place) -> Result<(), StateError> {
+        self.frames.mark(place.run())?;
+        if place.delta_frame != NOWHERE {
+            self.frames.mark(single(place.delta_frame))?;
+            *self.deltas.entry(place.delta_frame).or_default() += 1;
         }
         Ok(())
     }
 
     /// Where pages lie, by number.
+    #[cfg(test)]
     pub(super) fn places(&self) -> &[Place] {
         &self.places
     }
@@ -223,17 +195,13 @@ impl Ledger {
         &self.frames
     }
 
-    /// Bytes of the pages in the table.
-    pub fn state_bytes(&self) -> u64 {
-        self.places.iter().map(|place| u64::from(place.word_count) * 8).sum()
-    }
-
-    /// Checks every page.
+    /// Reads the table, if that has not been done, and checks every page.
     ///
     /// # Errors
     ///
     /// The first damage.
-    pub fn verify(&self) -> Result<u64, StateError> {
+    pub fn verify(&mut self) -> Result<u64, StateError> {
+        self.read_table()?;
         let mut page_count = 0;
         for place in self.places.iter().filter(|place| place.frame != NOWHERE) {
             self.page(place)?;
@@ -257,6 +225,7 @@ impl Ledger {
     ///
     /// What the storage says; the table is not to be used after that.
     pub fn write(&mut self, sealed: Sealed, room: Room<'_>) -> Result<Written, StateError> {
+        assert!(self.unread.is_none(), "invariant 2");
         let mut writer = Writer {
             frames: Arc::clone(&self.frames),
             room,
@@ -309,10 +278,24 @@ impl Ledger {
         self.superseded.push_front((epoch, runs));
     }
 
-    /// All frames that the table refers to.
+    /// All frames that the table behind `root` refers to; they are marked as used.
+    ///
+    /// # Errors
+    ///
+    /// As for opening it.
+    pub fn runs_behind(
+        frames: &Arc<Frames>,
+        schema_hash: u64,
+        root: &Root,
+    ) -> Result<Vec<Run>, StateError> {
+        let (mut ledger, ..) = Self::open(Arc::clone(frames), schema_hash, root)?;
+        ledger.read_table()?;
+        Ok(ledger.runs())
+    }
+
+    /// All frames that the table refers to, which has been read.
     pub fn runs(&self) -> Vec<Run> {
         let pages = self.places.iter().filter(|place| place.frame != NOWHERE).map(Place::run);
-        let single = |frame: u32| Run { frame, count: 1 };
         let leaves = self.leaves.iter().map(|leaf| single(leaf.frame));
         let deltas = self.deltas.keys().map(|&frame| single(frame));
         pages.chain(leaves).chain(deltas).chain(self.root).collect()
@@ -434,6 +417,10 @@ impl Ledger {
             Root { frame: place.frame, word_count: place.word_count, checksum: place.checksum };
         Ok(root)
     }
+}
+
+fn single(frame: u32) -> Run {
+    Run { frame, count: 1 }
 }
 
 /// Writes pages to free frames, several at once where the frames follow each other.

@@ -5,8 +5,9 @@
 //! table ── groups: an index of hashes, slots of fixed width, keys and strings in a heap
 //! heap ─── runs of bytes in power-of-two blocks
 //! array ── lists of pages
-//! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction
-//! ledger ─ the page table on disk: how a sealed epoch is written, and how it is opened (root: its root; survey: a look from outside)
+//! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction (entries: what is known of each page)
+//! ledger ─ the page table on disk: how a sealed epoch is written, and how it is opened (root: its root; places: its leaves;
+//!          survey: a look from outside)
 //! frames ─ the file: fixed-size frames, which are free, growth
 //! ```
 //!
@@ -23,26 +24,30 @@
 mod array;
 mod blocks;
 mod buffer;
+mod entries;
 mod frames;
 mod heap;
 mod ledger;
 mod pages;
+mod places;
 mod root;
 mod saved;
 pub mod sets;
 mod space;
 mod survey;
 pub mod table;
+mod unwind;
 
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
-pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed, caught};
+pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
 pub use saved::Saved;
 pub use sets::DistinctSets;
 pub use space::Space;
 pub use survey::{Damage, Survey, check_head, survey};
 pub use table::Table;
+pub use unwind::caught;
 
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,7 @@
 //! Buffers are kept as long as there is room in the budget; beyond it a clean one is dropped, and one with changes is first
 //! written to frames of its own, which the next seal hands over like any other.
 //!
-//! A frame that turns out to be damaged unwinds the shard with its [`StateError`] as the payload (`resume_unwind`): whoever
-//! drives the shard catches it there ([`caught`]) and ends the job with that error. The structures above so need no error path
-//! in their inner loops, and nobody ever sees a wrong word.
+//! A frame that turns out to be damaged unwinds the shard ([`super::unwind`]).
 //!
 //! # Invariants
 //!
@@ -27,16 +25,16 @@
 //!    allocated until this space itself frees it ([`Pages::acknowledge`]).
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, Changes, PAGE_LINES, keep_changes, mark};
+use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark};
+use super::entries::{Entries, Entry, Hot};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
-use super::ledger::{Place, materialise};
+use super::ledger::materialise;
+use super::places::{LEAF_PLACES, PageTable, Place};
+use super::unwind::fail;
 use crate::crash_point;
-use crate::error::{JobError, StateError};
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -46,6 +44,8 @@ pub type PageId = u32;
 
 /// How many freed buffers are kept for the next table, 16 MiB of them.
 const SPARE_BUFFERS_MAX: usize = 1024;
+/// Leaves of the page table that one call takes in, after the space was opened.
+const LEAVES_A_CALL: usize = 8;
 /// Acknowledged pages that one call takes in, so that no chunk waits for all of them.
 const ACKNOWLEDGED_PAGES: usize = 4096;
 
@@ -55,35 +55,12 @@ pub struct Pages {
     /// What every access needs, by page.
     hot: Vec<Hot>,
     /// The rest.
-    entries: Vec<Entry>,
-    free: Vec<PageId>,
+    entries: Entries,
+    free: RefCell<Vec<PageId>>,
     spare: Vec<Arc<Buffer>>,
     epoch: u32,
-    word_count: usize,
+    word_count: Cell<usize>,
     durable: Option<Durable>,
-}
-
-/// What every access to a page needs.
-#[derive(Debug)]
-struct Hot {
-    words: Cell<*mut u64>,
-    /// 0: the page is free.
-    word_count: u32,
-    /// The last epoch that wrote to the buffer; 0: none since it was read.
-    epoch: u32,
-}
-
-/// What the life of a page needs.
-#[derive(Debug)]
-struct Entry {
-    /// The epoch in which the page was made, and 0 before that.
-    born: u32,
-    /// The epoch that wrote the page to frames of its own to make room.
-    spilled: u32,
-    /// Its index among the dirty of that epoch, or of `epoch`.
-    dirty_at: u32,
-    place: Place,
-    buffer: RefCell<Option<Arc<Buffer>>>,
 }
 
 // SAFETY: the pointer of a page points into memory that the space holds on to itself (invariant 4), so that the two move together.
@@ -94,6 +71,9 @@ unsafe impl Send for Pages {}
 struct Durable {
     frames: Arc<Frames>,
     acks: Arc<Acks>,
+    /// Where the pages lay when the space was opened, and up to which leaf that has been taken in.
+    table: PageTable,
+    next_leaf: usize,
     /// Acknowledgements that are being taken in.
     taking: Option<Ack>,
     budget_words: usize,
@@ -163,59 +143,32 @@ impl Default for Pages {
     fn default() -> Self {
         Self {
             hot: Vec::new(),
-            entries: Vec::new(),
-            free: Vec::new(),
+            entries: Entries::default(),
+            free: RefCell::default(),
             spare: Vec::new(),
             epoch: 1,
-            word_count: 0,
+            word_count: Cell::new(0),
             durable: None,
         }
     }
 }
 
-/// Does `work`; damage that unwinds it becomes its error, and so does what a user's function unwound it with.
-///
-/// # Errors
-///
-/// As `work`, and the [`StateError`] or [`JobError`] that it was unwound with.
-pub fn caught<T>(work: impl FnOnce() -> Result<T, JobError>) -> Result<T, JobError> {
-    let worked = catch_unwind(AssertUnwindSafe(work));
-    let error = |payload: Box<dyn Any + Send>| match payload.downcast::<StateError>() {
-        Ok(error) => JobError::State(*error),
-        Err(payload) => {
-            *payload.downcast::<JobError>().unwrap_or_else(|other| resume_unwind(other))
-        }
-    };
-    worked.unwrap_or_else(|payload| Err(error(payload)))
-}
-
-/// Unwinds the shard; see the module's header.
-fn fail(error: StateError) -> ! {
-    resume_unwind(Box::new(error))
-}
-
 impl Pages {
-    /// A durable space at epoch `epoch`, whose pages lie where `places` says (`NOWHERE`: the number is free), holding at most
-    /// about `budget_bytes` in memory.
+    /// A durable space at epoch `epoch`, whose pages lie where `table` says, holding at most about `budget_bytes` in memory.
     pub(super) fn durable(
         frames: Arc<Frames>,
         acks: Arc<Acks>,
         epoch: u32,
-        places: &[Place],
+        table: PageTable,
         budget_bytes: usize,
     ) -> Self {
-        let mut pages = Self { epoch, ..Self::default() };
-        for (page, place) in places.iter().enumerate() {
-            if place.frame == NOWHERE {
-                pages.free.push(page as PageId);
-            }
-            pages.word_count += place.word_count as usize;
-            pages.hot.push(Hot::at_rest(place.word_count));
-            pages.entries.push(Entry::at_rest(*place));
-        }
-        pages.durable = Some(Durable {
+        let (hot, entries) =
+            (Hot::unknown(table.page_count()), Entries::unknown(table.page_count()));
+        let durable = Durable {
             frames,
             acks,
+            table,
+            next_leaf: 0,
             taking: None,
             budget_words: budget_bytes / 8,
             resident_words: Cell::new(0),
@@ -224,8 +177,8 @@ impl Pages {
             freed: Vec::new(),
             hand: 0,
             evict_above_words: budget_bytes / 8,
-        });
-        pages
+        };
+        Self { epoch, hot, entries, durable: Some(durable), ..Self::default() }
     }
 
     /// A zeroed page of [`PAGE_WORDS`] words.
@@ -246,22 +199,37 @@ impl Pages {
                 Arc::new(Buffer::zeroed(word_count))
             }
         };
-        self.word_count += word_count;
-        let page = self.free.pop().unwrap_or_else(|| {
-            self.hot.push(Hot::at_rest(0));
-            self.entries.push(Entry::at_rest(Place::NONE));
-            (self.entries.len() - 1) as PageId
-        });
+        self.word_count.set(self.word_count.get() + word_count);
+        let page = self.free_number();
         self.hot[page as usize] = Hot::at_rest(word_count as u32);
         self.entries[page as usize] = Entry { born: self.epoch, ..Entry::at_rest(Place::NONE) };
         self.install(page, buffer);
         page
     }
 
+    /// A number that is free.
+    fn free_number(&mut self) -> PageId {
+        if self.free.get_mut().is_empty() {
+            // One more leaf at most, for nobody should wait for all.
+            self.take_in_leaves(1);
+        }
+        if let Some(page) = self.free.get_mut().pop() {
+            return page;
+        }
+        if self.entries.is_end_unknown() {
+            self.read_leaf(self.entries.len() / LEAF_PLACES);
+            return self.free_number();
+        }
+        self.hot.push(Hot::at_rest(0));
+        self.entries.push();
+        (self.entries.len() - 1) as PageId
+    }
+
     /// Frees a page.
     pub fn free(&mut self, page: PageId) {
+        self.meet(page);
         let (hot, entry) = (&mut self.hot[page as usize], &mut self.entries[page as usize]);
-        self.word_count -= hot.word_count as usize;
+        self.word_count.set(self.word_count.get() - hot.word_count.get() as usize);
         let buffer = entry.buffer.take();
         if let Some(durable) = &mut self.durable {
             durable.forget_dirty(hot, entry, self.epoch);
@@ -269,10 +237,10 @@ impl Pages {
                 durable.freed.push(page);
             }
             if buffer.is_some() {
-                durable.resident(-i64::from(hot.word_count));
+                durable.resident(-i64::from(hot.word_count.get()));
             }
         }
-        let is_page = hot.word_count as usize == PAGE_WORDS;
+        let is_page = hot.word_count.get() as usize == PAGE_WORDS;
         *hot = Hot::at_rest(0);
         *entry = Entry::at_rest(Place::NONE);
         if let Some(mut buffer) = buffer
@@ -282,7 +250,7 @@ impl Pages {
         {
             self.spare.push(buffer);
         }
-        self.free.push(page);
+        self.free.get_mut().push(page);
     }
 
     /// A page's words.
@@ -293,7 +261,7 @@ impl Pages {
             self.load(page);
         }
         // SAFETY: invariant 4; nobody writes there while `self` is borrowed (invariants 3 and 5).
-        unsafe { std::slice::from_raw_parts(hot.words.get(), hot.word_count as usize) }
+        unsafe { std::slice::from_raw_parts(hot.words.get(), hot.word_count.get() as usize) }
     }
 
     /// `count` words of a page from `start` on, to change.
@@ -308,7 +276,7 @@ impl Pages {
         }
         // SAFETY: there was such a page above, and `hot` never gets shorter.
         let hot = unsafe { self.hot.get_unchecked(page as usize) };
-        let (words, word_count) = (hot.words.get(), hot.word_count as usize);
+        let (words, word_count) = (hot.words.get(), hot.word_count.get() as usize);
         assert!(start + count <= word_count);
         // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
         unsafe {
@@ -325,13 +293,14 @@ impl Pages {
 
     /// All words of a page, to change.
     pub fn get_mut(&mut self, page: PageId) -> &mut [u64] {
-        let word_count = self.hot[page as usize].word_count as usize;
+        self.meet(page);
+        let word_count = self.hot[page as usize].word_count.get() as usize;
         self.words_mut(page, 0, word_count)
     }
 
-    /// Bytes in pages that are in use, wherever they are.
+    /// Bytes in pages that are in use, wherever they are; those that have not been met since the space was opened are not counted yet.
     pub fn state_bytes(&self) -> usize {
-        self.word_count * 8
+        self.word_count.get() * 8
     }
 
     /// Ends the epoch: what has changed since the last call, and the operator's `header`, are handed over for a snapshot. Takes
@@ -355,13 +324,17 @@ impl Pages {
 
     /// Takes in what has become durable: a bounded piece, to be called now and then.
     pub fn acknowledge(&mut self) {
+        // Leaves first: what has become durable may give back the frames that they lie in.
+        if self.take_in_leaves(LEAVES_A_CALL) {
+            return;
+        }
         let Some(durable) = &mut self.durable else { return };
         let Some(mut ack) = durable.taking.take().or_else(|| durable.acks.take()) else { return };
         let rest = ack.places.len().saturating_sub(ACKNOWLEDGED_PAGES);
         for (page, place) in ack.places.drain(rest..).rev() {
             let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
             // Freed, and perhaps made anew, since; or written to other frames since.
-            if hot.word_count == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {
+            if hot.word_count.get() == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {
                 continue;
             }
             entry.place = place;
@@ -382,6 +355,60 @@ impl Pages {
         }
     }
 
+    /// Sees to it that the page's entry is known.
+    fn meet(&self, page: PageId) {
+        let leaf = page as usize / LEAF_PLACES;
+        if !self.entries.is_known(leaf) {
+            self.read_leaf(leaf);
+        }
+    }
+
+    /// These pages will be read next: the kernel may fetch them all at once.
+    pub(super) fn prefetch(&self, pages: &[PageId]) {
+        let Some(durable) = &self.durable else { return };
+        let leaf = |page: PageId| page as usize / LEAF_PLACES;
+        for &page in pages.iter().filter(|&&page| !self.entries.is_known(leaf(page))) {
+            durable.table.prefetch(&durable.frames, leaf(page));
+        }
+        for &page in pages {
+            self.meet(page);
+            let place = &self.entries[page as usize].place;
+            if self.hot[page as usize].words.get().is_null() && place.frame != NOWHERE {
+                durable.frames.prefetch(place.run());
+            }
+        }
+    }
+
+    /// Reads the next leaves that have not been read; whether there were any.
+    fn take_in_leaves(&mut self, count: usize) -> bool {
+        let Some(durable) = &self.durable else { return false };
+        let (first, end) = (durable.next_leaf, durable.table.leaf_count());
+        let last = (first + count).min(end);
+        (first..last)
+            .filter(|&leaf| !self.entries.is_known(leaf))
+            .for_each(|leaf| self.read_leaf(leaf));
+        self.durable.as_mut().expect("looked at above").next_leaf = last;
+        first < end
+    }
+
+    /// Finds out where the pages of a leaf of the page table lie, and which numbers in it are free.
+    #[cold]
+    #[inline(never)]
+    fn read_leaf(&self, leaf: usize) {
+        let durable = self.durable.as_ref().expect("in memory every page is known");
+        let places = durable.table.places(&durable.frames, leaf);
+        let mut page = leaf * LEAF_PLACES;
+        let places = places.unwrap_or_else(|error| fail(error)).inspect(|place| {
+            if place.frame == NOWHERE {
+                self.free.borrow_mut().push(page as PageId);
+            }
+            self.word_count.set(self.word_count.get() + place.word_count as usize);
+            self.hot[page].word_count.set(place.word_count);
+            page += 1;
+        });
+        self.entries.learn(leaf, places);
+    }
+
     /// Gives `page` a buffer that holds its words, as one of this epoch's dirty.
     fn install(&mut self, page: PageId, buffer: Arc<Buffer>) {
         let (hot, entry) = (&mut self.hot[page as usize], &mut self.entries[page as usize]);
@@ -389,7 +416,7 @@ impl Pages {
         hot.epoch = self.epoch;
         if let Some(durable) = &mut self.durable {
             durable.note_dirty(entry, page, Arc::clone(&buffer), self.epoch);
-            durable.resident(i64::from(hot.word_count));
+            durable.resident(i64::from(hot.word_count.get()));
         }
         *entry.buffer.get_mut() = Some(buffer);
     }
@@ -399,11 +426,12 @@ impl Pages {
     #[inline(never)]
     fn make_writable(&mut self, page: PageId) {
         self.make_room();
+        self.meet(page);
         let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
-        assert!(hot.word_count > 0, "page {page} is free");
+        assert!(hot.word_count.get() > 0, "page {page} is free");
         let durable = self.durable.as_ref().expect("in memory there is one epoch");
         if let Some(mut buffer) = entry.buffer.take() {
-            durable.resident(-i64::from(hot.word_count));
+            durable.resident(-i64::from(hot.word_count.get()));
             if Arc::get_mut(&mut buffer).is_none() {
                 // The writer is reading it still.
                 buffer = Arc::new(Buffer::copy(buffer.words(), buffer.changes()));
@@ -413,28 +441,28 @@ impl Pages {
             self.install(page, buffer);
             return;
         }
-        let (words, mut changes) = durable.read(entry);
+        let mut buffer = durable.read(entry);
         if entry.spilled == self.epoch {
-            changes.fill(1);
+            buffer.changes_mut().fill(1);
         }
-        self.install(page, Arc::new(Buffer::copy(&words, &changes)));
+        self.install(page, Arc::new(buffer));
     }
 
     /// Reads a page that is at rest.
     #[cold]
     #[inline(never)]
     fn load(&self, page: PageId) {
+        self.meet(page);
         let (hot, entry) = (&self.hot[page as usize], &self.entries[page as usize]);
-        assert!(hot.word_count > 0, "page {page} is free");
+        assert!(hot.word_count.get() > 0, "page {page} is free");
         let durable = self.durable.as_ref().expect("in memory every page has its words");
         if entry.place.delta_frame == NOWHERE {
             hot.words.set(durable.base(entry).as_ptr().cast_mut());
             return;
         }
-        let (words, changes) = durable.read(entry);
-        let buffer = Arc::new(Buffer::copy(&words, &changes));
+        let buffer = Arc::new(durable.read(entry));
         hot.words.set(buffer.pointer());
-        durable.resident(i64::from(hot.word_count));
+        durable.resident(i64::from(hot.word_count.get()));
         *entry.buffer.borrow_mut() = Some(buffer);
     }
 
@@ -458,11 +486,18 @@ impl Pages {
             }
             durable.hand = (durable.hand + 1) % self.entries.len();
             let hot = &mut self.hot[durable.hand];
+            if hot.words.get().is_null() {
+                continue;
+            }
             let entry = &mut self.entries[durable.hand];
             if entry.buffer.get_mut().is_none() {
                 continue;
             }
             if hot.epoch == self.epoch {
+                if !durable.frames.is_settled() {
+                    // So soon after the start it is not known yet where to.
+                    continue;
+                }
                 durable.spill(entry, self.epoch);
                 hot.epoch = 0;
             } else if hot.epoch > durable.acked {
@@ -471,7 +506,7 @@ impl Pages {
             }
             entry.buffer.take();
             hot.words.set(std::ptr::null_mut());
-            durable.resident(-i64::from(hot.word_count));
+            durable.resident(-i64::from(hot.word_count.get()));
         }
         // What is left waits for the writer: another search would find the same.
         let held = durable.resident_words.get();
@@ -479,18 +514,6 @@ impl Pages {
         if held <= target {
             durable.evict_above_words = durable.budget_words;
         }
-    }
-}
-
-impl Hot {
-    fn at_rest(word_count: u32) -> Self {
-        Self { words: Cell::new(std::ptr::null_mut()), word_count, epoch: 0 }
-    }
-}
-
-impl Entry {
-    fn at_rest(place: Place) -> Self {
-        Self { born: 0, spilled: 0, dirty_at: 0, place, buffer: RefCell::new(None) }
     }
 }
 
@@ -508,14 +531,14 @@ impl Durable {
     }
 
     /// A page's words, and its lines that have changed since it was last written whole.
-    fn read(&self, entry: &Entry) -> (Vec<u64>, Changes) {
-        let mut words = self.base(entry).to_vec();
-        let mut changes = [0; PAGE_LINES];
+    fn read(&self, entry: &Entry) -> Buffer {
+        let mut buffer = Buffer::copy(self.base(entry), &[0; PAGE_LINES]);
         if entry.place.delta_frame != NOWHERE {
-            let done = materialise(&self.frames, &entry.place, &mut words, &mut changes);
+            let (words, changes) = buffer.parts_mut();
+            let done = materialise(&self.frames, &entry.place, words, changes);
             done.unwrap_or_else(|error| fail(error));
         }
-        (words, changes)
+        buffer
     }
 
     fn note_dirty(&mut self, entry: &mut Entry, page: PageId, buffer: Arc<Buffer>, epoch: u32) {

@@ -4,7 +4,7 @@
 //!
 //! 1. Words that parse are as long as they say: a header and a pair for each leaf.
 
-use super::ledger::LEAF_PLACES;
+use super::places::LEAF_PLACES;
 
 /// `pagetabl` as little-endian bytes.
 const MAGIC: u64 = u64::from_le_bytes(*b"pagetabl");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::frames::Frames;
 use super::ledger::{Ledger, Root};
 use super::pages::Pages;
+use super::places::PageTable;
 use crate::error::StateError;
 
 /// A page space, opened.
@@ -21,7 +22,8 @@ pub struct Space {
 
 impl Space {
     /// Opens the space behind `root` (`None`: a new one), which was sealed at `epoch`; what is sealed next is `epoch` + 1. The pages
-    /// hold at most about `budget_bytes` in memory.
+    /// hold at most about `budget_bytes` in memory. Pages are found when they are first asked for; before anything is written, the
+    /// ledger's table must have been read and the file settled ([`Frames::settle`]).
     ///
     /// # Errors
     ///
@@ -33,16 +35,15 @@ impl Space {
         epoch: u32,
         budget_bytes: usize,
     ) -> Result<Self, StateError> {
-        let (ledger, header) = match root {
+        let (ledger, table, header) = match root {
             Some(root) => {
-                let (ledger, header) = Ledger::open(Arc::clone(frames), schema_hash, root)?;
-                (ledger, Some(header))
+                let (ledger, table, header) = Ledger::open(Arc::clone(frames), schema_hash, root)?;
+                (ledger, table, Some(header))
             }
-            None => (Ledger::new(Arc::clone(frames), schema_hash), None),
+            None => (Ledger::new(Arc::clone(frames), schema_hash), PageTable::default(), None),
         };
         let acks = ledger.acks();
-        let pages =
-            Pages::durable(Arc::clone(frames), acks, epoch + 1, ledger.places(), budget_bytes);
+        let pages = Pages::durable(Arc::clone(frames), acks, epoch + 1, table, budget_bytes);
         Ok(Self { pages, ledger, header })
     }
 

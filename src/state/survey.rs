@@ -11,8 +11,9 @@ use std::collections::HashSet;
 
 use super::buffer::LINE_WORDS;
 use super::frames::{FRAME_BYTES, MAGIC, NOWHERE, Run, checksum, frames_of};
-use super::ledger::{LEAF_PLACES, PLACE_WORDS, Place, Root, delta_parts};
+use super::ledger::{Root, delta_parts};
 use super::pages::PAGE_WORDS;
+use super::places::{LEAF_PLACES, PLACE_WORDS, Place};
 use super::root::RootParts;
 use crate::sys::storage::StoredFile;
 

@@ -47,7 +47,11 @@ pub(crate) struct Coordinator {
     pub(super) newest: Manifest,
     /// Epochs whose manifests are kept, the oldest first.
     pub(super) retained: VecDeque<u64>,
+    /// Epochs whose manifests were found besides, the newest first, until the page tables have been read.
+    pub(super) older: Option<Vec<u64>>,
     pub(super) retained_max: usize,
+    /// The shard's file and the frame up to which files have been read ahead; `None`: it is done, or they are too large for memory.
+    pub(super) warming: Option<(usize, u32)>,
     pub(super) interval_ms: i64,
     pub(super) next_at_ms: Option<i64>,
     /// Whether a full disk is waited for; the simulator cannot wait.
@@ -90,6 +94,12 @@ impl Coordinator {
 
     /// Does what there is to do.
     pub(crate) fn step(&mut self, now_ms: i64) -> CoordinatorStep {
+        if self.older.is_some() {
+            if let Err(error) = self.settle() {
+                self.control.fail(error.into());
+            }
+            return CoordinatorStep::Busy;
+        }
         // Looked at first: what was reported before it is then among the reports.
         let over = self.shared.over.load(Ordering::SeqCst);
         for report in self.shared.take_reports() {
@@ -111,9 +121,20 @@ impl Coordinator {
             return CoordinatorStep::Done;
         }
         if self.shared.is_due(self.newest.epoch) || self.control.is_failing() {
-            return CoordinatorStep::Idle(None);
+            return self.warm(CoordinatorStep::Idle(None));
         }
-        self.request(now_ms)
+        let step = self.request(now_ms);
+        self.warm(step)
+    }
+
+    /// Reads ahead a piece of a file, if there is one left; what to do after `step` then.
+    fn warm(&mut self, step: CoordinatorStep) -> CoordinatorStep {
+        let Some((shard, frame)) = self.warming else { return step };
+        self.warming = match self.frames[shard].warm(frame) {
+            Some(next) => Some((shard, next)),
+            None => Some((shard + 1, 0)).filter(|&(next, _)| next < self.frames.len()),
+        };
+        CoordinatorStep::Busy
     }
 
     /// Asks for the next barrier if it is time and there is something to save.

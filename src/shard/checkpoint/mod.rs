@@ -25,6 +25,7 @@ mod inspect;
 mod manifest;
 mod rescale;
 mod restore;
+mod settle;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

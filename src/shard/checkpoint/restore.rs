@@ -13,9 +13,8 @@
 //!
 //! 1. Nothing is removed or written before the newest manifest has been read and fits the script.
 //! 2. A folder that holds anything else is not touched.
+//! 3. Nothing here takes longer for more state: page tables are read behind the job's back ([`super::settle`]).
 
-use std::collections::{HashSet, VecDeque};
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ use crate::planted;
 use crate::shard::control::Control;
 use crate::shard::operators::differences;
 use crate::shard::topology::Topology;
-use crate::state::{Frames, Ledger, Pages, Run, Space};
+use crate::state::{Frames, Ledger, Pages, Space};
 use crate::sys::storage::{FolderLock, Storage, make_folder};
 
 /// The file that names the process.
@@ -118,7 +117,6 @@ pub(crate) fn open(
     let frames = open_frames(options, &names, manifest.is_some())?;
     let spaces = open_spaces(options, &topology.schemas(), &frames, manifest.as_ref())?;
     crash_point!("restore-spaces-opened");
-    let (retained, spaces) = retained(options, topology, &frames, &epochs, spaces)?;
     open_sinks(options, topology, manifest.as_ref())?;
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
     let shared = Arc::new(Checkpoints::new(epoch)?);
@@ -130,6 +128,8 @@ pub(crate) fn open(
         ..Manifest::default()
     });
     let (ledgers, spaces) = spaces.into_iter().map(halves).unzip();
+    let file_bytes: u64 = frames.iter().map(|frames| frames.length_bytes()).sum();
+    let warming = (manifest.is_some() && file_bytes <= options.memory_bytes).then_some((0, 0));
     let coordinator = Coordinator {
         shared: Arc::clone(&shared),
         control: Arc::clone(control),
@@ -140,7 +140,9 @@ pub(crate) fn open(
         ledgers,
         frames,
         newest,
-        retained,
+        retained: epochs.last().copied().into_iter().collect(),
+        older: Some(epochs.iter().rev().skip(1).copied().collect()),
+        warming,
         retained_max: options.retained_count.max(1),
         interval_ms: options.interval_ms as i64,
         next_at_ms: None,
@@ -378,78 +380,4 @@ pub(super) fn open_spaces(
         spaces.push(own);
     }
     Ok(spaces)
-}
-
-/// The older manifests that are still to be retained: their frames stay in use. One that cannot be read any more is dropped; it would
-/// never have been gone on from.
-fn retained(
-    options: &StateOptions,
-    topology: &Topology,
-    frames: &[Arc<Frames>],
-    epochs: &[u64],
-    mut spaces: Vec<Vec<Space>>,
-) -> Result<(VecDeque<u64>, Vec<Vec<Space>>), StateError> {
-    let (storage, folder) = (&options.storage, &options.folder);
-    let mut kept: VecDeque<u64> = epochs.last().copied().into_iter().collect();
-    let own_runs = |spaces: &Vec<Space>| {
-        spaces.iter().flat_map(|space| space.ledger.runs()).flat_map(Run::frames).collect()
-    };
-    // By shard, frame by frame: those that a newer snapshot needs too wait for that one. What is left of a snapshot that was not
-    // retained any more may overlap with what took its place.
-    let mut seen: Vec<HashSet<u32>> = spaces.iter().map(own_runs).collect();
-    let mut superseded = Vec::new();
-    for &epoch in epochs.iter().rev().skip(1) {
-        let runs = match kept.len() < options.retained_count {
-            true => older_runs(&**storage, folder, topology, frames, epoch).ok(),
-            false => None,
-        };
-        let Some(runs) = runs else {
-            let path = Manifest::path(folder, epoch);
-            storage.remove(&path).map_err(|error| StateError::io(&path, error))?;
-            crash_point!("restore-manifest-removed");
-            continue;
-        };
-        let newer = *kept.front().expect("the newest is kept");
-        for (shard, runs) in runs.into_iter().enumerate() {
-            let own = runs.into_iter().flat_map(Run::frames);
-            let own = own.filter(|&frame| seen[shard].insert(frame));
-            let own: Vec<Run> = own.map(|frame| Run { frame, count: 1 }).collect();
-            superseded.push((newer, shard, own));
-        }
-        kept.push_front(epoch);
-    }
-    // Ledgers take them in the order in which they become free.
-    for (newer, shard, runs) in superseded.into_iter().rev() {
-        if let Some(space) = spaces[shard].first_mut() {
-            space.ledger.supersede(newer as u32, runs);
-        }
-    }
-    Ok((kept, spaces))
-}
-
-/// The frames of an older snapshot, by shard; they are marked as in use.
-fn older_runs(
-    storage: &dyn Storage,
-    folder: &Path,
-    topology: &Topology,
-    frames: &[Arc<Frames>],
-    epoch: u64,
-) -> Result<Vec<Vec<Run>>, StateError> {
-    let manifest = Manifest::read(storage, folder, epoch)?;
-    let names = frames.iter().map(|frames| frames.path().file_name());
-    if !names.eq(manifest.files.iter().map(|name| Some(OsStr::new(name)))) {
-        let path = Manifest::path(folder, epoch).display().to_string();
-        let reason = "it is of another number of shards".into();
-        return Err(StateError::Changed { path, reason });
-    }
-    let mut runs = Vec::new();
-    for (frames, roots) in frames.iter().zip(&manifest.spaces) {
-        let mut own = Vec::new();
-        for (spec, root) in topology.exchanges.iter().zip(roots) {
-            let (ledger, _) = Ledger::open(Arc::clone(frames), spec.schema_hash(), root)?;
-            own.extend(ledger.runs());
-        }
-        runs.push(own);
-    }
-    Ok(runs)
 }

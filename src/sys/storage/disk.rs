@@ -243,6 +243,14 @@ impl FrameFile for MappedFile {
         bytemuck::cast_slice(&self.map[offset_bytes as usize..end as usize])
     }
 
+    fn prefetch(&self, offset_bytes: u64, length_bytes: u64) {
+        // A hint, about bytes that are there; a kernel that does not take it is as good.
+        if offset_bytes.saturating_add(length_bytes) <= self.length_bytes.load(Ordering::Acquire) {
+            let range = (offset_bytes as usize, length_bytes as usize);
+            let _ = self.map.advise_range(Advice::WillNeed, range.0, range.1);
+        }
+    }
+
     fn forget(&self, offset_bytes: u64, length_bytes: u64) {
         use memmap2::UncheckedAdvice::DontNeed;
         let range = (offset_bytes as usize, length_bytes as usize);
@@ -267,6 +275,11 @@ mod tests {
         assert_eq!(file.words(4096, 2), [7, 0]);
         file.forget(4096, 4096);
         assert_eq!(file.words(4096, 1), [7]);
+        // Hints change nothing, beyond the end either.
+        for offset in [0, 4096, 1 << 16, u64::MAX] {
+            file.prefetch(offset, 8192);
+        }
+        assert_eq!(file.words(4096, 2), [7, 0]);
         let beyond = || file.words((1 << 16) - 8, 2).len();
         let beyond = std::panic::catch_unwind(std::panic::AssertUnwindSafe(beyond));
         assert!(beyond.is_err(), "nothing beyond the end is viewed");

@@ -119,6 +119,8 @@ pub trait FrameFile: StoredFile {
     ///
     /// If they do not.
     fn words(&self, offset_bytes: u64, word_count: usize) -> &[u64];
+    /// Tells the kernel that these bytes will be read soon: it may begin to fetch them.
+    fn prefetch(&self, _offset_bytes: u64, _length_bytes: u64) {}
     /// Tells the kernel that these bytes will not be read again soon.
     fn forget(&self, offset_bytes: u64, length_bytes: u64);
 }

@@ -7,7 +7,8 @@
 //! - `throughput`: W1 and W5 from CSV with a snapshot a second, beside the same without, in turn; the ratio of the medians.
 //! - `pause`: how long barriers hold up a shard with about 1 GB of state under updates all over it.
 //! - `bytes`: what a snapshot writes when 1 % of the keys change, next to each other or scattered.
-//! - `recovery`: from the restart after a SIGKILL to the first rows read, with about 100 MB and 4 GB of state.
+//! - `recovery`: from the restart after a SIGKILL to the first rows read, and to 80 % of the rate before it, with about 100 MB and
+//!   4 GB of state. `TIDEMILL_DEVICES=N` measures that many keys alone.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -35,8 +36,13 @@ pub(crate) fn run(settings: &Settings, parts: &[String]) {
         pause(settings);
     }
     if wanted("recovery") {
-        recovery(settings, "100 MB", 1_000_000);
-        recovery(settings, "4 GB", 36_000_000);
+        match std::env::var("TIDEMILL_DEVICES").ok().and_then(|text| text.parse().ok()) {
+            Some(devices) => recovery(settings, &format!("{devices} keys"), devices),
+            None => {
+                recovery(settings, "100 MB", 1_000_000);
+                recovery(settings, "4 GB", 36_000_000);
+            }
+        }
     }
 }
 
@@ -96,6 +102,9 @@ fn start(settings: &Settings, script: &str, name: &str, fresh: bool) -> std::pro
     command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts")
 }
 
+/// How long the former rate is waited for.
+const REGAIN_MAX: Duration = Duration::from_secs(120);
+
 fn recovery(settings: &Settings, name: &str, devices: u64) {
     let script = keyed_script(devices, 2_000_000_000);
     let mut child = start(settings, &script, "recovery", true);
@@ -105,32 +114,67 @@ fn recovery(settings: &Settings, name: &str, devices: u64) {
     while manifest_rows(&folder) < rows {
         std::thread::sleep(Duration::from_millis(100));
     }
+    let first = next_snapshot(&folder, manifest_rows(&folder));
+    std::thread::sleep(Duration::from_secs(5));
+    let former = rate(first, next_snapshot(&folder, manifest_rows(&folder)));
     child.kill().expect("it runs");
     child.wait().expect("it was started");
     let frames: u64 =
         files(&folder, "state-").iter().map(|path| path.metadata().map_or(0, |m| m.len())).sum();
+    println!("{name}: {frames} bytes of files, {former:.0} rows/s before the kill");
     for cache in ["warm", "cold"] {
         if cache == "cold" {
             drop_caches(&folder);
         }
-        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-        let began = Instant::now();
-        let mut child = start(settings, &script, "recovery", false);
-        let mut lines = BufReader::new(child.stderr.take().expect("asked for")).lines();
-        let opened = lines.next().expect("it says that it goes on").expect("in UTF-8");
-        let opened_after = began.elapsed();
-        std::thread::sleep(Duration::from_secs(3));
-        let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(interrupted.expect("kill is there").success());
-        let rest: Vec<String> = lines.map_while(Result::ok).collect();
-        assert!(child.wait().expect("it was started").success(), "{rest:?}");
-        let of =
-            |word: &str| rest.iter().find(|line| line.contains(word)).cloned().unwrap_or_default();
-        println!(
-            "{name} ({frames} bytes of files), {cache} cache: opened {opened_after:?} after the process began ({opened})"
-        );
-        println!("  {}\n  {}", of("first row").trim(), of("rows read").trim());
+        recover(settings, &script, cache, former);
     }
+}
+
+/// Starts the job again, and says how soon it is what it was.
+fn recover(settings: &Settings, script: &str, cache: &str, former: f64) {
+    let folder = settings.folder.join("state-recovery");
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    let began = Instant::now();
+    let mut last = (manifest_rows(&folder), began);
+    let mut child = start(settings, script, "recovery", false);
+    let mut lines = BufReader::new(child.stderr.take().expect("asked for")).lines();
+    let opened = lines.next().expect("it says that it goes on").expect("in UTF-8");
+    let opened_after = began.elapsed();
+    let (mut rates, mut regained) = (Vec::new(), None);
+    while regained.is_none() && began.elapsed() < REGAIN_MAX {
+        let next = next_snapshot(&folder, last.0);
+        let now = rate(last, next);
+        last = next;
+        rates.push(format!("{:.1}: {:.0}", began.elapsed().as_secs_f64(), now / 1e3));
+        regained = (now >= former * 0.8).then(|| began.elapsed());
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.expect("kill is there").success());
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert!(child.wait().expect("it was started").success(), "{rest:?}");
+    let first = rest.iter().find(|line| line.contains("first row")).expect("it has read some");
+    println!("  {cache} cache: opened {opened_after:?} after the process began ({opened})");
+    println!("    {}", first.trim());
+    println!("    80 % of the former rate: {regained:?}; second: thousands of rows/s {rates:?}");
+}
+
+/// The next snapshot that has more rows than `after`: how many, and when.
+fn next_snapshot(folder: &Path, after: u64) -> (u64, Instant) {
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    let (began, now) = (Instant::now(), Instant::now);
+    loop {
+        let rows = manifest_rows(folder);
+        if rows > after {
+            return (rows, now());
+        }
+        assert!(began.elapsed() < REGAIN_MAX, "the job takes no snapshots");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Rows a second from one snapshot to another.
+fn rate(first: (u64, Instant), last: (u64, Instant)) -> f64 {
+    (last.0 - first.0) as f64 / (last.1 - first.1).as_secs_f64()
 }
 
 /// The files of a folder whose names begin so.
