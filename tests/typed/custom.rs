@@ -61,7 +61,7 @@ fn expected(events: &[Event]) -> Vec<Line> {
         different.dedup();
         let (least, greatest) = (amounts().min().unwrap(), amounts().max().unwrap());
         let simple = (events.len() as i64, amounts().sum(), least, greatest);
-        let last = amounts().filter(|amount| *amount > 0).next_back();
+        let last = amounts().rfind(|amount| *amount > 0);
         (
             start,
             key,
