@@ -22,7 +22,7 @@ mod update;
 mod user;
 
 pub use call::{AggregateCall, AggregateFunction, bind};
-pub use collect::Collect;
+pub use collect::{Collect, elements};
 pub use finish::finish;
 pub use layout::{Accumulator, Layout};
 pub use merge::{Partials, copy, export, merge};

@@ -8,10 +8,10 @@ use super::closure;
 use super::custom::{AggregateFunction, Archived, Custom, Reduce};
 use super::field::{Column, Field, Number, Row};
 use super::item::Item;
-use crate::agg::{self, AggregateCall, UserFunction};
+use crate::agg::{self, AggregateCall, Collect, UserFunction};
 use crate::batch::DataType;
 use crate::expr::Expr;
-use crate::sys::archive::Owned;
+use crate::sys::archive::{Owned, Record};
 
 /// Makes aggregates over a stream's items; the closure given to `aggregate` gets one.
 #[derive(Debug)]
@@ -211,6 +211,14 @@ tuples!(A 0, B 1, C 2);
 tuples!(A 0, B 1, C 2, D 3);
 tuples!(A 0, B 1, C 2, D 3, E 4);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+
+impl<T: Record> On<T> {
+    /// All records, in the order of their arrival, as [`crate::agg::elements`] finds them.
+    pub(super) fn collect(&self) -> Call<T, Vec<u8>> {
+        let function = UserFunction(Arc::new(Collect));
+        self.raw(Function::Custom(function), T::shipped(self.item.clone()))
+    }
+}
 
 impl<T: Owned + Clone + Debug> On<T> {
     /// One record made of all, two by two, in the order of their arrival.

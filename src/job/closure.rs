@@ -5,13 +5,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
 
 use super::field::{Column, Field, Key, Row, column_of};
 use super::item::Item;
 use crate::batch::DataType;
 use crate::error::EvalError;
 use crate::expr::{Expr, ExprKind, Native, NativeFunction};
-use crate::sys::archive::{ArchiveBuilder, Record, as_views};
+use crate::sys::archive::{ArchiveBuilder, Record, as_views, realigned};
 
 /// What a function makes of a batch: how its values become a column.
 struct Filled<I, F> {
@@ -136,4 +137,14 @@ pub(super) fn views<T: Record>(column: &Expr) -> Expr {
     let types = (column.data_type, column.nullable);
     let args = std::slice::from_ref(column);
     call::<T>("record", types, args, |columns, _, _| Ok(as_views::<T::Archived>(&columns[0])))
+}
+
+/// The record column of a column of archives that stand anywhere.
+pub(super) fn records<T: Record>(column: &Expr) -> Expr {
+    let types = (column.data_type, column.nullable);
+    let args = std::slice::from_ref(column);
+    call::<T>("record", types, args, |columns, _, _| {
+        let records = realigned::<T::Archived>(columns[0].as_binary_view());
+        records.map_err(|(row_index, message)| EvalError { row_index, message })
+    })
 }

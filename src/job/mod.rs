@@ -25,6 +25,7 @@ mod handle;
 mod item;
 mod launch;
 mod options;
+mod process;
 mod result;
 mod sink;
 pub mod source;
@@ -42,6 +43,7 @@ pub use launch::{
     state_options,
 };
 pub use options::Options;
+pub use process::{Emit, Items, Output, ProcessContext, ProcessWindow};
 pub use result::WindowResult;
 pub use source::{
     CsvFile, Iterate, JsonFile, RecordFile, RecordSource, RecordWriter, Records, Sender, channel,

@@ -8,13 +8,14 @@ use super::closure;
 use super::draft::Job;
 use super::field::{Field, Key, Row};
 use super::item::{Item, names};
+use super::process::{Emit, FlatMap, ProcessWindow, Processed};
 use super::result::WindowResult;
 use super::sink::ForEach;
 use super::window::{Span, Window};
 use crate::batch::{self, DataType, RowKind, Schema, TimeAttribute};
 use crate::connector::Source;
 use crate::expr::{Expr, Value, call};
-use crate::plan::{NodeIndex, Op, Watermark, window_fields};
+use crate::plan::{self, NodeIndex, Op, Watermark, window_fields};
 use crate::sys::archive::Record;
 use crate::window::{TimeDomain, WindowSpec};
 
@@ -153,6 +154,28 @@ impl<I: Item, D: Time> Stream<I, D> {
         Stream { job: self.job, node, time: 1, changes: self.changes, _types: PhantomData }
     }
 
+    /// The records that `f` makes of each item, any number; they have its time.
+    #[must_use]
+    pub fn flat_map<U: Record>(
+        self,
+        f: impl Fn(&I::View, &mut Emit<'_, U>) + Send + Sync + 'static,
+    ) -> Stream<U, D> {
+        let schema = Schema::new(U::fields().into_iter().chain([self.time_field()]).collect());
+        let function = Arc::new(FlatMap::<I, U, _>::new(f, schema.clone()));
+        let node = self.job.add(Op::Apply { input: self.narrow(), function }, schema);
+        Stream { job: self.job, node, time: 1, changes: self.changes, _types: PhantomData }
+    }
+
+    /// The items for which `f` is true, and the others.
+    #[must_use]
+    pub fn partition(self, f: impl Fn(&I::View) -> bool + Send + Sync + 'static) -> (Self, Self) {
+        let (f, g) = {
+            let f = Arc::new(f);
+            (Arc::clone(&f), f)
+        };
+        (self.clone().filter(move |item| f(item)), self.filter(move |item| !g(item)))
+    }
+
     /// The items of this stream and of another of the same job; the lower watermark counts.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
@@ -287,13 +310,7 @@ impl<I: Item, K: Row, D: Time> Windowed<I, K, D> {
         let schema = Schema::new(fields);
         let calc = Op::Calc { input: stream.node, filter: None, columns };
         let input = stream.job.add(calc, schema.clone());
-        let spec = WindowSpec {
-            kind: window.kind,
-            domain: D::DOMAIN,
-            time_column,
-            time_zone: (D::DOMAIN == TimeDomain::Processing).then_some(chrono_tz::Tz::UTC),
-            group_window: true,
-        };
+        let spec = spec::<D>(&window, time_column);
         let mut fields = WindowResult::<K, A::Value>::fields();
         let [start, end, time] = window_fields(DataType::Timestamp(3), D::DOMAIN);
         fields.truncate(fields.len() - 2);
@@ -311,6 +328,38 @@ impl<I: Item, K: Row, D: Time> Windowed<I, K, D> {
         let changes = window.changes();
         let results = Stream { job: stream.job, node, time, changes, _types: PhantomData };
         ResultsAndLate { results, late }
+    }
+}
+
+impl<T: Record, K: Row, D: Time> Windowed<T, K, D> {
+    /// What a function makes of all items of each key in each window.
+    pub fn process<P: ProcessWindow<T, K>>(self, function: P) -> Stream<P::Output, D> {
+        let lateness_ms = self.window.emit.allow_lateness_ms;
+        let collected = self.aggregate(|on| on.collect());
+        let (job, width) = (collected.job, K::WIDTH);
+        let window =
+            plan::ProcessWindow { start: width + 1, end: width + 2, time: width + 3, lateness_ms };
+        let time = job.schema(collected.node).fields[collected.time].clone();
+        let schema = Schema::new(P::Output::fields().into_iter().chain([time]).collect());
+        let function = Arc::new(Processed::<T, K, P>::new(function, schema.clone()));
+        let keys = (0..width).collect();
+        let op = Op::Process { input: collected.node, keys, window: Some(window), function };
+        let input = job.add(op, schema.clone());
+        let column = |index: usize| Expr::column(index, schema.fields[index].data_type, false);
+        let columns = vec![closure::records::<P::Output>(&column(0)), column(1)];
+        let node = job.add(Op::Calc { input, filter: None, columns }, schema.clone());
+        Stream { job, node, time: 1, changes: false, _types: PhantomData }
+    }
+}
+
+/// A window as the plan has it, over this column of time.
+fn spec<D: Time>(window: &Window, time_column: usize) -> WindowSpec {
+    WindowSpec {
+        kind: window.kind,
+        domain: D::DOMAIN,
+        time_column,
+        time_zone: (D::DOMAIN == TimeDomain::Processing).then_some(chrono_tz::Tz::UTC),
+        group_window: true,
     }
 }
 

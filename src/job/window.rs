@@ -127,6 +127,32 @@ impl Window {
         Self::new(WindowKind::Session { gap_ms: gap.into().ms })
     }
 
+    /// A window for every `rows` items of a key; what is not full at the end does not fire. Its start and end are what its items'
+    /// times span.
+    pub fn count(rows: u64) -> Self {
+        Self::sliding_count(rows, rows)
+    }
+
+    /// At every `slide`-th item of a key, its last `rows` items.
+    pub fn sliding_count(rows: u64, slide: u64) -> Self {
+        Self::new(WindowKind::Count { size_rows: rows, slide_rows: slide })
+    }
+
+    /// One window a key for ever, which fires when the input ends; and as [`Window::every_rows`] and [`Window::early_fire`]
+    /// say.
+    pub fn global() -> Self {
+        Self::new(WindowKind::Global { every_rows: None, at_end: true, purges: false })
+    }
+
+    /// Of a global window: fires at every so many items of a key, and if `purge` begins anew after that.
+    #[must_use]
+    pub fn every_rows(mut self, rows: u64, purge: bool) -> Self {
+        if let WindowKind::Global { every_rows, purges, .. } = &mut self.kind {
+            (*every_rows, *purges) = (Some(rows), purge);
+        }
+        self
+    }
+
     /// Windows that start so much later than multiples of their size since 1970; sessions know none.
     #[must_use]
     pub fn offset(mut self, offset: impl Into<Span>) -> Self {
@@ -169,7 +195,13 @@ impl Window {
 
     /// Whether results change what was shown before.
     pub(super) fn changes(&self) -> bool {
-        !self.emit.is_once() && self.emit.mode != EmitMode::Discarding
+        let again = match self.kind {
+            WindowKind::Global { every_rows, purges, .. } => {
+                !purges && (every_rows.is_some() || !self.emit.is_once())
+            }
+            _ => !self.emit.is_once(),
+        };
+        again && self.emit.mode != EmitMode::Discarding
     }
 
     /// What is wrong with it.

@@ -147,6 +147,28 @@ pub fn as_views<A: Stored>(column: &ArrayRef) -> ArrayRef {
     self::column(bytes, &(0..fixed.len()).map(place).collect::<Vec<_>>(), None)
 }
 
+/// The record column of archives that stand anywhere, each validated.
+///
+/// # Errors
+///
+/// The first row that holds no archive of `A`, and why.
+pub fn realigned<A: Stored>(archives: &BinaryViewArray) -> Result<ArrayRef, (usize, String)> {
+    let mut bytes = AlignedVec::<ALIGNMENT>::new();
+    let mut places = Vec::with_capacity(archives.len());
+    for row in 0..archives.len() {
+        let archive = archives.value(row);
+        let start = bytes.len();
+        bytes.resize(start + RECORD_BYTES_MIN.saturating_sub(archive.len()), 0);
+        bytes.extend_from_slice(archive);
+        places.push((start as u32, bytes.len() as u32));
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+    }
+    for (row, &(start, end)) in places.iter().enumerate() {
+        access::<A>(&bytes[start as usize..end as usize]).map_err(|message| (row, message))?;
+    }
+    Ok(column(shared(bytes), &places, None))
+}
+
 /// Records of one length that is too short for views, each with zeros before it.
 fn padded(records: &[u8], length: usize) -> ArrayRef {
     let mut bytes = AlignedVec::<ALIGNMENT>::new();
