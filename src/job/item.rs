@@ -118,7 +118,7 @@ where
     fn fold<B, G: FnMut(B, R) -> B>(mut self, init: B, mut g: G) -> B {
         let rows = self.row..self.archives.len();
         match self.archives {
-            Archives::Fixed(records) => {
+            Archives::Roots(records) => {
                 records[rows].iter().fold(init, |sum, record| g(sum, (self.f)(record)))
             }
             archives => rows.fold(init, |sum, row| g(sum, (self.f)(archives.get(row)))),

@@ -1,17 +1,18 @@
 //! Records in columns: rkyv archives that are validated once and read in place.
 //!
 //! A *record column* holds one archive a row, each an allocation of its own in bytes: relative pointers in it stay within it, so that
-//! rows can be copied, filtered and shipped as bytes. Where all records of a batch are as long as their root (no strings, no
-//! vectors), the column is a `FixedSizeBinaryArray`, and its values are a slice of archived values; otherwise it is a `BinaryViewArray`.
+//! rows can be copied, filtered and shipped as bytes. Where no record of a batch has anything behind its root (no strings, no
+//! vectors), all take the same room and the column is a `FixedSizeBinaryArray`; otherwise it is a `BinaryViewArray`.
 //!
 //! # Invariants
 //!
 //! 1. A column that the plan declares to hold records of `T` was made by [`ArchiveBuilder`] from values of `T`, or by [`read_payload`],
 //!    which validates each record within its own bytes, or by copying, filtering, slicing such a column. The typed builder alone
 //!    declares such columns, and reads them as the type that it declared.
-//! 2. Every record's root stands where its type needs it. A view is never inline, for what is may stand anywhere: a record is at
-//!    least [`RECORD_BYTES_MIN`] long there.
-//! 3. A record's root is at its end.
+//! 2. A record starts at a multiple of 16, and moves by multiples of 16 alone: what it points at, be it the empty place of an empty
+//!    vector, stays aligned. So it has been serialised where it stands, zeros before it included.
+//! 3. A record's root is at its end. It is at least [`RECORD_BYTES_MIN`] long, so that no view holds it inline; in a fixed column its
+//!    length is a multiple of 16.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -63,10 +64,17 @@ pub const RECORD_BYTES_MIN: usize = 16;
 /// The rows of a record column.
 #[derive(Debug)]
 pub enum Archives<'a, A> {
+    /// Roots alone, one after another.
+    Roots(&'a [A]),
     /// All of one length.
-    Fixed(&'a [A]),
+    Fixed(&'a [u8]),
     /// Of any length.
     Views(&'a BinaryViewArray, PhantomData<A>),
+}
+
+/// What a record takes in a fixed column.
+const fn stride<A>() -> usize {
+    size_of::<A>().next_multiple_of(ALIGNMENT)
 }
 
 impl<'a, A: Stored> Archives<'a, A> {
@@ -81,20 +89,25 @@ impl<'a, A: Stored> Archives<'a, A> {
             return Self::Views(views, PhantomData);
         }
         let fixed = any.downcast_ref::<FixedSizeBinaryArray>().expect("a column of records");
-        assert_eq!(fixed.value_length() as usize, size_of::<A>(), "records of another type");
-        let start = fixed.value_data().as_ptr().cast::<A>();
-        assert!(start.is_aligned() || fixed.is_empty(), "records lie aligned");
-        if fixed.is_empty() {
-            return Self::Fixed(&[]);
+        assert_eq!(fixed.value_length() as usize, stride::<A>(), "records of another type");
+        let bytes = fixed.value_data();
+        if size_of::<A>() != stride::<A>() {
+            return Self::Fixed(bytes);
         }
+        if bytes.is_empty() {
+            return Self::Roots(&[]);
+        }
+        let start = bytes.as_ptr().cast::<A>();
+        assert!(start.is_aligned(), "records lie aligned");
         // SAFETY: invariant 1: the bytes are `len` archives of `A`, one after another; they live as long as the column.
-        Self::Fixed(unsafe { std::slice::from_raw_parts(start, fixed.len()) })
+        Self::Roots(unsafe { std::slice::from_raw_parts(start, fixed.len()) })
     }
 
     /// How many rows.
     pub fn len(&self) -> usize {
         match self {
-            Archives::Fixed(records) => records.len(),
+            Archives::Roots(records) => records.len(),
+            Archives::Fixed(bytes) => bytes.len() / stride::<A>(),
             Archives::Views(views, _) => views.len(),
         }
     }
@@ -112,8 +125,8 @@ impl<'a, A: Stored> Archives<'a, A> {
     #[inline]
     pub fn get(&self, row: usize) -> &'a A {
         match *self {
-            Archives::Fixed(records) => &records[row],
-            Archives::Views(views, _) => root_of(views.value(row)),
+            Archives::Roots(records) => &records[row],
+            _ => root_of(self.bytes(row)),
         }
     }
 
@@ -122,13 +135,15 @@ impl<'a, A: Stored> Archives<'a, A> {
     /// # Panics
     ///
     /// If there is no such row.
+    #[inline]
     pub fn bytes(&self, row: usize) -> &'a [u8] {
         match *self {
-            Archives::Fixed(records) => {
+            Archives::Roots(records) => {
                 let record = std::slice::from_ref(&records[row]);
                 // SAFETY: an archive is `Portable`: it was bytes before it was looked at as an `A`, all of them initialised.
                 unsafe { std::slice::from_raw_parts(record.as_ptr().cast(), size_of::<A>()) }
             }
+            Archives::Fixed(bytes) => &bytes[row * stride::<A>()..][..stride::<A>()],
             Archives::Views(views, _) => views.value(row),
         }
     }
@@ -138,16 +153,12 @@ impl<'a, A: Stored> Archives<'a, A> {
 pub fn as_views<A: Stored>(column: &ArrayRef) -> ArrayRef {
     let any = column.as_any();
     let Some(fixed) = any.downcast_ref::<FixedSizeBinaryArray>() else { return column.clone() };
-    let length = size_of::<A>();
-    if length < RECORD_BYTES_MIN {
-        return padded(fixed.value_data(), length);
-    }
-    let bytes = fixed.values().clone();
+    let (bytes, length) = (fixed.values().clone(), stride::<A>());
     let place = |row: usize| ((row * length) as u32, ((row + 1) * length) as u32);
     self::column(bytes, &(0..fixed.len()).map(place).collect::<Vec<_>>(), None)
 }
 
-/// The record column of archives that stand anywhere, each validated.
+/// The record column of archives that [`to_bytes`] made and that stand anywhere now, each validated.
 ///
 /// # Errors
 ///
@@ -156,30 +167,18 @@ pub fn realigned<A: Stored>(archives: &BinaryViewArray) -> Result<ArrayRef, (usi
     let mut bytes = AlignedVec::<ALIGNMENT>::new();
     let mut places = Vec::with_capacity(archives.len());
     for row in 0..archives.len() {
-        let archive = archives.value(row);
         let start = bytes.len();
-        bytes.resize(start + RECORD_BYTES_MIN.saturating_sub(archive.len()), 0);
-        bytes.extend_from_slice(archive);
+        bytes.extend_from_slice(archives.value(row));
         places.push((start as u32, bytes.len() as u32));
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
     }
     for (row, &(start, end)) in places.iter().enumerate() {
+        if ((end - start) as usize) < RECORD_BYTES_MIN {
+            return Err((row, "an archive that is cut off".into()));
+        }
         access::<A>(&bytes[start as usize..end as usize]).map_err(|message| (row, message))?;
     }
     Ok(column(shared(bytes), &places, None))
-}
-
-/// Records of one length that is too short for views, each with zeros before it.
-fn padded(records: &[u8], length: usize) -> ArrayRef {
-    let mut bytes = AlignedVec::<ALIGNMENT>::new();
-    let mut places = Vec::new();
-    for record in records.chunks_exact(length) {
-        let start = bytes.len();
-        bytes.resize(start + RECORD_BYTES_MIN - length, 0);
-        bytes.extend_from_slice(record);
-        places.push((start as u32, bytes.len() as u32));
-    }
-    column(shared(bytes), &places, None)
 }
 
 /// The root of a record of a view.
@@ -206,13 +205,29 @@ pub fn to_owned<T: Owned>(archive: &T::Archived) -> Result<T, String> {
     rkyv::deserialize::<T, Error>(archive).map_err(|error| error.to_string())
 }
 
-/// The archive of a value.
+/// The archive of a value, at least [`RECORD_BYTES_MIN`] long.
 ///
 /// # Errors
 ///
 /// What the type's own serialisation says; of derived ones nothing.
 pub fn to_bytes<T: Record>(value: &T) -> Result<AlignedVec, String> {
-    rkyv::to_bytes::<Error>(value).map_err(|error| error.to_string())
+    let bytes = append(value, AlignedVec::new())?;
+    match RECORD_BYTES_MIN.checked_sub(bytes.len()) {
+        None | Some(0) => Ok(bytes),
+        Some(missing) => append(value, zeros(AlignedVec::new(), missing)),
+    }
+}
+
+/// The archive of `value` behind `bytes`, which are lost with an error.
+fn append<T: Record>(value: &T, bytes: AlignedVec) -> Result<AlignedVec, String> {
+    let written =
+        with_arena(|arena| to_bytes_in_with_alloc::<_, _, Error>(value, bytes, arena.acquire()));
+    written.map_err(|error| error.to_string())
+}
+
+fn zeros(mut bytes: AlignedVec, count: usize) -> AlignedVec {
+    bytes.resize(bytes.len() + count, 0);
+    bytes
 }
 
 /// An archive whose bytes come from elsewhere: an accumulator or a state of user code, read in place.
@@ -230,7 +245,7 @@ pub struct ArchiveBuilder<T> {
     bytes: AlignedVec,
     /// Where each record starts and ends.
     places: Vec<(u32, u32)>,
-    /// All records are as long as their root.
+    /// All records are as long as a root needs.
     fixed: bool,
     _type: PhantomData<fn(T)>,
 }
@@ -247,8 +262,6 @@ impl<T: Record> Default for ArchiveBuilder<T> {
 }
 
 impl<T: Record> ArchiveBuilder<T> {
-    const ROOT_BYTES: usize = size_of::<T::Archived>();
-
     /// How many records it holds.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -268,83 +281,71 @@ impl<T: Record> ArchiveBuilder<T> {
     ///
     /// # Errors
     ///
-    /// What the type's own serialisation says; of derived ones nothing.
+    /// What the type's own serialisation says; of derived ones nothing. The builder is empty then.
     pub fn push(&mut self, record: &T) -> Result<(), String> {
         let start = self.bytes.len();
-        self.append(record)?;
-        let length = self.bytes.len() - start;
-        if self.fixed && length != Self::ROOT_BYTES {
+        let before =
+            if self.fixed { stride::<T::Archived>() - size_of::<T::Archived>() } else { 0 };
+        let mut length = self.append(record, start, before)?;
+        if self.fixed && length != stride::<T::Archived>() {
             self.bytes.resize(start, 0);
-            self.spread();
+            self.fixed = false;
             return self.push(record);
         }
-        self.close(start);
+        if let Some(missing @ 1..) = RECORD_BYTES_MIN.checked_sub(length) {
+            length = self.append(record, start, missing)?;
+        }
+        self.close(start, length);
         Ok(())
     }
 
-    fn append(&mut self, record: &T) -> Result<(), String> {
-        let bytes = std::mem::take(&mut self.bytes);
-        let written = with_arena(|arena| {
-            to_bytes_in_with_alloc::<_, _, Error>(record, bytes, arena.acquire())
-        });
-        self.bytes = written.map_err(|error| error.to_string())?;
-        Ok(())
+    /// Writes a record at `start`, behind so many zeros; its length with them.
+    fn append(&mut self, record: &T, start: usize, zero_count: usize) -> Result<usize, String> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.resize(start, 0);
+        let written = append(record, zeros(bytes, zero_count));
+        match written {
+            Ok(bytes) => self.bytes = bytes,
+            Err(message) => {
+                *self = Self::default();
+                return Err(message);
+            }
+        }
+        Ok(self.bytes.len() - start)
     }
 
     /// Appends a record that is an archive of `T` already.
     ///
     /// # Panics
     ///
-    /// If it is shorter than an archive of `T` can be.
+    /// If there is no such row.
     pub fn push_archive(&mut self, archives: &Archives<'_, T::Archived>, row: usize) {
         let archive = archives.bytes(row);
-        if self.fixed && archive.len() != Self::ROOT_BYTES {
-            self.spread();
+        if self.fixed && archive.len() != stride::<T::Archived>() {
+            self.fixed = false;
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(archive);
-        self.close(start);
+        self.close(start, archive.len());
     }
 
-    /// Notes the record that begins at `start` and ends here.
-    fn close(&mut self, start: usize) {
-        if !self.fixed {
-            let length = self.bytes.len() - start;
-            if length < RECORD_BYTES_MIN {
-                // Moved to the end of its place, which keeps its relative pointers; its alignment divides both lengths.
-                self.bytes.resize(start + RECORD_BYTES_MIN, 0);
-                self.bytes.copy_within(start..start + length, start + RECORD_BYTES_MIN - length);
-                self.bytes[start..start + RECORD_BYTES_MIN - length].fill(0);
-            }
-        }
-        let end = u32::try_from(self.bytes.len()).expect("less than 4 GiB of records in a batch");
+    /// Notes the record of that length which begins at `start`.
+    fn close(&mut self, start: usize, length: usize) {
+        let end = u32::try_from(start + length).expect("less than 4 GiB of records in a batch");
         self.places.push((start as u32, end));
-        if !self.fixed {
-            self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
-        }
-    }
-
-    /// From records of one length to records of any.
-    fn spread(&mut self) {
-        self.fixed = false;
-        let bytes = std::mem::take(&mut self.bytes);
-        for (start, end) in std::mem::take(&mut self.places) {
-            let at = self.bytes.len();
-            self.bytes.extend_from_slice(&bytes[start as usize..end as usize]);
-            self.close(at);
-        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
     }
 
     /// The column; the builder is empty after that.
     pub fn finish(&mut self) -> ArrayRef {
         let Self { bytes, places, fixed, .. } = std::mem::take(self);
-        column(shared(bytes), &places, fixed.then_some(Self::ROOT_BYTES))
+        column(shared(bytes), &places, fixed.then_some(stride::<T::Archived>()))
     }
 
     /// The records as the payload of a block, see [`read_payload`]; the builder is empty after that.
     pub fn finish_payload(&mut self) -> Vec<u8> {
         let Self { bytes, places, fixed, .. } = std::mem::take(self);
-        let length = if fixed { Self::ROOT_BYTES as u32 } else { 0 };
+        let length = if fixed { stride::<T::Archived>() as u32 } else { 0 };
         let mut payload = Vec::with_capacity(bytes.len() + places.len() * 8 + 2 * ALIGNMENT);
         payload.extend_from_slice(&length.to_le_bytes());
         payload.extend_from_slice(&(places.len() as u32).to_le_bytes());
@@ -410,8 +411,8 @@ pub fn read_payload<A: Stored>(payload: &Buffer, rows: usize) -> Result<ArrayRef
         0 => (0..count)
             .map(|row| Ok((word(8 + 8 * row)?, word(12 + 8 * row)?)))
             .collect::<Result<_, String>>()?,
-        length if length != size_of::<A>() => {
-            return Err(format!("records of {length} bytes where the type has {}", size_of::<A>()));
+        length if length != stride::<A>() => {
+            return Err(format!("records of {length} bytes where the type has {}", stride::<A>()));
         }
         length if bytes.len() != length.saturating_mul(count) => {
             return Err("a block's records are not as long as it says".into());
@@ -507,6 +508,9 @@ mod tests {
             check(&tall, &picked(tall.len()));
             check(&texts, &picked(texts.len()));
             check(&[(); 3], &picked(3));
+            // Pointers of vectors that are empty stay aligned, whatever the root's size.
+            let places: Vec<(u32, Vec<u64>)> = (0..texts.len() as u32).map(|n| (n, vec![7; usize::from(n == 30)])).collect();
+            check(&places, &picked(places.len()));
             let numbers: Vec<u64> = (0..texts.len() as u64).collect();
             check(&numbers, &picked(numbers.len()));
         }
@@ -540,7 +544,7 @@ mod tests {
             builder.push(&Flat { at_ms: 1, page, seen: true }).unwrap();
         }
         let column = builder.finish();
-        let Archives::Fixed(records) = Archives::<ArchivedFlat>::of(&column) else { panic!() };
+        let Archives::Roots(records) = Archives::<ArchivedFlat>::of(&column) else { panic!() };
         assert_eq!(records.iter().map(|record| record.page.to_native()).sum::<u32>(), 3);
     }
 }
