@@ -10,6 +10,7 @@
 //! 1. A message says what is wrong, a hint says what to write instead; neither repeats the other.
 //! 2. [`Span`] counts lines and columns from 1, columns in characters, as editors do.
 
+use std::any::Any;
 use std::fmt;
 
 /// Who can act on an error.
@@ -249,6 +250,12 @@ impl JobError {
     pub fn io(origin: impl Into<String>, source: std::io::Error) -> Self {
         JobError::Io { origin: origin.into(), source }
     }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 /// What is wrong with durable state.

@@ -421,7 +421,7 @@ fn a_function_that_fails_ends_its_job() {
         (Fault::AddPanics, "adding rows: it panicked: no good"),
         (Fault::AddRefuses, "adding rows: I would rather not"),
         (Fault::MergePanics, "merging: it panicked: assertion"),
-        (Fault::FinishPanics, "finishing: it panicked: with no message"),
+        (Fault::FinishPanics, "finishing: it panicked: without a message"),
         (Fault::TooFew, "finishing: it gave 0 results of"),
         (Fault::WrongType, "finishing: it gave a result of type Int64, not Utf8View"),
         (Fault::Null, "finishing: it gave NULL, which it excludes"),

@@ -13,7 +13,6 @@
 //! 1. Rows of a group are added in the order of their arrival; what is merged counts as later.
 //! 2. A group has an accumulator from its first row that counts on. Before that it shows what `create` gives.
 
-use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,7 +24,7 @@ use rkyv::util::AlignedVec;
 
 use super::{AggregateFunction, Slots};
 use crate::batch::{DataType, Schema};
-use crate::error::{JobError, StateError};
+use crate::error::{JobError, StateError, panic_text};
 
 /// The longest accumulator: what travels counts bytes in 32 bits, many accumulators together.
 pub const ACCUMULATOR_BYTES_MAX: usize = 1 << 30;
@@ -147,11 +146,6 @@ impl UserFunction {
         });
         done.unwrap_or_else(|message| resume_unwind(Box::new(self.error(doing, message))))
     }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("with no message")
 }
 
 /// A group's accumulator, where it is kept.

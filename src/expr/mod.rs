@@ -22,8 +22,9 @@ mod native;
 pub mod text;
 mod types;
 
+pub use crate::error::panic_text;
 pub use bind::{call, case, cast, implicit_sink_cast, try_cast};
 pub use eval::{EvalContext, Evaluator, fold};
 pub use expression::{Expr, ExprKind, Value};
-pub use native::{Native, NativeFunction, panic_text};
+pub use native::{Native, NativeFunction};
 pub use types::common_type;

@@ -8,7 +8,6 @@
 //!    failed), and on any shard.
 //! 2. A function that panics fails the row that it panicked on, and nothing else.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +15,7 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 
-use crate::error::EvalError;
+use crate::error::{EvalError, panic_text};
 
 /// A function over columns.
 pub trait Native: Send + Sync {
@@ -51,12 +50,6 @@ impl NativeFunction {
             Err(EvalError { row_index, message })
         })
     }
-}
-
-/// What a panic said.
-pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 impl PartialEq for NativeFunction {

@@ -121,8 +121,8 @@ fn check_failure(world: &World, case: &Case, expected: &str) {
 #[test]
 fn a_failure_names_function_key_and_time() {
     let (world, windowed) = (world(), three_seconds());
-    let row = "function 'failing' on key (it's), at watermark 2024-01-01 12:00:05.000: ";
-    let result = "function 'failing' on key (it's), window 2024-01-01 12:00:06.000 to 2024-01-01 12:00:09.000: ";
+    let row = "function failing, on key (it's), at watermark 2024-01-01 12:00:05.000: ";
+    let result = "function failing, on key (it's), window 2024-01-01 12:00:06.000 to 2024-01-01 12:00:09.000: ";
     for (fault, message) in [
         (Fault::Error, "that is no number"),
         (Fault::Half, "column a was given 1 values for 0 rows"),
@@ -139,12 +139,13 @@ fn a_failure_names_function_key_and_time() {
     );
     let none = "there are no windows here, and so no values of one";
     check_failure(&world, &failing(Fault::NoWindow, SOURCE), &format!("{row}{none}"));
-    let null = "function 'failing': column b is NOT NULL, and was given NULL";
+    let null = "function failing, yielding rows: column b is NOT NULL, and was given NULL";
     check_failure(&world, &failing(Fault::Null, SOURCE), null);
     let several = Case { settings: early(), ..failing(Fault::KeyValues, &windowed) };
     let reason = "the windows fire more than once, and in which order windows do is not settled: only values of \
                   windows can be kept";
-    let early = "function 'failing' on key (a), window 2024-01-01 12:00:03.000 to 2024-01-01 12:00:06.000: ";
+    let early =
+        "function failing, on key (a), window 2024-01-01 12:00:03.000 to 2024-01-01 12:00:06.000: ";
     check_failure(&world, &several, &format!("{early}{reason}"));
 }
 
@@ -179,7 +180,7 @@ fn a_function_without_state_fails_by_name() {
     let world = world();
     for (panics, message) in [(false, "seven"), (true, "it panicked: seven")] {
         let case = case(SOURCE, Piece::apply(Arc::new(Picky(panics, Repeat::new()))));
-        check_failure(&world, &case, &format!("function 'picky': {message}"));
+        check_failure(&world, &case, &format!("function picky, applied to a row: {message}"));
     }
 }
 
