@@ -4,4 +4,5 @@ mod typed {
     mod custom;
     mod events;
     mod late;
+    mod process;
 }

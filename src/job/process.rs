@@ -15,7 +15,7 @@ use crate::agg::elements;
 use crate::batch::{Batch, RowKind, Schema, take_columns};
 use crate::error::EvalError;
 use crate::plan::function::{Apply, Context, Process, Row, Rows, Scope};
-use crate::sys::archive::{ArchiveBuilder, Owned, Record, access, to_bytes, to_owned};
+use crate::sys::archive::{ArchiveBuilder, Owned, Record, access, as_views, to_bytes, to_owned};
 
 /// A function that is given all items of a key in a window when the window fires, in the order of their arrival.
 ///
@@ -353,7 +353,7 @@ where
             rows.resize(builder.len(), row as u32);
         }
         let times = take_columns(&[Arc::clone(time)], &UInt32Array::from(rows.clone()));
-        let mut columns = vec![builder.finish()];
+        let mut columns = vec![as_views::<U::Archived>(&builder.finish())];
         columns.extend(times);
         Ok((Batch::new(columns, rows.len()), rows))
     }
