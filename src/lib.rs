@@ -69,6 +69,7 @@
 
 pub mod agg;
 pub mod batch;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod connector;
 pub mod error;
@@ -80,6 +81,7 @@ pub mod op;
 pub mod plan;
 pub mod ring;
 pub mod shard;
+#[cfg(feature = "sql")]
 pub mod sql;
 pub mod state;
 mod sync;

@@ -25,6 +25,8 @@ mod item;
 mod launch;
 mod options;
 mod result;
+#[cfg(feature = "sql")]
+mod script;
 mod sink;
 mod source;
 mod stream;
@@ -36,11 +38,12 @@ pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};
 pub use handle::{Handle, Metrics};
 pub use item::Item;
 pub use launch::{
-    Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, bind,
-    state_options,
+    Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, state_options,
 };
 pub use options::Options;
 pub use result::WindowResult;
+#[cfg(feature = "sql")]
+pub use script::bind;
 pub use source::{RecordFile, RecordSource, RecordWriter, Records};
 pub use stream::{EventTime, Keyed, ProcessingTime, Sourced, Stream, Windowed};
 pub use window::{Every, Mode, Span, Window};
