@@ -61,6 +61,11 @@
 //! L8  cli                     the commands
 //! ```
 //!
+//! # Features
+//!
+//! `sql` (the folder `sql`, `job::bind`, the functions that compute digests) and `cli` (the folder `cli`, the binary; implies `sql`) are on
+//! by default; without them the engine is the same.
+//!
 //! # What is absent
 //!
 //! `window` and `agg` do no I/O and know no store. `sql` and `shard` never see each other. Nothing above `sys` reads the
