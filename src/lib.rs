@@ -63,6 +63,11 @@
 //! L8  cli                     the commands
 //! ```
 //!
+//! # Features
+//!
+//! `sql` (the folder `sql`, `job::bind`, the functions that compute digests) and `cli` (the folder `cli`, the binary; implies `sql`) are on
+//! by default; without them the engine is the same.
+//!
 //! # What is absent
 //!
 //! `window` and `agg` do no I/O and know no store. `sql` and `shard` never see each other. Nothing above `sys` reads the
@@ -71,6 +76,7 @@
 
 pub mod agg;
 pub mod batch;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod connector;
 pub mod error;
@@ -82,6 +88,7 @@ pub mod op;
 pub mod plan;
 pub mod ring;
 pub mod shard;
+#[cfg(feature = "sql")]
 pub mod sql;
 pub mod state;
 mod sync;

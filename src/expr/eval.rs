@@ -14,6 +14,8 @@ mod arithmetic;
 mod casts;
 mod compare;
 mod datum;
+#[cfg(feature = "sql")]
+mod digests;
 mod encodings;
 mod fields;
 mod fold;

@@ -15,7 +15,7 @@ mod bind;
 mod calendar;
 mod eval;
 mod expression;
-#[cfg(test)]
+#[cfg(all(test, feature = "sql"))]
 mod flink;
 mod java_time;
 mod native;

@@ -1,21 +1,16 @@
-//! From a plan to a run and its report: binds a script against the real connectors, chooses the runtime, starts the shards
-//! and adds up what they report.
+//! From a plan to a run and its report: chooses the runtime, starts the shards and adds up what they report.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::batch::Schema;
-use crate::connector::{self, Output, PrintSink, Sink, Source, resolve_sink, resolve_source};
-use crate::error::{JobError, OptionError, ScriptError};
-use crate::format;
+use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::Plan;
 use crate::shard::runtime::{Poll, Runtime, Sim, Uring, is_uring_allowed};
 use crate::shard::{self, Control, DeadLetters, Progress};
 pub use crate::shard::{Beginning, Fresh, StateOptions, WentOnFrom};
-use crate::sql::{Connectors, Script, bind_script};
 use crate::sys::clock::Clock;
 use crate::sys::memory::limit_bytes;
 use crate::sys::storage::Disk;
@@ -43,55 +38,6 @@ impl RuntimeKind {
     pub fn detect() -> Self {
         if is_uring_allowed() { RuntimeKind::Uring } else { RuntimeKind::Poll }
     }
-}
-
-/// The connectors of this build, printing to one output.
-struct Catalog<'a> {
-    output: &'a Output,
-}
-
-impl Connectors for Catalog<'_> {
-    fn source(
-        &self,
-        options: &format::Options,
-        schema: &Schema,
-    ) -> Result<Arc<dyn Source>, OptionError> {
-        resolve_source(options, schema)
-    }
-
-    fn sink(
-        &self,
-        table: &str,
-        options: &format::Options,
-        schema: &Schema,
-    ) -> Result<Arc<dyn Sink>, OptionError> {
-        resolve_sink(table, options, schema, self.output)
-    }
-
-    fn flink_refusals(&self, options: &format::Options) -> Vec<OptionError> {
-        connector::flink_refusals(options)
-    }
-
-    fn select_sink(&self, _schema: &Schema) -> Arc<dyn Sink> {
-        Arc::new(PrintSink::new("", self.output))
-    }
-}
-
-/// Binds a script; its `print` tables and bare SELECTs print to `output`.
-///
-/// `overrides` are settings that win over the script's.
-///
-/// # Errors
-///
-/// Everything that is wrong with the script.
-pub fn bind(
-    text: &str,
-    output: &Output,
-    overrides: &[(String, String)],
-) -> Result<Script, Vec<ScriptError>> {
-    let script = bind_script(text, &Catalog { output }, overrides)?;
-    shard::check(&script.plan).map_err(|error| vec![ScriptError::new(error.to_string())])?;
-    Ok(script)
 }
 
 /// Time between two snapshots unless the script says.

@@ -27,6 +27,8 @@ mod launch;
 mod options;
 mod process;
 mod result;
+#[cfg(feature = "sql")]
+mod script;
 mod sink;
 pub mod source;
 mod stream;
@@ -39,12 +41,13 @@ pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};
 pub use handle::{Handle, Metrics};
 pub use item::{Item, Reader};
 pub use launch::{
-    Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, bind,
-    state_options,
+    Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, state_options,
 };
 pub use options::Options;
 pub use process::{Emit, Items, Output, ProcessContext, ProcessWindow};
 pub use result::WindowResult;
+#[cfg(feature = "sql")]
+pub use script::bind;
 pub use source::{
     CsvFile, Iterate, JsonFile, RecordFile, RecordSource, RecordWriter, Records, Sender, channel,
 };

@@ -10,7 +10,7 @@
 //! 2. Every [`Node::schema`] agrees with what its [`Op`] computes from its inputs.
 //! 3. Every node but a [`Op::Sink`] is read by at least one other.
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sql"))]
 mod check;
 mod explain;
 pub mod function;
@@ -27,7 +27,7 @@ use crate::connector::{Sink, Source};
 use crate::expr::Expr;
 use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sql"))]
 pub(crate) use check::assert_valid;
 pub use explain::{describe, explain};
 pub use function::{Apply, Process, ProcessWindow};

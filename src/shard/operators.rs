@@ -110,8 +110,8 @@ fn exchange_details(text: &mut String, exchange: &Exchange) {
     }
 }
 
-/// An operator's description without its hash.
-pub(crate) fn readable(operator: &str) -> &str {
+/// An operator's description, as manifests name it, without its hash.
+pub fn readable(operator: &str) -> &str {
     match operator.rsplit_once(HASH_MARK) {
         Some((text, hash)) if hash.len() == 16 => text,
         _ => operator,

@@ -150,13 +150,6 @@ static FUNCTIONS: &[Function] = &[
     function("DECODE", &[Param::Bytes, T], TEXT).may_be_null(),
     function("URL_ENCODE", &[T], TEXT),
     function("URL_DECODE", &[T], TEXT).may_be_null(),
-    function("MD5", &[Param::TextOrBytes], DataType::Char(32)),
-    function("SHA1", &[Param::TextOrBytes], DataType::Char(40)),
-    function("SHA224", &[Param::TextOrBytes], DataType::Char(56)),
-    function("SHA256", &[Param::TextOrBytes], DataType::Char(64)),
-    function("SHA384", &[Param::TextOrBytes], DataType::Char(96)),
-    function("SHA512", &[Param::TextOrBytes], DataType::Char(128)),
-    function("SHA2", &[Param::TextOrBytes, I], DataType::VarChar(128)).may_be_null(),
     function("IS_ALPHA", &[T], DataType::Boolean),
     function("IS_DIGIT", &[T], DataType::Boolean),
     function("IS_DECIMAL", &[T], DataType::Boolean),
@@ -174,6 +167,22 @@ static FUNCTIONS: &[Function] = &[
     function("FROM_UNIXTIME", &[Param::Long, T], TEXT).required(1).may_be_null(),
     function("CONVERT_TZ", &[T, T, T], TEXT).may_be_null(),
 ];
+
+/// Digests, which bring crates of their own.
+#[rustfmt::skip]
+static DIGESTS: &[Function] = if cfg!(feature = "sql") {
+    &[
+        function("MD5", &[Param::TextOrBytes], DataType::Char(32)),
+        function("SHA1", &[Param::TextOrBytes], DataType::Char(40)),
+        function("SHA224", &[Param::TextOrBytes], DataType::Char(56)),
+        function("SHA256", &[Param::TextOrBytes], DataType::Char(64)),
+        function("SHA384", &[Param::TextOrBytes], DataType::Char(96)),
+        function("SHA512", &[Param::TextOrBytes], DataType::Char(128)),
+        function("SHA2", &[Param::TextOrBytes, I], DataType::VarChar(128)).may_be_null(),
+    ]
+} else {
+    &[]
+};
 
 /// The operators and functions that other tables type, for the near match of a misspelt name.
 const OTHERS: &[&str] = &[
@@ -219,13 +228,18 @@ const OTHERS: &[&str] = &[
     "BETWEEN",
 ];
 
+/// All functions of these tables.
+fn functions() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS.iter().chain(DIGESTS)
+}
+
 pub(super) fn bind(name: &str, args: Vec<Expr>) -> Result<Expr, ExprError> {
     let (name, args) = respell(name, args)?;
     let args = match settled(name, args)? {
         Ok(bound) => return Ok(bound),
         Err(args) => args,
     };
-    let Some(function) = FUNCTIONS.iter().find(|function| function.name == name) else {
+    let Some(function) = functions().find(|function| function.name == name) else {
         return Err(unknown(name));
     };
     let most = if function.variadic { usize::MAX } else { function.params.len() };
@@ -388,7 +402,7 @@ fn check_special(function: &Function, args: &mut [Expr]) -> Result<(), ExprError
 }
 
 fn unknown(name: &str) -> ExprError {
-    let names = FUNCTIONS.iter().map(|function| function.name).chain(OTHERS.iter().copied());
+    let names = functions().map(|function| function.name).chain(OTHERS.iter().copied());
     let near = names
         .map(|known| (distance(name, known), known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)

@@ -1,13 +1,8 @@
-//! Hashes, base64, hexadecimal, character sets, URLs and JSON paths.
+//! Base64, hexadecimal, character sets, URLs and JSON paths.
 
-use arrow_array::types::*;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use md5::Md5;
-use sha1::Sha1;
-use sha2::digest::DynDigest;
-use sha2::{Sha224, Sha256, Sha384, Sha512};
 
 use crate::batch::text::parse_i64;
 use crate::expr::expression::Expr;
@@ -19,8 +14,10 @@ use super::{EvalContext, Kernel};
 // tidy: table
 pub(super) fn kernel(name: &'static str, _args: &[Expr]) -> Option<(Kernel, bool)> {
     let kernel: Kernel = match name {
-        "MD5" | "SHA1" | "SHA224" | "SHA256" | "SHA384" | "SHA512" => digest(name),
-        "SHA2" => sha2(),
+        #[cfg(feature = "sql")]
+        "MD5" | "SHA1" | "SHA224" | "SHA256" | "SHA384" | "SHA512" | "SHA2" => {
+            super::digests::kernel(name)
+        }
         "HEX" => of_bytes(|bytes, out| hex(bytes, out, b"0123456789ABCDEF")),
         "TO_BASE64" => of_bytes(|bytes, out| STANDARD.encode_string(bytes, out)),
         "FROM_BASE64" => Box::new(|args, rows, _| {
@@ -143,7 +140,7 @@ fn texts(each: impl Fn(&str, &mut String) -> bool + Send + Sync + 'static) -> Ke
     })
 }
 
-fn hex(bytes: &[u8], out: &mut String, digits: &[u8; 16]) {
+pub(super) fn hex(bytes: &[u8], out: &mut String, digits: &[u8; 16]) {
     for byte in bytes {
         out.push(digits[usize::from(byte >> 4)].into());
         out.push(digits[usize::from(byte & 15)].into());
@@ -162,48 +159,6 @@ fn unhex(text: &[u8], out: &mut Vec<u8>) -> bool {
         out.push(high << 4 | low);
     }
     true
-}
-
-fn hasher(name: &str) -> Box<dyn DynDigest> {
-    match name {
-        "MD5" => Box::new(Md5::default()),
-        "SHA1" => Box::new(Sha1::default()),
-        "SHA224" => Box::new(Sha224::default()),
-        "SHA384" => Box::new(Sha384::default()),
-        "SHA512" => Box::new(Sha512::default()),
-        _ => Box::new(Sha256::default()),
-    }
-}
-
-fn digest(name: &'static str) -> Kernel {
-    Box::new(move |args, rows, _| {
-        let bytes = args[0].bytes();
-        let mut hasher = hasher(name);
-        Ok(some_texts(args, rows, |row, out| {
-            hasher.update(bytes.get(row));
-            hex(&hasher.finalize_reset(), out, b"0123456789abcdef");
-            true
-        }))
-    })
-}
-
-fn sha2() -> Kernel {
-    Box::new(|args, rows, _| {
-        let (bytes, bits) = (args[0].bytes(), args[1].numbers::<Int32Type>());
-        Ok(some_texts(args, rows, |row, out| {
-            let name = match bits.get(row) {
-                224 => "SHA224",
-                256 => "SHA256",
-                384 => "SHA384",
-                512 => "SHA512",
-                _ => return false,
-            };
-            let mut hasher = hasher(name);
-            hasher.update(bytes.get(row));
-            hex(&hasher.finalize_reset(), out, b"0123456789abcdef");
-            true
-        }))
-    })
 }
 
 fn encode(text: &str, set: &str, out: &mut Vec<u8>) -> bool {

@@ -30,7 +30,7 @@ mod settle;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-pub(crate) use super::operators::readable;
+pub use super::operators::readable;
 pub use blueprint::Blueprint;
 pub(crate) use coordinator::{Coordinator, CoordinatorStep};
 pub use inspect::{

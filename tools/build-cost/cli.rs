@@ -1,0 +1,5 @@
+//! A program that is the command line.
+
+fn main() -> std::process::ExitCode {
+    tidemill::cli::main()
+}
