@@ -6,6 +6,7 @@
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example shows its results")]
+#![expect(clippy::disallowed_methods, reason = "a program of its own, outside the engine's layers")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

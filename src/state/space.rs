@@ -27,7 +27,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// As [`Ledger::open`].
+    /// [`StateError::Damaged`], or [`StateError::Foreign`] if the words mean something else.
     pub fn open(
         frames: &Arc<Frames>,
         schema_hash: u64,
