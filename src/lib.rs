@@ -1,5 +1,54 @@
 //! Tidemill: event-time window aggregation over streams on one machine, from Flink SQL or Rust.
 //!
+//! # In five minutes
+//!
+//! A job takes records from a source, puts them into windows by key, and hands each window's result to a sink. Records are
+//! [`rkyv`] archives of a type of yours: closures get a reference to the archive, in place, and results are typed.
+//!
+//! ```
+//! use rkyv::{Archive, Serialize};
+//! use tidemill::{Job, Options, Records, Span, Window};
+//!
+//! #[derive(Archive, Serialize)]
+//! struct Click {
+//!     at_ms: i64,
+//!     page: u32,
+//!     device: u64,
+//! }
+//!
+//! let click = |n: i64| Click { at_ms: n * 7, page: (n % 3) as u32, device: (n * n % 50) as u64 };
+//! let clicks: Vec<Click> = (0..3_000).map(click).collect();
+//! let (results, received) = std::sync::mpsc::channel();
+//!
+//! let job = Job::new("visitors");
+//! job.source("clicks", Records::new(clicks))
+//!     // After each click all before its time less a second have come: what is older is late.
+//!     .watermark(|click| click.at_ms, Span::seconds(1))
+//!     .key_by(|click| click.page)
+//!     .window(Window::tumbling(Span::seconds(10)))
+//!     .aggregate(|on| (on.count(), on.count_distinct(|click| click.device)))
+//!     .sink(move |result| results.send(result.clone()).unwrap());
+//! let report = job.run(Options::default().shards(2))?;
+//!
+//! drop(job);
+//! let visitors: i64 = received.iter().map(|result| result.value.1).max().unwrap();
+//! assert!(visitors <= 50);
+//! assert_eq!((report.totals.rows, report.totals.late), (3_000, 0));
+//! # Ok::<(), tidemill::error::JobError>(())
+//! ```
+//!
+//! - **Sources**: [`RecordFile`], [`Records`] in memory, [`JsonFile`], [`CsvFile`], [`Iterate`], a [`channel`] from the program's own threads,
+//!   and your own ([`source::SourceConnector`]).
+//! - **Streams**: [`Stream`] has `filter`, `map`, `flat_map`, `union`, `partition`; cloning it gives a second reader. `key_by` takes a number, a
+//!   text, or a tuple.
+//! - **Windows**: [`Window`]: tumbling, sliding, cumulating, session, of so many rows, global; early and late firing in three modes;
+//!   late items as a stream ([`ResultsAndLate`]). Event time or processing time is part of a stream's type.
+//! - **What windows compute**: tuples of aggregates ([`job::On`]), your own ([`AggregateFunction`]), or a function over all items of the
+//!   window, with state ([`ProcessWindow`]). Results are a stream again.
+//! - **Running**: [`Job::run`] to the end, [`Job::start`] beside the program ([`Handle`]). With [`Options::state`] a job survives `kill -9` and goes
+//!   on where it was. A panic in a closure ends its job with an error, and nothing else.
+//! - **SQL** becomes the same plan: `job::bind`, with feature `sql`.
+//!
 //! # The data path
 //!
 //! ```text
@@ -23,6 +72,8 @@
 //! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
 //! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices in bitmaps, and
 //!   a second exchange adds up.
+//! - **Records** of a Rust type are one column of archives ([`sys::archive`]), and a closure over them is an expression ([`expr::Native`]): the
+//!   typed builder ([`job`]) makes the plan that SQL makes, and everything below the plan is the same.
 //! - **Functions** in Rust ([`plan::function`]) get rows as columns. One with state is called where the key lives, and keeps its values
 //!   in pages as everything else does; a failure, or a panic, unwinds the shard with its error and ends the job.
 //! - **Snapshots.** A barrier is a flag of a chunk's end, so every operator is sealed at the same place of the sequence while rows flow on.
@@ -59,7 +110,7 @@
 //! L3  window, connector       slices and wall time; sources and sinks
 //! L4  plan, op                one description; senders and owners
 //! L5  sql, shard              text → plan; plan → running shards, on three runtimes
-//! L6  job                     binds, launches, reports
+//! L6  job                     the typed builder; binds, launches, reports
 //! L8  cli                     the commands
 //! ```
 //!
