@@ -19,7 +19,10 @@ use std::sync::Arc;
 use functions::{Best, First, Fold, Repeat};
 use plans::{Piece, SOURCE, WINDOWED, window};
 use tidemill::plan::function::Scope;
-use twins::{best, early, first, fold, fold_results, fold_rows, repeat, results, sessions, spread};
+use twins::{
+    best, early, first, fold, fold_fours, fold_results, fold_rows, repeat, results, sessions,
+    spread,
+};
 use world::{Case, check, check_alike};
 
 fn totals(scope: Scope) -> Piece {
@@ -141,6 +144,31 @@ fn windows_over_windows_are_put_in_order() {
             vec![Piece::process(keys, window(0), Arc::new(Fold::new("by key", Scope::Key)))]
         });
     }
+}
+
+/// Four rows of each key, wherever chunks and shards end.
+#[test]
+fn windows_of_rows_come_in_the_order_of_their_rows() {
+    check("windows of rows", |input| Case {
+        pieces: vec![
+            Piece::of_rows(4),
+            Piece::process(&[0], window(0), Arc::new(Fold::new("by key", Scope::Key))),
+        ],
+        select: "SELECT k, w, ts FROM t".into(),
+        expected: fold_fours(&input.arrivals()),
+        ..Case::default()
+    });
+}
+
+#[test]
+fn windows_over_a_function_over_windows_of_rows() {
+    check_alike("windows over windows of rows", String::new(), "SELECT k, w, ts FROM t", |_| {
+        vec![
+            Piece::of_rows(2),
+            Piece::process(&[0], window(0), Arc::new(First::over_windows())),
+            Piece::windowed(2_000, 2_000),
+        ]
+    });
 }
 
 /// What each firing shows is another suite's matter: here the function must see the same at any number of shards.

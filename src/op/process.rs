@@ -62,6 +62,9 @@ pub enum Arrival {
     Yielded,
     /// From a function over results of windows, by arrival.
     YieldedOfResults,
+    /// From windows of rows, the results of a key in order; the column of `window_time`. They are no older than their rows, and come
+    /// when a row does: none is late, and none is the last of a window.
+    Fired(usize),
     /// From windows that fire more than once, the rows of a key and a window in order; the column of `window_time`.
     Changes(usize),
 }
@@ -81,17 +84,25 @@ impl fmt::Debug for ProcessPlan {
 impl ProcessPlan {
     /// Whether rows are taken when they come, not at the chunk's end.
     pub fn is_by_row(&self) -> bool {
-        matches!(self.arrival, Arrival::Rows | Arrival::Results(_) | Arrival::Changes(_))
+        !matches!(self.arrival, Arrival::Mixed(_) | Arrival::Yielded | Arrival::YieldedOfResults)
     }
 
     /// The column that says when a row is there, if it is the result of a window.
     fn time(&self) -> Option<usize> {
         match self.arrival {
             Arrival::Rows | Arrival::Yielded | Arrival::YieldedOfResults => None,
-            Arrival::Results(time) | Arrival::Mixed(time) | Arrival::Changes(time) => Some(time),
+            Arrival::Results(time)
+            | Arrival::Mixed(time)
+            | Arrival::Fired(time)
+            | Arrival::Changes(time) => Some(time),
         }
     }
 }
+
+const KEYLESS: &str = "the windows fire more than once, and in which order windows do is not settled: only values of windows can be \
+    kept";
+const WINDOWLESS: &str =
+    "windows of rows end with their rows, not with time: only values of the key can be kept";
 
 /// The receiving half of a function with state.
 pub struct ProcessOwner {
@@ -134,7 +145,8 @@ struct Taken<'a> {
     place: Option<Place>,
     watermark_ms: i64,
     now_ms: i64,
-    sequence: u64,
+    /// When what is yielded of it arrives, and which row of its chunk it comes from, if anybody knows.
+    arrival: Option<(i64, u64)>,
 }
 
 impl ProcessOwner {
@@ -142,10 +154,10 @@ impl ProcessOwner {
     pub fn new(plan: &ProcessPlan, pages: Pages) -> Self {
         let mut values =
             KeyedValues::new(pages, plan.window.map_or(0, |window| window.lateness_ms));
-        if matches!(plan.arrival, Arrival::Changes(_)) {
-            values.keyless = Some(
-                "the windows fire more than once, and in which order windows do is not settled: only values of windows can be kept",
-            );
+        match plan.arrival {
+            Arrival::Changes(_) => values.keyless = Some(KEYLESS),
+            Arrival::Fired(_) => values.windowless = Some(WINDOWLESS),
+            _ => {}
         }
         Self {
             values,
@@ -223,12 +235,10 @@ impl ProcessOwner {
         };
         self.plan.function.process(taken.row, &mut context, &mut self.rows)?;
         self.rows.check_whole();
-        let arrived_ms = match self.plan.time() {
-            None => taken.watermark_ms,
-            Some(_) => taken.watermark_ms.saturating_sub(1),
-        };
-        self.arrival_ms.resize(self.rows.count(), arrived_ms);
-        self.sequence.resize(self.rows.count(), taken.sequence);
+        if let Some((arrival_ms, sequence)) = taken.arrival {
+            self.arrival_ms.resize(self.rows.count(), arrival_ms);
+            self.sequence.resize(self.rows.count(), sequence);
+        }
         Ok(())
     }
 
@@ -244,8 +254,8 @@ impl ProcessOwner {
             let doing = "yielding rows".to_owned();
             resume_unwind(Box::new(JobError::Function { function, doing, message }))
         });
-        // Early and late firings do not say when they were; what they give arrives when its chunk does.
-        if !matches!(self.plan.arrival, Arrival::Changes(_)) {
+        // All rows know, or none does: in rows of two kinds of firings nothing is yielded together.
+        if arrival_ms.len() == batch.rows {
             batch.arrival_ms = Some(ScalarBuffer::from(arrival_ms));
             batch.sequence = Some(ScalarBuffer::from(sequence));
         }
@@ -296,8 +306,23 @@ impl ProcessPlan {
             place,
             watermark_ms: self.time().map_or(set.arrival_ms[index], time),
             now_ms: set.now_ms[index],
-            sequence: set.sequence(index),
+            arrival: self.arrival_of(set, index),
         }
+    }
+
+    /// When what is yielded of a row arrives, and which row of its chunk it comes from.
+    fn arrival_of(&self, set: &Rowset, index: usize) -> Option<(i64, u64)> {
+        let arrival_ms = match self.arrival {
+            Arrival::Rows | Arrival::Yielded | Arrival::YieldedOfResults => set.arrival_ms[index],
+            Arrival::Results(time) | Arrival::Mixed(time) => {
+                let times = set.columns[time].as_primitive::<Int64Type>();
+                times.value(index).saturating_sub(1)
+            }
+            // A firing by a row says when that came; one by time does not, and what it gives arrives when its chunk does.
+            Arrival::Fired(_) if set.sequence.is_some() => set.arrival_ms[index],
+            Arrival::Fired(_) | Arrival::Changes(_) => return None,
+        };
+        Some((arrival_ms, set.sequence(index)))
     }
 
     /// All rows of `sets`: as they came, or by time and bytes.
@@ -308,7 +333,7 @@ impl ProcessPlan {
         let mut order: Vec<(u32, u32)> = sets.iter().enumerate().flat_map(rows).collect();
         let set = |set: u32| &sets[set as usize];
         match self.arrival {
-            Arrival::Rows | Arrival::Results(_) | Arrival::Changes(_) => {}
+            Arrival::Rows | Arrival::Results(_) | Arrival::Fired(_) | Arrival::Changes(_) => {}
             // Rows that come from one row come from one shard, in order.
             Arrival::Yielded => order.sort_by_key(|&(at, row)| set(at).sequence(row as usize)),
             Arrival::YieldedOfResults => {

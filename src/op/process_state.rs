@@ -54,6 +54,8 @@ pub(super) struct KeyedValues {
     has_window: bool,
     /// Why there are no values of keys, if there are none.
     pub(super) keyless: Option<&'static str>,
+    /// Why there are no values of windows, if there are none.
+    pub(super) windowless: Option<&'static str>,
 }
 
 impl KeyedValues {
@@ -69,6 +71,7 @@ impl KeyedValues {
             path: RefCell::default(),
             has_window: false,
             keyless: None,
+            windowless: None,
         }
     }
 
@@ -113,9 +116,11 @@ impl KeyedValues {
 
     /// What `look` finds behind the whole name.
     fn named<T>(&self, scope: Scope, name: &str, look: impl FnOnce(&[u8]) -> T) -> T {
-        match (scope, self.keyless) {
-            (Scope::Key, Some(reason)) => refuse(reason.to_owned()),
-            (Scope::Window, _) if !self.has_window => {
+        match (scope, self.keyless, self.windowless) {
+            (Scope::Key, Some(reason), _) | (Scope::Window, _, Some(reason)) => {
+                refuse(reason.to_owned())
+            }
+            (Scope::Window, ..) if !self.has_window => {
                 refuse("there are no windows here, and so no values of one".into())
             }
             _ => {}

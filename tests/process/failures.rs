@@ -141,6 +141,13 @@ fn a_failure_names_function_key_and_time() {
     check_failure(&world, &failing(Fault::NoWindow, SOURCE), &format!("{row}{none}"));
     let null = "function failing, yielding rows: column b is NOT NULL, and was given NULL";
     check_failure(&world, &failing(Fault::Null, SOURCE), null);
+    let mut of_rows = failing(Fault::NoWindow, &windowed);
+    of_rows.select = "SELECT k, w, ts FROM t".into();
+    of_rows.pieces.insert(0, Piece::of_rows(7));
+    let seven = "function failing, on key (it's), window 2024-01-01 12:00:06.000 to 2024-01-01 12:00:12.001: ";
+    let reason =
+        "windows of rows end with their rows, not with time: only values of the key can be kept";
+    check_failure(&world, &of_rows, &format!("{seven}{reason}"));
     let several = Case { settings: early(), ..failing(Fault::KeyValues, &windowed) };
     let reason = "the windows fire more than once, and in which order windows do is not settled: only values of \
                   windows can be kept";
@@ -212,6 +219,10 @@ fn what_has_no_order_is_refused() {
         &[fold(&[0]), Piece::process(&[0], None, Arc::new(First::new()))],
         "fire more than once",
     );
+    let of_rows = "SELECT k, w, ts FROM t";
+    let fours = || Piece::of_rows(4);
+    check("", of_rows, &[fours(), fold(&[1])], "reads windows of rows");
+    check("", of_rows, &[fours(), fold(&[0]), first()], "over windows of rows, or windows");
     let session = Piece::over(WindowKind::Session { gap_ms: 500 }, Emit::AT_END, &[]);
     check("", SOURCE, &[first(), session], "sessions over what a function yields");
     let size = WindowKind::Tumble { size_ms: 1000, offset_ms: 0 };

@@ -56,6 +56,12 @@ impl Piece {
         Self::over(kind, Emit::AT_END, &[rows(), different()])
     }
 
+    /// Rows and different numbers in windows of so many rows.
+    pub(crate) fn of_rows(count: u64) -> Self {
+        let kind = WindowKind::Count { size_rows: count, slide_rows: count };
+        Self::over(kind, Emit::AT_END, &[rows(), different()])
+    }
+
     pub(crate) fn over(kind: WindowKind, emit: Emit, aggregates: &[AggregateCall]) -> Self {
         let window = WindowSpec {
             kind,

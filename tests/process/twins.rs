@@ -51,6 +51,24 @@ pub(crate) fn fold_results(fired: &[Fired], key: impl Fn(&Fired) -> String) -> V
     expected
 }
 
+/// What [`crate::functions::Fold`] yields of windows of four rows, whose numbers differ.
+pub(crate) fn fold_fours(rows: &[Arrived]) -> Vec<Value> {
+    let mut fours: HashMap<String, Vec<i64>> = HashMap::new();
+    let mut folds: HashMap<String, i64> = HashMap::new();
+    let mut expected = Vec::new();
+    for row in rows {
+        let four = fours.entry(row.k.clone()).or_default();
+        four.push(row.ts_ms);
+        if four.len() == 4 {
+            let last_ms = four.drain(..).max().unwrap_or_default();
+            let fold = folds.entry(row.k.clone()).or_default();
+            *fold = next_fold(*fold, last_ms, 4, 4, RowKind::Insert);
+            expected.extend((0..times(4)).map(|_| line(&row.k, 4, 4, *fold)));
+        }
+    }
+    expected
+}
+
 /// The results of adjacent windows.
 pub(crate) fn results(rows: &[Arrived], size_ms: i64) -> Vec<Fired> {
     let mut windows: BTreeMap<(i64, String), (i64, i64)> = BTreeMap::new();

@@ -8,6 +8,7 @@
 //! windows that fire once, key ⊇ theirs         as the owner of the key fires them
 //! windows that fire once                       by window_time, then by bytes, at the end of each chunk
 //! windows that fire more than once, key ⊇ …    as the owner fires them, of one window; of different windows in no order
+//! windows of rows, key ⊇ theirs                as the owner of the key fires them
 //! a function over tables                       by the row that each comes from, at the end of each chunk
 //! a function over windows that fire once       by arrival, then by bytes, at the end of each chunk
 //! ```
@@ -30,7 +31,10 @@ use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 const SEVERAL_WAYS: &str = "its rows come from one table in several ways (UNION ALL, grouping sets), and so in no order; give \
     each way a function of its own";
 const SEVERAL_FEEDS: &str = "it reads what several windows or functions give, which comes in no order; give each a function of its own";
-const OF_CHANGES: &str = "it reads what a function yields over windows that fire more than once, which comes in no order";
+const OF_CHANGES: &str = "it reads what a function yields over windows of rows, or windows that fire more than once, which comes in no \
+    order";
+const BY_ROWS: &str = "it reads windows of rows, and their results come in order by their key alone; its key must have theirs in it, as \
+    columns";
 const CHANGES: &str = "it reads windows that fire more than once, and their results come in order by their key alone; its key must have \
     theirs in it, as columns";
 
@@ -108,7 +112,7 @@ impl Builder<'_> {
                 Arrival::Results(_) | Arrival::Mixed(_) | Arrival::YieldedOfResults => {
                     Ok(Arrival::YieldedOfResults)
                 }
-                Arrival::Changes(_) => Err(OF_CHANGES.into()),
+                Arrival::Fired(_) | Arrival::Changes(_) => Err(OF_CHANGES.into()),
             };
         }
         let fields = &self.plan.nodes[input].schema.fields;
@@ -119,6 +123,8 @@ impl Builder<'_> {
         let covers = one_way && self.covers(input, keys);
         let attached = matches!(feed.send.window.kind, WindowKind::Attached { .. });
         match feed.owner {
+            Owner::Count | Owner::Global if covers => Ok(Arrival::Fired(time)),
+            Owner::Count | Owner::Global => Err(BY_ROWS.into()),
             Owner::Trigger if covers => Ok(Arrival::Changes(time)),
             Owner::Trigger => Err(CHANGES.into()),
             // Windows that end together may start apart, and come from different shards.
