@@ -148,8 +148,8 @@ pub mod window;
 
 pub use job::source;
 pub use job::{
-    AggregateFunction, Archived, CsvFile, EventTime, Every, Handle, Items, Iterate, Job, JsonFile,
-    Metrics, Mode, Options, Output, ProcessContext, ProcessWindow, ProcessingTime, Record,
-    RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Sender, Span, Stream, Window,
-    WindowResult, channel,
+    AggregateFunction, Archived, CsvFile, EventTime, Every, Files, Handle, Items, Iterate, Job,
+    JsonFile, Metrics, Mode, Options, Output, ProcessContext, ProcessWindow, ProcessingTime,
+    Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Sender, Span, Stream,
+    Window, WindowResult, channel,
 };

@@ -78,9 +78,7 @@ pub fn resolve_sink(
     output: &Output,
 ) -> Result<Arc<dyn Sink>, OptionError> {
     Ok(match connector(options)? {
-        "filesystem" => {
-            Arc::new(FileSink::resolve(options, format::resolve(options, None, schema)?)?)
-        }
+        "filesystem" => Arc::new(FileSink::new(options, format::resolve(options, None, schema)?)?),
         "print" => Arc::new(PrintSink::resolve(table, options, output)?),
         "blackhole" => Arc::new(Blackhole::resolve(options)?),
         other => return Err(refuse(other, &SINKS, &SOURCES, "written")),

@@ -48,6 +48,7 @@ pub use process::{Emit, Items, Output, ProcessContext, ProcessWindow};
 pub use result::WindowResult;
 #[cfg(feature = "sql")]
 pub use script::bind;
+pub use sink::Files;
 pub use source::{
     CsvFile, Iterate, JsonFile, RecordFile, RecordSource, RecordWriter, Records, Sender, channel,
 };

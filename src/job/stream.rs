@@ -10,10 +10,10 @@ use super::field::{Field, Key, Row};
 use super::item::{Item, names};
 use super::process::{Emit, FlatMap, ProcessWindow, Processed};
 use super::result::WindowResult;
-use super::sink::ForEach;
+use super::sink::{Files, ForEach};
 use super::window::{Span, Window};
 use crate::batch::{self, DataType, RowKind, Schema, TimeAttribute};
-use crate::connector::Source;
+use crate::connector::{Sink, Source};
 use crate::expr::{Expr, Value, call};
 use crate::plan::{self, NodeIndex, Op, Watermark, window_fields};
 use crate::sys::archive::Record;
@@ -226,21 +226,35 @@ impl<I: Item, D: Time> Stream<I, D> {
             let fix = "use `sink_changes`, or Mode::Discarding";
             self.job.mistake(format!("a sink of results that are taken back again; {fix}"));
         }
-        self.sink_with(ForEach::<I, _>::new(move |_, item: &I::View| f(item), false))
+        let sink = ForEach::<I, _>::new(move |_, item: &I::View| f(item), false);
+        self.sink_with(Arc::new(sink), Schema::new(I::fields()))
     }
 
     /// Calls `f` with each item and what it does to those shown before, as [`Stream::sink`] does.
     pub fn sink_changes(self, f: impl Fn(RowKind, &I::View) + Send + Sync + 'static) -> Job {
-        self.sink_with(ForEach::<I, _>::new(f, true))
+        self.sink_with(Arc::new(ForEach::<I, _>::new(f, true)), Schema::new(I::fields()))
     }
 
-    fn sink_with(self, sink: impl crate::connector::Sink + 'static) -> Job {
-        let fields = I::fields();
-        let columns = self.item();
-        let schema = Schema::new(fields);
-        let op = Op::Calc { input: self.node, filter: None, columns };
+    /// Writes the items to files.
+    pub fn sink_to(self, files: Files<I>) -> Job {
+        match files.into_sink() {
+            Ok((sink, _)) if self.changes && !sink.accepts_changes() => {
+                let fix = "add `.changelog()` to the files, or use Mode::Discarding";
+                self.job.mistake(format!("files of results that are taken back again; {fix}"));
+                self.job
+            }
+            Ok((sink, schema)) => self.sink_with(sink, schema),
+            Err(error) => {
+                self.job.mistake(format!("files that cannot be written: {error}"));
+                self.job
+            }
+        }
+    }
+
+    fn sink_with(self, sink: Arc<dyn Sink>, schema: Schema) -> Job {
+        let op = Op::Calc { input: self.node, filter: None, columns: self.item() };
         let input = self.job.add(op, schema.clone());
-        self.job.add_sink(input, schema, Arc::new(sink));
+        self.job.add_sink(input, schema, sink);
         self.job
     }
 }

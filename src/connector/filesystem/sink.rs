@@ -111,10 +111,12 @@ enum PlainState {
 }
 
 impl FileSink {
-    pub(in crate::connector) fn resolve(
-        options: &Options,
-        format: Arc<dyn Format>,
-    ) -> Result<Self, OptionError> {
+    /// The sink of these options, which the head of this module lists, in this format.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the options.
+    pub fn new(options: &Options, format: Arc<dyn Format>) -> Result<Self, OptionError> {
         let mut reader = OptionReader::new("filesystem", options);
         reader.known(&["format"]);
         reader.known(&SOURCE_OPTIONS);

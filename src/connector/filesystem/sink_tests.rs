@@ -21,7 +21,7 @@ pub(in super::super) fn sink(path: &Path, pairs: &[(&str, &str)]) -> Result<File
     options.insert("path".into(), path.to_str().unwrap().into());
     options.entry("format".into()).or_insert("csv".into());
     let format = crate::format::resolve(&options, Some("csv"), &schema()).unwrap();
-    FileSink::resolve(&options, format)
+    FileSink::new(&options, format)
 }
 
 fn names(directory: &Path) -> Vec<String> {

@@ -1,25 +1,25 @@
-//! Where a stream's items go.
+//! Closures as sinks.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::item::Item;
 use crate::batch::{Batch, RowKind, Schema};
 use crate::connector::{Sink, SinkPart};
 use crate::error::JobError;
 use crate::expr::panic_text;
+use crate::job::item::Item;
 
 /// Calls a closure with every item and what it does to what was shown.
-pub(super) struct ForEach<I, F> {
+pub(in crate::job) struct ForEach<I, F> {
     f: Arc<F>,
     changes: bool,
     _item: PhantomData<fn(I)>,
 }
 
 impl<I, F> ForEach<I, F> {
-    pub(super) fn new(f: F, changes: bool) -> Self {
+    pub(in crate::job) fn new(f: F, changes: bool) -> Self {
         Self { f: Arc::new(f), changes, _item: PhantomData }
     }
 }
