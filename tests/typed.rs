@@ -3,6 +3,7 @@
 mod typed {
     mod custom;
     mod events;
+    mod files;
     mod late;
     mod process;
 }
