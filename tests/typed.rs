@@ -5,5 +5,6 @@ mod typed {
     mod events;
     mod files;
     mod late;
+    mod plans;
     mod process;
 }

@@ -10,6 +10,52 @@
 //! A [`Stream`] is a node of the plan under construction. Its records travel as one column of archives ([`crate::sys::archive`]), and
 //! closures over them are expressions ([`crate::expr::Native`]) that fill the columns which the engine's operators read.
 //!
+//! # What does not compile
+//!
+//! A stream has no windows before its time is said, a text has no sum, streams of different types make no union, and lines of CSV are for
+//! results, not for records of any type:
+//!
+//! ```compile_fail
+//! # use tidemill::*;
+//! let job = Job::new("no time").source("n", Records::new(0..9_i64)).key_by(|n| *n);
+//! ```
+//!
+//! ```compile_fail
+//! # use tidemill::*;
+//! let texts = Job::new("sum of texts").source("n", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+//! texts.key_by(|n| *n).window(Window::tumbling(Span::seconds(1))).aggregate(|on| on.sum(|_| "text"));
+//! ```
+//!
+//! ```compile_fail
+//! # use tidemill::*;
+//! let job = Job::new("union");
+//! let a = job.source("a", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+//! let b = job.source("b", Records::new(0..9_u32)).watermark(|n| n.to_native() as i64, Span::millis(0));
+//! a.union(b).sink(|_| {});
+//! ```
+//!
+//! ```compile_fail
+//! # use tidemill::*;
+//! let a = Job::new("csv").source("a", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+//! a.sink_to(Files::csv("a.csv"));
+//! ```
+//!
+//! The same with the mistake mended:
+//!
+//! ```
+//! # use tidemill::*;
+//! let job = Job::new("union");
+//! let a = job.source("a", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+//! let b = job.source("b", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+//! a.union(b)
+//!     .key_by(|n| *n)
+//!     .window(Window::tumbling(Span::seconds(1)))
+//!     .aggregate(|on| on.sum(|n| *n))
+//!     .sink(|sum| assert_eq!(sum.value, 2 * sum.key));
+//! job.run(Options::default())?;
+//! # Ok::<(), error::JobError>(())
+//! ```
+//!
 //! # Invariants
 //!
 //! 1. The columns of a stream's item are those that [`Item::fields`] names, and were filled for that type: this is what

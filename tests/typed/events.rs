@@ -47,6 +47,10 @@ impl Written {
         Self { folder }
     }
 
+    pub(super) fn path(&self) -> String {
+        self.folder.path().join("events").display().to_string()
+    }
+
     pub(super) fn source(&self) -> RecordFile<Event> {
         RecordFile::open(self.folder.path().join("events")).unwrap()
     }
