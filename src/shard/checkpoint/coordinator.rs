@@ -31,6 +31,9 @@ use crate::sys::storage::{FolderLock, Storage};
 /// How long a full disk is left alone before it is tried again.
 const FULL_DISK_WAIT: Duration = Duration::from_millis(200);
 
+/// How soon to look again whether the first rows have been read.
+const FIRST_ROW_WAIT_MS: i64 = 5;
+
 /// Makes snapshots durable.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
@@ -94,7 +97,7 @@ impl Coordinator {
 
     /// Does what there is to do.
     pub(crate) fn step(&mut self, now_ms: i64) -> CoordinatorStep {
-        if self.older.is_some() {
+        if self.older.is_some() && self.control.first_row_after().is_some() {
             if let Err(error) = self.settle() {
                 self.control.fail(error.into());
             }
@@ -121,15 +124,22 @@ impl Coordinator {
             return CoordinatorStep::Done;
         }
         if self.shared.is_due(self.newest.epoch) || self.control.is_failing() {
-            return self.warm(CoordinatorStep::Idle(None));
+            return CoordinatorStep::Idle(None);
         }
-        let step = self.request(now_ms);
-        self.warm(step)
+        match self.request(now_ms) {
+            CoordinatorStep::Idle(Some(at_ms)) => self.warm(now_ms, at_ms),
+            other => other,
+        }
     }
 
-    /// Reads ahead a piece of a file, if there is one left; what to do after `step` then.
-    fn warm(&mut self, step: CoordinatorStep) -> CoordinatorStep {
-        let Some((shard, frame)) = self.warming else { return step };
+    /// With nothing else to do before `at_ms`: reads ahead a piece of a file, if there is one left. The first rows go before that,
+    /// and before page tables are read, which takes a core from a shard if there are no more.
+    fn warm(&mut self, now_ms: i64, at_ms: i64) -> CoordinatorStep {
+        let begins = self.older.is_some() || self.warming.is_some();
+        if begins && self.control.first_row_after().is_none() {
+            return CoordinatorStep::Idle(Some(at_ms.min(now_ms + FIRST_ROW_WAIT_MS)));
+        }
+        let Some((shard, frame)) = self.warming else { return CoordinatorStep::Idle(Some(at_ms)) };
         self.warming = match self.frames[shard].warm(frame) {
             Some(next) => Some((shard, next)),
             None => Some((shard + 1, 0)).filter(|&(next, _)| next < self.frames.len()),
@@ -157,6 +167,7 @@ impl Coordinator {
     fn commit(&mut self, epoch: u64, collected: Collected, now_ms: i64) -> Result<(), JobError> {
         assert_eq!(epoch, self.newest.epoch + 1, "epochs come without gaps");
         crash_point!("barrier-complete");
+        self.settle()?;
         let watch = Clock.start();
         let Collected { sources, owners, parts, watermarks_ms, late, row_count, .. } = collected;
         let (barrier, mut sources) = sources.expect("a complete epoch has its sources");

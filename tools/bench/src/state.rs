@@ -140,6 +140,7 @@ fn recover(settings: &Settings, script: &str, cache: &str, former: f64) {
     let mut lines = BufReader::new(child.stderr.take().expect("asked for")).lines();
     let opened = lines.next().expect("it says that it goes on").expect("in UTF-8");
     let opened_after = began.elapsed();
+    let opened_cpu = main_thread_cpu(child.id());
     let (mut rates, mut regained) = (Vec::new(), None);
     while regained.is_none() && began.elapsed() < REGAIN_MAX {
         let next = next_snapshot(&folder, last.0);
@@ -153,9 +154,18 @@ fn recover(settings: &Settings, script: &str, cache: &str, former: f64) {
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     assert!(child.wait().expect("it was started").success(), "{rest:?}");
     let first = rest.iter().find(|line| line.contains("first row")).expect("it has read some");
-    println!("  {cache} cache: opened {opened_after:?} after the process began ({opened})");
+    println!(
+        "  {cache} cache: opened {opened_after:?} after the process began, {opened_cpu:?} of them on a core ({opened})"
+    );
     println!("    {}", first.trim());
     println!("    80 % of the former rate: {regained:?}; second: thousands of rows/s {rates:?}");
+}
+
+/// How long a process's main thread has been on a core: what other processes on the machine do not change.
+fn main_thread_cpu(pid: u32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let ns = text.split_whitespace().next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(ns.unwrap_or(0))
 }
 
 /// The next snapshot that has more rows than `after`: how many, and when.
