@@ -339,7 +339,7 @@ impl Frames {
             self.warm.store(true, Ordering::Relaxed);
             return None;
         }
-        // To map it too would hold up shards that grow their memory, for as long as this thread is not given a core.
+        // To map it too would take the address space's lock, which a shard that grows its memory may need.
         self.file.prefetch(bytes(from), bytes(next - from));
         Some(next)
     }
