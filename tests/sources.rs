@@ -76,19 +76,23 @@ where
     job(source, shown).launch(options).unwrap().run()
 }
 
-/// Lives that are killed, until one had a snapshot to go on from and was killed too.
+/// Lives that are killed, each a step later than the one before, until there is a snapshot to go on from. How soon rows come is
+/// up to the threads that read them, so a snapshot is looked for after each, by a life that dies at once.
 pub(crate) fn kill_midway<S>(source: impl Fn() -> S, options: &Options)
 where
     S: RecordSource<Record = Event>,
 {
-    for life in 1.. {
-        let runtime = RuntimeKind::Dying { seed: life, steps: 5 * life };
+    let options = options.clone().chunk_bytes(2_000);
+    let die = |seed, steps| {
+        let runtime = RuntimeKind::Dying { seed, steps };
         let report = live(source(), &options.clone().runtime(runtime), &Shown::default());
         assert!(matches!(report.failure, Some(JobError::Killed)), "{:?}", report.failure);
-        if report.went_on_from.is_some() {
-            return;
-        }
-    }
+        report.went_on_from.is_some()
+    };
+    (1..).find(|&life| {
+        die(life, life);
+        die(life, 0)
+    });
 }
 
 pub(crate) fn job<S: RecordSource<Record = Event>>(source: S, shown: &Shown) -> Job {

@@ -99,7 +99,7 @@ impl Shard {
         let watermark_ms = ends.watermark_ms;
         let parts = self.sinks.seal(exchange + 1)?;
         crash_point!("barrier-owner-sealed");
-        shared.report(Report::Owner {
+        let complete = shared.gather(Report::Owner {
             epoch: barrier.epoch,
             shard: self.index,
             exchange,
@@ -109,6 +109,10 @@ impl Shard {
             parts,
         });
         self.control.snapshots.note_pause(watch.elapsed());
+        // From here on the snapshot's thread may take this core; that is sharing it, not the barrier.
+        if complete {
+            shared.doorbell.ring();
+        }
         Ok(())
     }
 

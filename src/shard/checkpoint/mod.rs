@@ -95,6 +95,14 @@ pub(crate) struct SealedParts {
 /// Where a stream may let go of what it kept.
 pub(crate) type Positions = Vec<(usize, u64)>;
 
+/// Reports on their way to the coordinator.
+#[derive(Debug, Default)]
+struct Reports {
+    waiting: Vec<Report>,
+    /// How many there have been.
+    count: usize,
+}
+
 /// What shards and coordinator share.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
@@ -102,9 +110,13 @@ pub(crate) struct Checkpoints {
     requested: AtomicU64,
     /// Chunks taken since the last barrier was requested: without any there is nothing to save.
     active: AtomicBool,
+    /// The coordinator sleeps until there is a chunk to save.
+    idle: AtomicBool,
     /// The disk is full: no chunk is taken until there is room.
     paused: AtomicBool,
-    reports: Mutex<Vec<Report>>,
+    reports: Mutex<Reports>,
+    /// How many reports an epoch has.
+    epoch_reports: usize,
     durable_epoch: AtomicU64,
     positions: Mutex<Positions>,
     pub(crate) doorbell: Doorbell,
@@ -113,12 +125,19 @@ pub(crate) struct Checkpoints {
 }
 
 impl Checkpoints {
-    pub(crate) fn new(epoch: u64) -> Result<Self, JobError> {
+    /// For a job that goes on from `epoch`.
+    pub(crate) fn new(
+        epoch: u64,
+        shard_count: usize,
+        exchange_count: usize,
+    ) -> Result<Self, JobError> {
         Ok(Self {
             requested: AtomicU64::new(epoch),
             active: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             reports: Mutex::default(),
+            epoch_reports: 1 + shard_count * (1 + exchange_count),
             durable_epoch: AtomicU64::new(epoch),
             positions: Mutex::default(),
             doorbell: Doorbell::new()?,
@@ -140,12 +159,21 @@ impl Checkpoints {
     pub(crate) fn note_chunk(&self) {
         if !self.active.load(Ordering::Relaxed) {
             self.active.store(true, Ordering::SeqCst);
-            self.doorbell.ring();
+            if self.idle.load(Ordering::SeqCst) {
+                self.doorbell.ring();
+            }
         }
     }
 
+    /// Whether there is anything to save; if not, the first chunk will wake the coordinator.
     pub(crate) fn is_active(&self) -> bool {
-        self.active.load(Ordering::SeqCst)
+        // Said before it looks, so that a chunk it does not see yet sees that it sleeps.
+        self.idle.store(true, Ordering::SeqCst);
+        let active = self.active.load(Ordering::SeqCst);
+        if active {
+            self.idle.store(false, Ordering::SeqCst);
+        }
+        active
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -156,13 +184,25 @@ impl Checkpoints {
         self.paused.store(paused, Ordering::SeqCst);
     }
 
+    /// Hands a report to the coordinator, and wakes it when it has all of an epoch.
     pub(crate) fn report(&self, report: Report) {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-        self.doorbell.ring();
+        if self.gather(report) {
+            self.doorbell.ring();
+        }
+    }
+
+    /// Whether the epoch's reports are complete with this one, and the coordinator has to be woken. Before that it need not know,
+    /// and would take a core from a shard that the barrier is just about to pass. Where the job's end follows on a barrier at
+    /// once, the end completes both.
+    pub(crate) fn gather(&self, report: Report) -> bool {
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        reports.waiting.push(report);
+        reports.count += 1;
+        reports.count.is_multiple_of(self.epoch_reports)
     }
 
     fn take_reports(&self) -> Vec<Report> {
-        std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.reports.lock().unwrap_or_else(PoisonError::into_inner).waiting)
     }
 
     fn note_durable(&self, epoch: u64, positions: Positions) {

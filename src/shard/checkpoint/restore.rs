@@ -119,7 +119,8 @@ pub(crate) fn open(
     crash_point!("restore-spaces-opened");
     open_sinks(options, topology, manifest.as_ref())?;
     let epoch = manifest.as_ref().map_or(0, |manifest| manifest.epoch);
-    let shared = Arc::new(Checkpoints::new(epoch)?);
+    let exchange_count = topology.exchanges.len();
+    let shared = Arc::new(Checkpoints::new(epoch, shard_count, exchange_count)?);
     let newest = manifest.clone().unwrap_or(Manifest {
         operators: topology.operators(),
         blueprint: Blueprint::of(topology),

@@ -82,12 +82,12 @@ FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' DAY)) GROUP BY wind
 }
 
 fn pause(settings: &Settings) {
-    let script = keyed_script(10_000_000, 60_000_000);
+    let script = keyed_script(10_000_000, 200_000_000);
     let mut child = start(settings, &script, "pause", true);
     let mut said = String::new();
     child.stderr.take().expect("asked for").read_to_string(&mut said).expect("it speaks UTF-8");
     assert!(child.wait().expect("it was started").success(), "{said}");
-    println!("10 M keys, 60 M rows, a snapshot a second:\n{said}");
+    println!("10 M keys, 200 M rows, a snapshot a second:\n{said}");
 }
 
 /// Starts a job with state in a folder of its own.
