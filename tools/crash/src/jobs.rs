@@ -26,10 +26,11 @@ const CSV: &str = "'path' = '$IN/clicks.csv', 'format' = 'csv'";
 const FILES: &str = "'path' = '$IN', 'format' = 'json', 'json.ignore-parse-errors' = 'true'";
 
 impl Job {
-    /// The same with so many times as many rows, as fast as before.
+    /// The same with so many times as many rows, as fast as before, and room for what they hold.
     pub(crate) fn scaled(self, scale: u64) -> Self {
         let input = Input { rows: self.input.rows * scale, ..self.input };
-        Self { input, ..self }
+        let state_bytes_max = self.state_bytes_max * scale;
+        Self { input, state_bytes_max, ..self }
     }
 
     /// The whole script.
