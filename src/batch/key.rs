@@ -19,6 +19,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray
 use arrow_buffer::NullBuffer;
 
 use super::DataType;
+use super::hash::hash_fixed;
 
 /// Keys of several rows, each a run of bytes with its hash.
 #[derive(Clone, Debug, Default)]
@@ -66,8 +67,14 @@ impl Keys {
         self.clear();
         match columns {
             [] => self.ends.resize(rows, 0),
-            [only] if only.null_count() == 0 && only.as_string_view_opt().is_some() => {
-                encode_strings(only.as_string_view(), self);
+            [only] if only.null_count() == 0 => {
+                if encode_integers(only, self) {
+                    return;
+                }
+                match only.as_string_view_opt() {
+                    Some(strings) => encode_strings(strings, self),
+                    None => encode_rows(columns, rows, self),
+                }
             }
             _ => encode_rows(columns, rows, self),
         }
@@ -92,6 +99,33 @@ impl Keys {
             .enumerate()
             .map(|(index, &data_type)| decode_column(data_type, index == last, &mut rest))
             .collect()
+    }
+}
+
+/// Whether `column` is one of integers, which is then encoded and hashed: the commonest key takes the shortest way.
+fn encode_integers(column: &ArrayRef, keys: &mut Keys) -> bool {
+    use arrow_schema::DataType as Arrow;
+    match column.data_type() {
+        Arrow::Int8 => integers::<Int8Type, 1>(column, keys, |value| u64::from(value as u8)),
+        Arrow::Int16 => integers::<Int16Type, 2>(column, keys, |value| u64::from(value as u16)),
+        Arrow::Int32 => integers::<Int32Type, 4>(column, keys, |value| u64::from(value as u32)),
+        Arrow::Int64 => integers::<Int64Type, 8>(column, keys, |value| value as u64),
+        _ => return false,
+    }
+    true
+}
+
+fn integers<T: ArrowPrimitiveType, const WIDTH: usize>(
+    column: &ArrayRef,
+    keys: &mut Keys,
+    to_word: impl Fn(T::Native) -> u64,
+) {
+    let values = column.as_primitive::<T>().values();
+    keys.hashes.extend(values.iter().map(|&value| hash_fixed::<WIDTH>(to_word(value))));
+    keys.ends.extend((1..=values.len() as u32).map(|count| count * (WIDTH as u32 + 1)));
+    keys.bytes.resize(values.len() * (WIDTH + 1), 0);
+    for (key, &value) in keys.bytes.chunks_exact_mut(WIDTH + 1).zip(values) {
+        key[1..].copy_from_slice(&to_word(value).to_le_bytes()[..WIDTH]);
     }
 }
 
@@ -356,6 +390,38 @@ mod tests {
         two.encode(&[with_null], 2);
         assert_eq!((one.get(0), one.hashes[0]), (two.get(0), two.hashes[0]));
         assert_ne!(one.get(1), two.get(1));
+    }
+
+    #[test]
+    fn an_integer_key_is_the_same_alone_in_a_batch_without_nulls_and_with_them() {
+        use arrow_array::{Int8Array, Int16Array, Int64Array};
+        let pairs: [(ArrayRef, ArrayRef); 4] = [
+            (
+                Arc::new(Int8Array::from(vec![-1, 7])),
+                Arc::new(Int8Array::from(vec![Some(-1), Some(7), None])),
+            ),
+            (
+                Arc::new(Int16Array::from(vec![-1, 700])),
+                Arc::new(Int16Array::from(vec![Some(-1), Some(700), None])),
+            ),
+            (
+                Arc::new(Int32Array::from(vec![-1, 70_000])),
+                Arc::new(Int32Array::from(vec![Some(-1), Some(70_000), None])),
+            ),
+            (
+                Arc::new(Int64Array::from(vec![-1, 1 << 50])),
+                Arc::new(Int64Array::from(vec![Some(-1), Some(1 << 50), None])),
+            ),
+        ];
+        for (plain, with_null) in pairs {
+            let (mut one, mut two) = (Keys::default(), Keys::default());
+            one.encode(&[plain], 2);
+            two.encode(&[with_null], 3);
+            for row in 0..2 {
+                assert_eq!((one.get(row), one.hashes[row]), (two.get(row), two.hashes[row]));
+            }
+            assert_eq!(two.get(2), [1]);
+        }
     }
 
     #[test]

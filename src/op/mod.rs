@@ -16,6 +16,7 @@ pub mod apply;
 pub mod calc;
 pub mod count_window;
 pub mod expand;
+mod folding;
 pub mod global_window;
 pub mod moving;
 pub mod pane;

@@ -19,14 +19,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
-use super::pane::{TableSlots, update_calls};
+use super::folding::Folding;
+use super::pane::update_calls;
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
 use crate::batch::{Batch, Keys, take_columns};
 use crate::metrics::LateRows;
-use crate::state::{Pages, Table};
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 
 /// What a sender hands to the exchange.
@@ -73,8 +73,6 @@ const JUDGED_ROWS: usize = 4096;
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 /// Bytes that it takes at most, or little more: users' accumulators may be large.
 const FOLDED_BYTES_MAX: usize = 32 << 20;
-/// Words before the accumulators in a folding table: the key's hash and the slice's end.
-const FOLD_HEADER: usize = 2;
 
 /// One shard's sender of one exchange.
 pub struct AggregateSender {
@@ -84,8 +82,7 @@ pub struct AggregateSender {
     wall: WallTime,
     shard_count: usize,
     lateness_ms: i64,
-    pages: Pages,
-    table: Table,
+    groups: Folding,
     folded_rows: usize,
     folding: bool,
     marked_ms: i64,
@@ -110,12 +107,11 @@ impl AggregateSender {
             slices: plan.window.kind.has_slices().then(|| Slices::new(plan.window.kind)),
             wall: WallTime::new(plan.window.time_zone),
             lateness_ms: plan.emit.late_delay_ms.map_or(0, |_| plan.emit.allow_lateness_ms),
-            table: Table::new(FOLD_HEADER + shape.layout.word_count),
+            groups: Folding::new(shape.layout.word_count),
             folding: plan.ship == Ship::Folded,
             shape,
             plan,
             shard_count,
-            pages: Pages::default(),
             folded_rows: 0,
             marked_ms: i64::MIN,
             keys: Keys::default(),
@@ -304,11 +300,11 @@ impl AggregateSender {
         }
         self.fold(batch, ends_ms);
         self.folded_rows += batch.rows;
-        let groups = self.table.count();
+        let groups = self.groups.count();
         if groups * 2 > self.folded_rows && self.folded_rows >= JUDGED_ROWS {
             self.flush();
             self.folding = false;
-        } else if groups > FOLDED_GROUPS_MAX || self.pages.state_bytes() > FOLDED_BYTES_MAX {
+        } else if groups > FOLDED_GROUPS_MAX || self.groups.bytes() > FOLDED_BYTES_MAX {
             self.flush();
         }
     }
@@ -316,20 +312,8 @@ impl AggregateSender {
     fn fold(&mut self, batch: &Batch, ends_ms: &[i64]) {
         let shape = Arc::clone(&self.shape);
         self.encode_keys(batch);
-        self.slots.clear();
-        for (row, &end) in ends_ms.iter().enumerate() {
-            let hash = self.keys.hashes[row];
-            // Injective in `end` for a given key, so that equal hashes and keys mean equal slices.
-            let mixed = hash.wrapping_add((end as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let (slot, made) = self.table.upsert(&mut self.pages, mixed, self.keys.get(row));
-            if made {
-                let words = self.table.words_mut(&mut self.pages, slot);
-                (words[0], words[1]) = (hash, end as u64);
-            }
-            self.slots.push(slot);
-        }
-        let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.table };
-        update_calls(&shape, FOLD_HEADER, &mut slots, &self.slots, &shape.ship(&batch.columns));
+        self.groups.find(&self.keys, ends_ms, &mut self.slots);
+        update_calls(&shape, 0, &mut self.groups, &self.slots, &shape.ship(&batch.columns));
     }
 
     fn encode_keys(&mut self, batch: &Batch) {
@@ -418,29 +402,19 @@ impl AggregateSender {
     }
 
     fn flush(&mut self) {
-        if self.table.count() == 0 {
+        if self.groups.count() == 0 {
             return;
         }
         let mut parts: Vec<Option<Payload>> = vec![None; self.shard_count];
-        for slot in 0..self.table.slot_end() {
-            let (hash, end) = {
-                let words = self.table.words(&self.pages, slot);
-                (words[0], words[1] as i64)
-            };
+        for slot in 0..self.groups.count() as u32 {
+            let (hash, key, end_ms) = self.groups.group(slot);
             let part = parts[shard_of(hash, self.shard_count)].get_or_insert_with(empty_partials);
-            part.keys.push(hash, self.table.key(&self.pages, slot));
-            part.ends_ms.push(end);
+            part.keys.push(hash, key);
+            part.ends_ms.push(end_ms);
             let Data::Partials(into) = &mut part.data else { unreachable!("made above") };
-            let slots = TableSlots { pages: &mut self.pages, table: &mut self.table };
-            export(&self.shape.layout, FOLD_HEADER, &slots, slot, into);
+            export(&self.shape.layout, 0, &self.groups, slot, into);
         }
-        match self.pages.state_bytes() > FOLDED_BYTES_MAX {
-            false => self.table.clear(&mut self.pages),
-            true => {
-                let table = Table::new(FOLD_HEADER + self.shape.layout.word_count);
-                std::mem::replace(&mut self.table, table).release(&mut self.pages);
-            }
-        }
+        self.groups.clear();
         for (shard, part) in parts.into_iter().enumerate() {
             self.out.extend(part.map(|part| Shipment::Payload(shard, part)));
         }

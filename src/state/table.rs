@@ -23,6 +23,7 @@ use super::array::Array;
 use super::heap::Heap;
 use super::pages::{PAGE_WORDS, PageId, Pages};
 use super::saved::Saved;
+use crate::batch::hash::equal_bytes;
 
 /// Words of a slot before its accumulators.
 const HEADER_WORDS: usize = 2;
@@ -266,7 +267,7 @@ impl Table {
     #[inline]
     fn is_key(&self, pages: &Pages, slot: u32, hash: u64, key: &[u8]) -> bool {
         let words = self.slot_words(pages, slot);
-        words[0] == hash && self.heap.get(pages, words[1]) == key
+        words[0] == hash && equal_bytes(self.heap.get(pages, words[1]), key)
     }
 
     #[inline]
