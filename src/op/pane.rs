@@ -162,9 +162,10 @@ impl Pane {
     /// The slots of all keys.
     pub fn slots(&mut self, pages: &mut Pages, keys: &Keys, rows: &mut Vec<u32>) {
         rows.clear();
-        rows.extend(
-            (0..keys.count()).map(|index| self.slot(pages, keys.hashes[index], keys.get(index))),
-        );
+        rows.extend((0..keys.count()).map(|index| {
+            self.table.look_ahead(pages, &keys.hashes, index);
+            self.slot(pages, keys.hashes[index], keys.get(index))
+        }));
     }
 
     /// Folds rows, whose slots are `rows`.
@@ -508,6 +509,7 @@ fn insert_distinct(
     values.encode(&args, rows.len());
     let mut full = false;
     for (row, &slot) in rows.iter().enumerate() {
+        sets.look_ahead(pages, &values.hashes, row);
         let counts = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
             && filter.as_ref().is_none_or(|filter| filter.value(row));
         if counts {

@@ -329,6 +329,18 @@ impl Session {
         Batch::new(columns, records.len())
     }
 
+    /// Has memory fetched that the next rows will read: their keys, and those keys' first records.
+    #[inline]
+    fn look_ahead(&self, hashes: &[u64], row: usize) {
+        self.keys.look_ahead(&self.pages, hashes, row);
+        if let Some(key_slot) = self.keys.likely_next(&self.pages, hashes, row) {
+            let first = self.keys.words(&self.pages, key_slot)[0] as u32;
+            if first != 0 {
+                self.records.prefetch_slot(&self.pages, first - 1);
+            }
+        }
+    }
+
     /// Frees a record that was read out, and its key if that was its last.
     fn retire(&mut self, record: u32) {
         let owner = self.word(record, OWNER) as u32 - 1;
@@ -357,6 +369,7 @@ impl Receiver for Session {
             (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
         let mut late = Vec::new();
         for (row, &time) in times.iter().enumerate() {
+            self.look_ahead(&payload.keys.hashes, row);
             let (key_slot, _) =
                 self.keys.upsert(&mut self.pages, payload.keys.hashes[row], payload.keys.get(row));
             let mut settle = |session: &mut Self| session.fold(&mut pending, columns, row_count);

@@ -95,6 +95,13 @@ impl Heap {
         &bytemuck::cast_slice(&words[offset + 1..])[..length]
     }
 
+    /// Has the bytes behind a reference fetched into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self, pages: &Pages, blob: u64) {
+        let (page, offset) = place(blob);
+        pages.prefetch_word(page, offset);
+    }
+
     /// The bytes behind a reference to any block.
     pub fn get_any<'a>(&self, pages: &'a Pages, blob: u64) -> &'a [u8] {
         let (page, offset) = place(blob);

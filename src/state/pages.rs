@@ -28,7 +28,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark};
+use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark, prefetch};
 use super::entries::{Entries, Entry, Hot};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::materialise;
@@ -262,6 +262,20 @@ impl Pages {
         }
         // SAFETY: invariant 4; nobody writes there while `self` is borrowed (invariants 3 and 5).
         unsafe { std::slice::from_raw_parts(hot.words.get(), hot.word_count.get() as usize) }
+    }
+
+    /// A page's words if they need not be read first.
+    #[inline]
+    pub(super) fn peek(&self, page: PageId) -> Option<&[u64]> {
+        (!self.hot[page as usize].words.get().is_null()).then(|| self.get(page))
+    }
+
+    /// Has a word of a page fetched into the cache, if the page is in memory.
+    #[inline]
+    pub(super) fn prefetch_word(&self, page: PageId, at: usize) {
+        if let Some(word) = self.peek(page).and_then(|words| words.get(at)) {
+            prefetch(word);
+        }
     }
 
     /// `count` words of a page from `start` on, to change.

@@ -125,6 +125,12 @@ impl DistinctSets {
         self.pending.release(pages);
     }
 
+    /// Has memory fetched that inserting the next values will read; to be called with every `row` of their `hashes` in turn.
+    #[inline]
+    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
+        self.dictionary.look_ahead(pages, hashes, row);
+    }
+
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {

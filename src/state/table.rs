@@ -28,6 +28,11 @@ use crate::batch::hash::equal_bytes;
 /// Words of a slot before its accumulators.
 const HEADER_WORDS: usize = 2;
 
+/// With fewer groups a table is in the cache as it is.
+const LARGE: u32 = 1 << 13;
+/// How many rows lie between the steps of looking ahead: long enough for memory to answer, short enough to stay in the cache.
+const AHEAD_ROWS: usize = 8;
+
 /// A table of groups.
 #[derive(Debug)]
 pub struct Table {
@@ -146,6 +151,63 @@ impl Table {
                 _ => bucket = (bucket + 1) & self.index_mask,
             }
         }
+    }
+
+    /// Has memory fetched that lookups of the next keys will read, while this row is worked on: a lookup in a large table waits
+    /// for memory two or three times, each time for what the last one has found. To be called with every `row` in turn.
+    #[inline]
+    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
+        if self.live_count < LARGE {
+            return;
+        }
+        if let Some(&hash) = hashes.get(row + 3 * AHEAD_ROWS) {
+            let bucket = hash as usize & self.index_mask;
+            pages.prefetch_word(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+        }
+        if let Some(slot) = self.likely(pages, hashes.get(row + 2 * AHEAD_ROWS)) {
+            self.prefetch_slot(pages, slot);
+        }
+        if let Some(slot) = self.likely(pages, hashes.get(row + AHEAD_ROWS)) {
+            let (page, start) = self.slot_place(slot);
+            if let Some(words) = pages.peek(page) {
+                self.heap.prefetch(pages, words[start + 1]);
+            }
+        }
+    }
+
+    /// The slot that a lookup will probably find `AHEAD_ROWS` rows from now, if the table is large.
+    #[inline]
+    pub fn likely_next(&self, pages: &Pages, hashes: &[u64], row: usize) -> Option<u32> {
+        match self.live_count < LARGE {
+            true => None,
+            false => self.likely(pages, hashes.get(row + AHEAD_ROWS)),
+        }
+    }
+
+    /// Has a slot fetched into the cache.
+    #[inline]
+    pub fn prefetch_slot(&self, pages: &Pages, slot: u32) {
+        let (page, start) = self.slot_place(slot);
+        pages.prefetch_word(page, start);
+    }
+
+    /// The slot of the first entry with the hash's tag, if it is where it belongs or just behind.
+    #[inline]
+    fn likely(&self, pages: &Pages, hash: Option<&u64>) -> Option<u32> {
+        let hash = *hash?;
+        let mut bucket = hash as usize & self.index_mask;
+        for _ in 0..4 {
+            let words = pages.peek(self.index_pages.page(bucket / PAGE_WORDS))?;
+            let entry = words[bucket % PAGE_WORDS];
+            if entry == 0 {
+                return None;
+            }
+            if entry >> 32 == tag(hash) {
+                return Some(entry as u32 - 1);
+            }
+            bucket = (bucket + 1) & self.index_mask;
+        }
+        None
     }
 
     /// Removes the group of `slot`; its number is used again. The caller frees blobs of its accumulators first.
