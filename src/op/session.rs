@@ -12,7 +12,8 @@
 //!
 //! Its age is the lowest generation of [`Ages`] that any of its rows came in.
 //!
-//! A *timer* is the list of records that end, or may end, in one quarter of a gap.
+//! A *timer* has the records that end, or may end, in one quarter of a gap: [`LANES`] lists of them, a record's being that of its
+//! number, so that memory has to be waited for once for so many records when they are walked.
 //!
 //! # Invariants
 //!
@@ -46,6 +47,11 @@ const OWNER: usize = 3;
 const TIMER: usize = 4;
 const AGE: usize = 5;
 
+/// Lists of a timer.
+const LANES: usize = 8;
+/// How many records before it is worked on memory is asked for one.
+const AHEAD: usize = 8;
+
 /// The receiving half of a session aggregation.
 pub struct Session {
     shape: Arc<Shape>,
@@ -60,7 +66,7 @@ pub struct Session {
     /// The records, as slots outside of any index.
     records: Table,
     sets: SessionSets,
-    /// Timer → first record + 1.
+    /// Timer → first record + 1 of each list.
     timer_table: Table,
     timers: BTreeMap<i64, u32>,
     due: VecDeque<u32>,
@@ -90,7 +96,7 @@ impl Session {
             sets: SessionSets::new(&shape),
             ages: Ages::new(shape.calls.len()),
             shape,
-            timer_table: Table::new(1),
+            timer_table: Table::new(LANES),
             timers: BTreeMap::new(),
             due: VecDeque::new(),
             late: LateRows::default(),
@@ -109,7 +115,7 @@ impl Session {
         self.ages = Ages::load(saved);
         self.keys = Table::load(1, saved, &self.pages);
         self.records = Table::load(HEADER + self.shape.layout.word_count, saved, &self.pages);
-        self.timer_table = Table::load(1, saved, &self.pages);
+        self.timer_table = Table::load(LANES, saved, &self.pages);
         self.sets = SessionSets::load(&self.shape, saved, &self.pages);
         let late_words = saved.word() as usize;
         self.late = LateRows::from_words(saved.words(late_words));
@@ -130,7 +136,8 @@ impl Session {
             let key = bucket.to_le_bytes();
             self.timer_table.upsert(&mut self.pages, hash_bytes(&key), &key).0
         });
-        let head = &mut self.timer_table.words_mut(&mut self.pages, slot)[0];
+        let lane = record as usize % LANES;
+        let head = &mut self.timer_table.words_mut(&mut self.pages, slot)[lane];
         let next = std::mem::replace(head, u64::from(record) + 1);
         self.set_word(record, TIMER, next as i64);
     }
@@ -138,13 +145,15 @@ impl Session {
     /// The records of a timer, which is gone then.
     fn disarm(&mut self, bucket: i64) -> Vec<u32> {
         let slot = self.timers.remove(&bucket).expect("looked up before");
-        let mut next = self.timer_table.words(&self.pages, slot)[0];
+        let mut heads = self.timer_table.words(&self.pages, slot).to_vec();
         self.timer_table.remove(&mut self.pages, slot);
         let mut records = Vec::new();
-        while next != 0 {
-            let record = next as u32 - 1;
-            next = self.word(record, TIMER) as u64;
-            records.push(record);
+        while heads.iter().any(|&head| head != 0) {
+            for head in heads.iter_mut().filter(|head| **head != 0) {
+                let record = *head as u32 - 1;
+                *head = self.word(record, TIMER).cast_unsigned();
+                records.push(record);
+            }
         }
         records
     }
@@ -287,8 +296,10 @@ impl Session {
         let last = wall_ms.div_euclid(self.bucket_ms).saturating_add(1);
         let buckets: Vec<i64> = self.timers.range(..=last).map(|(&bucket, _)| bucket).collect();
         let mut fired: Vec<(i64, u32)> = Vec::new();
-        for record in buckets.into_iter().flat_map(|bucket| self.disarm(bucket)).collect::<Vec<_>>()
-        {
+        let records = buckets.into_iter().flat_map(|bucket| self.disarm(bucket));
+        let records: Vec<u32> = records.collect();
+        for (at, &record) in records.iter().enumerate() {
+            self.ask_for(&records, at);
             if self.word(record, OWNER) == 0 {
                 self.records.release_slot(&mut self.pages, record);
                 continue;
@@ -304,10 +315,35 @@ impl Session {
         self.due.extend(fired.into_iter().map(|(_, record)| record));
     }
 
+    /// Has memory fetched the record that comes up `AHEAD` records behind that at `at`.
+    #[inline]
+    fn ask_for(&self, records: &[u32], at: usize) {
+        if let Some(&record) = records.get(at + AHEAD) {
+            self.records.prefetch_slot(&self.pages, record);
+        }
+    }
+
+    /// The slots of the keys of `records`; memory has been asked for all that reading and removing them takes.
+    fn owners(&self, records: &[u32]) -> Vec<u32> {
+        let owner = |(at, &record): (usize, &u32)| {
+            self.ask_for(records, at);
+            self.word(record, OWNER) as u32 - 1
+        };
+        let owners: Vec<u32> = records.iter().enumerate().map(owner).collect();
+        for at in 0..owners.len() + AHEAD {
+            if let Some(&owner) = owners.get(at) {
+                self.keys.prefetch_slot(&self.pages, owner);
+            }
+            if let Some(&owner) = at.checked_sub(AHEAD).and_then(|at| owners.get(at)) {
+                self.keys.prefetch_group(&self.pages, owner);
+            }
+        }
+        owners
+    }
+
     fn results(&mut self, records: &[u32]) -> Batch {
         let shape = Arc::clone(&self.shape);
-        let owners: Vec<u32> =
-            records.iter().map(|&record| self.word(record, OWNER) as u32 - 1).collect();
+        let owners = self.owners(records);
         let keys = owners.iter().map(|&owner| self.keys.key(&self.pages, owner));
         let mut columns = Keys::decode(&shape.key_types, keys);
         let starts: Vec<i64> = records.iter().map(|&record| self.word(record, START)).collect();

@@ -19,8 +19,9 @@
 //!    the epoch began, or all others have dropped it.
 
 use super::pages::PAGE_WORDS;
+use super::slab::Slabs;
 use crate::planted;
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 
 /// Words in a line, the unit in which changes are noted: 32 bytes.
 pub(super) const LINE_WORDS: usize = 4;
@@ -46,25 +47,17 @@ unsafe impl Sync for Buffer {}
 impl Buffer {
     /// A buffer of zeros whose lines all count as changed.
     pub(super) fn zeroed(word_count: usize) -> Self {
-        let layout = layout(word_count);
-        // SAFETY: the layout's size is not zero.
-        let words = unsafe { alloc_zeroed(layout) }.cast::<u64>();
-        if words.is_null() {
-            handle_alloc_error(layout);
-        }
-        let mut buffer = Self { words, word_count };
-        buffer.changes_mut().fill(1);
-        buffer
+        let words = allocate(word_count);
+        // SAFETY: the allocation is new, and has room for so many words.
+        unsafe { words.write_bytes(0, word_count) };
+        // SAFETY: as above, and the change bytes lie behind them.
+        unsafe { words.add(word_count).cast::<u8>().write_bytes(1, PAGE_LINES) };
+        Self { words, word_count }
     }
 
     /// A copy of `words` with these changes.
     pub(super) fn copy(words: &[u64], changes: &Changes) -> Self {
-        let layout = layout(words.len());
-        // SAFETY: the layout's size is not zero.
-        let copy = unsafe { alloc(layout) }.cast::<u64>();
-        if copy.is_null() {
-            handle_alloc_error(layout);
-        }
+        let copy = allocate(words.len());
         // SAFETY: the allocation is new, and has room for the words and, behind them, for the changes.
         unsafe {
             copy.copy_from_nonoverlapping(words.as_ptr(), words.len());
@@ -121,9 +114,30 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: invariant 1: allocated with this layout, and freed once.
-        unsafe { dealloc(self.words.cast(), layout(self.word_count)) }
+        match self.word_count {
+            // SAFETY: invariant 1: it was taken there, and is given back once.
+            PAGE_WORDS => unsafe { PAGES.give_back(self.words.cast()) },
+            // SAFETY: invariant 1: allocated with this layout, and freed once.
+            _ => unsafe { dealloc(self.words.cast(), layout(self.word_count)) },
+        }
     }
+}
+
+/// Memory for ordinary pages.
+static PAGES: Slabs = Slabs::new((PAGE_WORDS + CHANGE_WORDS) * 8);
+
+/// Room for so many words and the change bytes behind them, not initialised.
+fn allocate(word_count: usize) -> *mut u64 {
+    if word_count == PAGE_WORDS {
+        return PAGES.take().cast();
+    }
+    let layout = layout(word_count);
+    // SAFETY: the layout's size is not zero.
+    let words = unsafe { alloc(layout) };
+    if words.is_null() {
+        handle_alloc_error(layout);
+    }
+    words.cast()
 }
 
 fn layout(word_count: usize) -> Layout {

@@ -33,6 +33,7 @@ mod places;
 mod root;
 mod saved;
 pub mod sets;
+mod slab;
 mod space;
 mod survey;
 pub mod table;

@@ -189,6 +189,18 @@ impl Table {
     pub fn prefetch_slot(&self, pages: &Pages, slot: u32) {
         let (page, start) = self.slot_place(slot);
         pages.prefetch_word(page, start);
+        pages.prefetch_word(page, start + self.stride - 1);
+    }
+
+    /// Has memory fetched what belongs to a slot that has been fetched: its key, and its entry of the index.
+    #[inline]
+    pub fn prefetch_group(&self, pages: &Pages, slot: u32) {
+        let (page, start) = self.slot_place(slot);
+        if let Some(words) = pages.peek(page) {
+            self.heap.prefetch(pages, words[start + 1]);
+            let bucket = words[start] as usize & self.index_mask;
+            pages.prefetch_word(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+        }
     }
 
     /// The slot of the first entry with the hash's tag, if it is where it belongs or just behind.
@@ -259,6 +271,10 @@ impl Table {
             let (page, start) = self.slot_place(slot);
             let link = pages.word_mut(page, start);
             self.free_slot = std::mem::take(link) as u32;
+            if self.free_slot != 0 {
+                // The next one is probably wanted soon, and lies anywhere.
+                self.prefetch_slot(pages, self.free_slot - 1);
+            }
             return slot;
         }
         let slot = self.slot_count;
