@@ -241,7 +241,7 @@ mod tests {
                     // Equal hashes of different keys, now and then.
                     keys.push(hash_bytes(&bytes) >> (key % 2 * 60), &bytes);
                     ends_ms.push(end_ms);
-                    *twin.entry((key % 256 | (key % 40) << 8, end_ms)).or_default() += 1;
+                    *twin.entry(((key % 256) | ((key % 40) << 8), end_ms)).or_default() += 1;
                 }
                 folding.find(&keys, &ends_ms, &mut slots);
                 for (row, &slot) in slots.iter().enumerate() {
@@ -252,7 +252,7 @@ mod tests {
                 prop_assert_eq!(folding.count(), twin.len());
                 for slot in 0..folding.count() as u32 {
                     let (_, key, end_ms) = folding.group(slot);
-                    let name = u32::from(key[0]) | ((key.len() - 1) as u32) << 8;
+                    let name = u32::from(key[0]) | (((key.len() - 1) as u32) << 8);
                     let count = twin[&(name, end_ms)];
                     prop_assert_eq!(folding.words(slot)[1], count);
                     let blob = folding.blob(folding.words(slot)[0]);
