@@ -125,8 +125,10 @@ impl Accumulator {
 /// The accumulators of all calls of a GROUP BY, side by side.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Each call's accumulator and the offset of its first word.
+    /// Each call's accumulator and the offset of its first word. Calls that accumulate the same share one: SUM and AVG of a column.
     pub accumulators: Vec<(Accumulator, usize)>,
+    /// By call: whether it is the first of those that share its accumulator, and so the one that folds into it.
+    pub folds: Vec<bool>,
     /// Words in all.
     pub word_count: usize,
     /// All words that refer to bytes.
@@ -136,9 +138,20 @@ pub struct Layout {
 impl Layout {
     /// The layout of these calls.
     pub fn new(calls: &[AggregateCall]) -> Self {
-        let mut layout = Layout { accumulators: Vec::new(), word_count: 0, blob_words: Vec::new() };
-        for call in calls {
+        let mut layout = Layout {
+            accumulators: Vec::new(),
+            folds: Vec::new(),
+            word_count: 0,
+            blob_words: Vec::new(),
+        };
+        for (index, call) in calls.iter().enumerate() {
             let accumulator = Accumulator::of(call);
+            let shared = calls[..index].iter().position(|other| accumulate_the_same(other, call));
+            layout.folds.push(shared.is_none());
+            if let Some(first) = shared {
+                layout.accumulators.push(layout.accumulators[first]);
+                continue;
+            }
             let offset = layout.word_count;
             layout.blob_words.extend(accumulator.blob_words().iter().map(|word| offset + word));
             layout.accumulators.push((accumulator, offset));
@@ -146,4 +159,13 @@ impl Layout {
         }
         layout
     }
+}
+
+/// Whether two calls have the same accumulator of the same rows. Users' functions are not looked into.
+fn accumulate_the_same(left: &AggregateCall, right: &AggregateCall) -> bool {
+    let accumulator = Accumulator::of(left);
+    accumulator != Accumulator::User
+        && accumulator == Accumulator::of(right)
+        && (&left.args, left.filter, left.distinct, &left.separator, left.arg_type)
+            == (&right.args, right.filter, right.distinct, &right.separator, right.arg_type)
 }

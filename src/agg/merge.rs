@@ -85,7 +85,8 @@ pub fn merge<S: Slots>(
     index: usize,
 ) {
     let from = partials.group(index, layout.word_count);
-    for (&(accumulator, offset), call) in layout.accumulators.iter().zip(calls) {
+    let folding = layout.accumulators.iter().zip(calls).zip(&layout.folds);
+    for ((&(accumulator, offset), call), _) in folding.filter(|(_, folds)| **folds) {
         let from = &from[offset..offset + accumulator.word_count()];
         match &call.function {
             AggregateFunction::User(_) if from[0] == 0 => {}
@@ -102,7 +103,8 @@ pub fn merge<S: Slots>(
 
 /// Copies the accumulators of `slot` from word `from` on over those from word `to` on.
 pub fn copy<S: Slots>(layout: &Layout, from: usize, to: usize, table: &mut S, slot: u32) {
-    for &(accumulator, offset) in &layout.accumulators {
+    let folding = layout.accumulators.iter().zip(&layout.folds).filter(|(_, folds)| **folds);
+    for (&(accumulator, offset), _) in folding {
         for at in offset..offset + accumulator.word_count() {
             let (value, held) = (table.words(slot)[from + at], table.words(slot)[to + at]);
             let copied = match layout.blob_words.contains(&at) && value != 0 {

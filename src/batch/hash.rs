@@ -54,11 +54,18 @@ pub fn equal_bytes(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
-    if !(8..=16).contains(&left.len()) {
-        return left == right;
+    match left.len() {
+        8..16 => ends_equal::<8>(left, right),
+        16..=32 => ends_equal::<16>(left, right),
+        _ => left == right,
     }
-    left.first_chunk::<8>() == right.first_chunk::<8>()
-        && left.last_chunk::<8>() == right.last_chunk::<8>()
+}
+
+/// Whether the first and the last `SIZE` bytes are equal: all, where there are at most twice as many.
+#[inline]
+fn ends_equal<const SIZE: usize>(left: &[u8], right: &[u8]) -> bool {
+    left.first_chunk::<SIZE>() == right.first_chunk::<SIZE>()
+        && left.last_chunk::<SIZE>() == right.last_chunk::<SIZE>()
 }
 
 /// Mixes a second word into a hash.

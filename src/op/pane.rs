@@ -67,10 +67,11 @@ pub fn update_calls<S: Slots>(
     rows: &[u32],
     columns: &[ArrayRef],
 ) {
-    for (call, &(accumulator, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
-        if call.distinct {
+    for (index, call) in shape.calls.iter().enumerate() {
+        if call.distinct || !shape.layout.folds[index] {
             continue;
         }
+        let (accumulator, offset) = shape.layout.accumulators[index];
         let filter = call.filter.map(|filter| true_rows(&columns[filter]));
         if let AggregateFunction::User(function) = &call.function {
             let args: Vec<ArrayRef> = call.args.iter().map(|&arg| columns[arg].clone()).collect();
@@ -378,7 +379,7 @@ fn count_new(
         false => Keys::decode(&list.arg_types, ids.iter().map(|&id| sets.value(pages, id))),
     };
     let mut table = TableSlots { pages, table };
-    for &call in &list.calls {
+    for &call in list.calls.iter().filter(|&&call| shape.layout.folds[call]) {
         let (accumulator, offset) = shape.layout.accumulators[call];
         let argument =
             values.first().map_or(Argument::None, |column| argument_of(accumulator, column));
