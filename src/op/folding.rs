@@ -195,7 +195,8 @@ impl Slots for Folding {
     }
 
     fn new_aligned(&mut self, bytes: &[u8]) -> u64 {
-        self.blobs.push(AlignedVec::new());
+        // One that holds nothing yet must have its place all the same: only memory is aligned.
+        self.blobs.push(AlignedVec::with_capacity(bytes.len().max(AlignedVec::<16>::ALIGNMENT)));
         self.append_blob(self.blobs.len() as u64, bytes)
     }
 
