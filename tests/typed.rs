@@ -7,4 +7,5 @@ mod typed {
     mod late;
     mod plans;
     mod process;
+    mod sinks;
 }

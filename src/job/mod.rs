@@ -75,7 +75,7 @@ mod process;
 mod result;
 #[cfg(feature = "sql")]
 mod script;
-mod sink;
+pub mod sink;
 pub mod source;
 mod stream;
 mod window;
