@@ -194,6 +194,9 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         None
     }
+    /// No row is taken any more: the job has failed, was cancelled or is over. A part that waits in [`SinkPart::write`] returns, with an
+    /// error. May come from any thread, more than once, and before the parts are made.
+    fn close(&self) {}
     /// Whether someone sees rows again after a crash, those since the last snapshot.
     fn repeats_rows(&self) -> bool {
         self.transactional().is_none()

@@ -3,15 +3,18 @@
 //! | sink | after a crash |
 //! |---|---|
 //! | a closure ([`Stream::sink`](crate::Stream::sink)) | is called again with items since the last snapshot |
+//! | a [`channel()`] | the program receives items since the last snapshot again |
 //! | [`Files`] | hold every item once |
 //! | a [`SinkConnector`] | shows every item once |
 
+mod channel;
 mod closure;
 mod connector;
 mod files;
 
 use std::sync::Arc;
 
+pub use channel::{ChannelSink, Receiver, channel, channel_of_changes};
 pub(super) use closure::ForEach;
 pub use connector::{SinkConnector, SinkError, SinkWriter};
 pub use files::Files;
