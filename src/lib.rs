@@ -148,10 +148,10 @@ mod sync;
 pub mod sys;
 pub mod window;
 
-pub use job::source;
 pub use job::{
     AggregateFunction, Archived, CsvFile, EventTime, Every, Files, Handle, Items, Iterate, Job,
     JsonFile, Metrics, Mode, Options, Output, ProcessContext, ProcessWindow, ProcessingTime,
     Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Sender, Span, Stream,
     Window, WindowResult, channel,
 };
+pub use job::{sink, source};

@@ -1,10 +1,12 @@
 //! The typed builder against plain computations over the same items, at several numbers of shards and sizes of chunks.
 
 mod typed {
+    mod channel;
     mod custom;
     mod events;
     mod files;
     mod late;
     mod plans;
     mod process;
+    mod sinks;
 }

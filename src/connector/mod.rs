@@ -25,6 +25,7 @@ mod flink;
 mod gather;
 pub(crate) mod ingest;
 mod option;
+mod prepared;
 mod print;
 mod resolve;
 mod socket;
@@ -41,6 +42,7 @@ pub use self::blackhole::Blackhole;
 pub use self::datagen::GeneratorSource;
 pub use self::filesystem::{ChunkBytes, FileSink, FileSource, RangeReader, RawRange};
 pub use self::flink::flink_refusals;
+pub use self::prepared::Prepared;
 pub use self::print::{Output, PrintSink, Style};
 pub use self::resolve::{resolve_sink, resolve_source};
 pub use self::socket::SocketSource;
@@ -93,8 +95,8 @@ pub trait SequentialSplit: Send + std::fmt::Debug {
 
 /// What a record of [`TransactionalSink::prepare`] says, for people.
 pub fn describe_record(record: &str) -> String {
-    // There is one connector that writes records.
-    filesystem::describe_record(record).unwrap_or_else(|| record.to_owned())
+    let described = filesystem::describe_record(record);
+    described.or_else(|| Prepared::describe(record)).unwrap_or_else(|| record.to_owned())
 }
 
 /// Where and how a stream is opened.
@@ -192,6 +194,9 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         None
     }
+    /// No row is taken any more: the job has failed, was cancelled or is over. A part that waits in [`SinkPart::write`] returns, with an
+    /// error. May come from any thread, more than once, and before the parts are made.
+    fn close(&self) {}
     /// Whether someone sees rows again after a crash, those since the last snapshot.
     fn repeats_rows(&self) -> bool {
         self.transactional().is_none()
@@ -230,8 +235,17 @@ pub trait TransactionalSink {
 
 /// What one part wrote between two barriers, and will not touch again.
 #[derive(Clone, Debug)]
-pub struct SealedPart {
-    /// The hidden file that holds it, still to be synced.
+pub enum SealedPart {
+    /// A file that nobody sees yet.
+    File(SealedFile),
+    /// It is durable: what [`TransactionalSink::publish`] has to know to show it.
+    Pending(String),
+}
+
+/// A hidden file, still to be synced.
+#[derive(Clone, Debug)]
+pub struct SealedFile {
+    /// Where it is.
     pub path: PathBuf,
     /// Its length.
     pub length_bytes: u64,
@@ -247,13 +261,14 @@ pub trait SinkPart: Send {
     fn flush(&mut self) -> Result<(), JobError>;
     /// The end of the job, if it takes no snapshots.
     fn finish(&mut self) -> Result<(), JobError>;
-    /// A barrier: hands over what was written since the last one, whole. Of a sink that is not transactional nothing; it
-    /// is shown. Quick: syncing is left to [`TransactionalSink::prepare`].
+    /// The barrier of `epoch`: hands over what was written since the last one, whole. Of a sink that is not transactional nothing;
+    /// it is shown. Quick, where it can be: syncing files is left to [`TransactionalSink::prepare`].
     ///
     /// # Errors
     ///
     /// As [`SinkPart::write`].
-    fn seal(&mut self) -> Result<Vec<SealedPart>, JobError> {
+    fn seal(&mut self, epoch: u64) -> Result<Vec<SealedPart>, JobError> {
+        let _ = epoch;
         self.flush().map(|()| Vec::new())
     }
 }

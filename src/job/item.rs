@@ -9,7 +9,7 @@ use super::field::Row;
 use super::result::WindowResult;
 use crate::batch::{DataType, Field};
 use crate::expr::Expr;
-use crate::sys::archive::{Archives, Record, Stored};
+use crate::sys::archive::{Archives, Owned, Record, Stored, to_owned};
 
 /// What a stream carries: records, or the results of windows.
 pub trait Item: 'static {
@@ -35,6 +35,28 @@ pub trait Item: 'static {
     ) -> impl Iterator<Item = R> + 'a
     where
         R: 'a;
+}
+
+/// An item that closures see can be had as the program's own: records that [`rkyv`] deserialises, and results of windows.
+pub trait OwnedItem: Item + Send + Sized {
+    /// The item.
+    ///
+    /// # Errors
+    ///
+    /// What the type's own deserialisation says; of derived ones nothing.
+    fn owned(view: &Self::View) -> Result<Self, String>;
+}
+
+impl<T: Owned> OwnedItem for T {
+    fn owned(view: &T::Archived) -> Result<T, String> {
+        to_owned(view)
+    }
+}
+
+impl<K: Row, V: Row> OwnedItem for WindowResult<K, V> {
+    fn owned(view: &Self) -> Result<Self, String> {
+        Ok(view.clone())
+    }
 }
 
 /// Finds items by row.

@@ -75,7 +75,7 @@ mod process;
 mod result;
 #[cfg(feature = "sql")]
 mod script;
-mod sink;
+pub mod sink;
 pub mod source;
 mod stream;
 mod window;
@@ -85,7 +85,7 @@ pub use custom::{AggregateFunction, Archived};
 pub use draft::Job;
 pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};
 pub use handle::{Handle, Metrics};
-pub use item::{Item, Reader};
+pub use item::{Item, OwnedItem, Reader};
 pub use launch::{
     Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, state_options,
 };

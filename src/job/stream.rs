@@ -10,7 +10,7 @@ use super::field::{Field, Key, Row};
 use super::item::{Item, names};
 use super::process::{Emit, FlatMap, ProcessWindow, Processed};
 use super::result::WindowResult;
-use super::sink::{Files, ForEach};
+use super::sink::{ForEach, ItemSink};
 use super::window::{Span, Window};
 use crate::batch::{self, DataType, RowKind, Schema, TimeAttribute};
 use crate::connector::{Sink, Source};
@@ -235,17 +235,18 @@ impl<I: Item, D: Time> Stream<I, D> {
         self.sink_with(Arc::new(ForEach::<I, _>::new(f, true)), Schema::new(I::fields()))
     }
 
-    /// Writes the items to files.
-    pub fn sink_to(self, files: Files<I>) -> Job {
-        match files.into_sink() {
+    /// Writes the items to files, or to a sink of your own.
+    pub fn sink_to<S: ItemSink<I>>(self, sink: S) -> Job {
+        match sink.into_sink() {
             Ok((sink, _)) if self.changes && !sink.accepts_changes() => {
-                let fix = "add `.changelog()` to the files, or use Mode::Discarding";
-                self.job.mistake(format!("files of results that are taken back again; {fix}"));
+                let what = "a sink of results that are taken back again";
+                let fix = format!("{}, or use Mode::Discarding", S::FOR_CHANGES);
+                self.job.mistake(format!("{what}; {fix}"));
                 self.job
             }
             Ok((sink, schema)) => self.sink_with(sink, schema),
             Err(error) => {
-                self.job.mistake(format!("files that cannot be written: {error}"));
+                self.job.mistake(format!("a sink that cannot be: {error}"));
                 self.job
             }
         }

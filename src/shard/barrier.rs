@@ -77,7 +77,7 @@ impl Shard {
         let Some(shared) = self.checkpoints.clone() else { return Ok(()) };
         self.sealed_epoch += 1;
         let epoch = self.sealed_epoch;
-        let parts = self.sinks.seal(0)?;
+        let parts = self.sinks.seal(0, epoch)?;
         let topology = Arc::clone(&self.topology);
         for (ends, exchange) in self.exchanges.iter_mut().zip(&topology.exchanges) {
             if matches!(exchange.feeds, Feeds::Scans(_)) {
@@ -97,7 +97,7 @@ impl Shard {
         let ends = &mut self.exchanges[exchange];
         let (sealed, late) = ends.seal_owner();
         let watermark_ms = ends.watermark_ms;
-        let parts = self.sinks.seal(exchange + 1)?;
+        let parts = self.sinks.seal(exchange + 1, barrier.epoch)?;
         crash_point!("barrier-owner-sealed");
         let complete = shared.gather(Report::Owner {
             epoch: barrier.epoch,

@@ -1,13 +1,14 @@
 //! What shards and their surroundings tell each other outside of the rings: stop, failure, progress, wake-ups.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 
+use crate::connector::Sink;
 use crate::error::JobError;
 use crate::sys::clock::{Clock, Stopwatch};
 
@@ -22,6 +23,8 @@ pub struct Control {
     pub(crate) doorbells: Vec<Doorbell>,
     /// Snapshots taken so far.
     pub snapshots: Snapshots,
+    /// What may hold up a shard.
+    sinks: Vec<Arc<dyn Sink>>,
     started: OnceLock<Stopwatch>,
     first_row_us: AtomicU64,
 }
@@ -139,12 +142,12 @@ impl Doorbell {
 }
 
 impl Control {
-    /// The switches of a job with `shard_count` shards.
+    /// The switches of a job with `shard_count` shards that writes to `sinks`.
     ///
     /// # Errors
     ///
     /// If the kernel has no more descriptors.
-    pub fn new(shard_count: usize) -> Result<Self, JobError> {
+    pub fn new(shard_count: usize, sinks: Vec<Arc<dyn Sink>>) -> Result<Self, JobError> {
         Ok(Self {
             stop: AtomicBool::new(false),
             failing: AtomicBool::new(false),
@@ -154,6 +157,7 @@ impl Control {
                 .collect(),
             doorbells: (0..shard_count).map(|_| Doorbell::new()).collect::<Result<_, _>>()?,
             snapshots: Snapshots::default(),
+            sinks,
             started: OnceLock::new(),
             first_row_us: AtomicU64::new(0),
         })
@@ -197,7 +201,13 @@ impl Control {
         failure.get_or_insert(error);
         drop(failure);
         self.failing.store(true, Ordering::SeqCst);
+        self.close_sinks();
         self.doorbells.iter().for_each(Doorbell::ring);
+    }
+
+    /// Lets go of shards that wait for a sink.
+    pub(crate) fn close_sinks(&self) {
+        self.sinks.iter().for_each(|sink| sink.close());
     }
 
     /// Whether the job is ending with an error.

@@ -118,6 +118,13 @@ pub struct WentOnFrom {
     pub left_out: Vec<String>,
 }
 
+/// However it ended, and whether it ran at all.
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.control.close_sinks();
+    }
+}
+
 impl Job {
     /// Prepares `plan` for `shard_count` shards.
     ///
@@ -125,11 +132,13 @@ impl Job {
     ///
     /// A plan that cannot run, or surroundings that do not allow it.
     pub fn new(plan: &Plan, shard_count: usize) -> Result<Self, JobError> {
+        let topology = Arc::new(Topology::new(plan)?);
+        let sinks = topology.sinks.iter().map(|spec| Arc::clone(&spec.sink)).collect();
         Ok(Self {
-            topology: Arc::new(Topology::new(plan)?),
+            topology,
             settings: plan.settings.clone(),
             shard_count,
-            control: Arc::new(Control::new(shard_count)?),
+            control: Arc::new(Control::new(shard_count, sinks)?),
             dead_letters: Arc::new(DeadLetters::new(plan.settings.dead_letter_path.as_deref())?),
             ring_slots: RING_SLOTS,
             state: None,

@@ -108,14 +108,14 @@ impl SinkEnds {
         Ok(())
     }
 
-    /// A barrier has come to `origin`.
-    pub(crate) fn seal(&mut self, origin: usize) -> Result<SealedParts, JobError> {
+    /// The barrier of `epoch` has come to `origin`.
+    pub(crate) fn seal(&mut self, origin: usize, epoch: u64) -> Result<SealedParts, JobError> {
         let mut sealed = SealedParts::default();
         for (sink, (parts, origins)) in
             self.parts.iter_mut().zip(&self.topology.origins).enumerate()
         {
             let Ok(index) = origins.binary_search(&origin) else { continue };
-            sealed.parts.push((sink, parts[index].part.seal()?));
+            sealed.parts.push((sink, parts[index].part.seal(epoch)?));
             sealed.row_count += std::mem::take(&mut parts[index].row_count);
         }
         Ok(sealed)

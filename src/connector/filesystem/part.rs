@@ -17,7 +17,7 @@ use super::sink::{PlainFile, Rolling, failed};
 use super::transaction::{HIDDEN_SUFFIX, Numbers, publish_new, shown};
 use crate::batch::Batch;
 use crate::connector::timer::Timer;
-use crate::connector::{SealedPart, SinkPart};
+use crate::connector::{SealedFile, SealedPart, SinkPart};
 use crate::error::JobError;
 use crate::format::Encode;
 use crate::sys::storage::{Storage, StoredFile};
@@ -61,7 +61,7 @@ pub(super) struct HiddenPart {
     new_encoder: NewEncoder,
     open: Option<OpenFile>,
     /// Whole files that wait for the barrier.
-    finished: Vec<SealedPart>,
+    finished: Vec<SealedFile>,
 }
 
 struct OpenFile {
@@ -119,7 +119,7 @@ impl HiddenPart {
             file.sync().map_err(|error| failed(&path, error))?;
             return publish_new(&*self.place.storage, &path, &shown(&path));
         }
-        self.finished.push(SealedPart { path, length_bytes: written_bytes, file });
+        self.finished.push(SealedFile { path, length_bytes: written_bytes, file });
         Ok(())
     }
 
@@ -184,17 +184,17 @@ impl SinkPart for HiddenPart {
         self.close()
     }
 
-    fn seal(&mut self) -> Result<Vec<SealedPart>, JobError> {
+    fn seal(&mut self, _epoch: u64) -> Result<Vec<SealedPart>, JobError> {
         assert!(!self.is_publishing(), "sealed, but the sink was not opened for snapshots");
         crash_point!("sink-seal-before");
         self.close()?;
         if planted!("sink-publish-early") && self.place.contents == Contents::Files {
-            for SealedPart { path, .. } in &self.finished {
+            for SealedFile { path, .. } in &self.finished {
                 publish_new(&*self.place.storage, path, &shown(path))?;
             }
         }
         crash_point!("sink-seal-after");
-        Ok(std::mem::take(&mut self.finished))
+        Ok(self.finished.drain(..).map(SealedPart::File).collect())
     }
 }
 

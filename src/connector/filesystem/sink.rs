@@ -52,7 +52,7 @@ use super::transaction::{Goal, HIDDEN_SUFFIX, Numbers, Transaction};
 use super::{SOURCE_OPTIONS, plain_path};
 use crate::batch::Schema;
 use crate::connector::option::{OptionReader, wrong, wrong_hint};
-use crate::connector::{SealedPart, Sink, SinkPart, TransactionalSink};
+use crate::connector::{SealedFile, SealedPart, Sink, SinkPart, TransactionalSink};
 use crate::error::{JobError, OptionError};
 use crate::format::{Encode, Format, Framing, Options};
 use crate::sys::storage::{Disk, Storage};
@@ -285,7 +285,12 @@ impl TransactionalSink for FileSink {
     }
 
     fn prepare(&self, epoch: u64, sealed: &[SealedPart]) -> Result<String, JobError> {
-        self.expect_opened().prepare(epoch, sealed)
+        let file = |part: &SealedPart| match part {
+            SealedPart::File(file) => file.clone(),
+            SealedPart::Pending(text) => panic!("a part of a file sink sealed '{text}'"),
+        };
+        let files: Vec<SealedFile> = sealed.iter().map(file).collect();
+        self.expect_opened().prepare(epoch, &files)
     }
 
     fn publish(&self, record: &str) -> Result<(), JobError> {

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::sink::{exists, failed, run_name};
-use crate::connector::SealedPart;
+use crate::connector::SealedFile;
 use crate::error::JobError;
 use crate::sys::storage::{Storage, make_folder};
 use crate::{crash_point, planted};
@@ -237,7 +237,7 @@ impl Transaction {
     }
 
     /// Makes what was sealed durable; the record for the manifest.
-    pub(super) fn prepare(&self, epoch: u64, sealed: &[SealedPart]) -> Result<String, JobError> {
+    pub(super) fn prepare(&self, epoch: u64, sealed: &[SealedFile]) -> Result<String, JobError> {
         let mut progress = self.lock();
         if progress.prepare_failed || progress.publish_unfinished {
             return Err(JobError::Environment(format!(
@@ -258,8 +258,8 @@ impl Transaction {
         Ok(text)
     }
 
-    fn sync(&self, sealed: &[SealedPart]) -> Result<(), JobError> {
-        for SealedPart { path, file, .. } in sealed {
+    fn sync(&self, sealed: &[SealedFile]) -> Result<(), JobError> {
+        for SealedFile { path, file, .. } in sealed {
             if !planted!("sink-skip-sync") {
                 file.sync().map_err(|error| failed(path, error))?;
             }
@@ -419,7 +419,7 @@ fn is_hidden_name(name: &str, prefix: &str) -> bool {
     name.starts_with(prefix) && name.ends_with(HIDDEN_SUFFIX) && !name.contains('/')
 }
 
-fn hidden_file(sealed: &SealedPart) -> HiddenFile {
+fn hidden_file(sealed: &SealedFile) -> HiddenFile {
     let name = sealed.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     HiddenFile { name, length_bytes: sealed.length_bytes }
 }

@@ -7,6 +7,7 @@ use super::super::power::{Failing, Memory};
 use super::super::sink::FileSink;
 use super::super::sink::tests::{batch, schema, sink};
 use super::*;
+use crate::connector::SealedPart;
 use crate::connector::{Sink, SinkPart, TransactionalSink};
 use crate::sys::random::Random;
 use crate::sys::storage::Disk;
@@ -150,7 +151,7 @@ fn parts(sink: &FileSink) -> Vec<Box<dyn SinkPart>> {
 }
 
 fn seal(parts: &mut [Box<dyn SinkPart>]) -> Result<Vec<SealedPart>, JobError> {
-    let sealed = parts.iter_mut().map(|part| part.seal());
+    let sealed = parts.iter_mut().map(|part| part.seal(1));
     Ok(sealed.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
@@ -395,7 +396,7 @@ fn files_that_wait_for_the_barrier_are_few() {
         part.write(&batch(row, 1)).unwrap();
     }
     assert!(refusal(part.finish()).contains("neither sealed"));
-    let record = sink.prepare(1, &part.seal().unwrap()).unwrap();
+    let record = sink.prepare(1, &part.seal(1).unwrap()).unwrap();
     sink.publish(&record).unwrap();
     assert_eq!(shown_names(&memory, Path::new("/out")).len(), 65);
     let lines = seen(&memory, Path::new("/out")).concat();

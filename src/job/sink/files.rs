@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::ItemSink;
 use crate::batch::Schema;
 use crate::connector::{FileSink, Sink};
 use crate::error::OptionError;
@@ -72,9 +73,12 @@ impl<I: Item> Files<I> {
         self.changelog = true;
         self
     }
+}
 
-    /// The engine's sink, and the columns that it is given.
-    pub(in crate::job) fn into_sink(self) -> Result<(Arc<dyn Sink>, Schema), OptionError> {
+impl<I: Item> ItemSink<I> for Files<I> {
+    const FOR_CHANGES: &'static str = "add `.changelog()` to the files";
+
+    fn into_sink(self) -> Result<(Arc<dyn Sink>, Schema), OptionError> {
         let mut fields = I::fields();
         if let Some(names) = self.columns {
             if names.len() != fields.len() {

@@ -172,7 +172,7 @@ impl<C: SourceConnector> RecordSource for C {
 }
 
 /// What a connector said, as the job's failure.
-fn failed(origin: &str, error: SourceError) -> JobError {
+pub(in crate::job) fn failed(origin: &str, error: SourceError) -> JobError {
     match error.downcast::<std::io::Error>() {
         Ok(error) => JobError::io(origin, *error),
         Err(error) => JobError::io(origin, std::io::Error::other(error)),

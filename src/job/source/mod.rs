@@ -27,6 +27,7 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 
 pub use channel::{ChannelSource, Ended, Sender, TrySendError, channel};
+pub(in crate::job) use connector::failed;
 pub use connector::{SourceConnector, SourceError, SplitReader};
 pub use file::{RecordFile, RecordWriter};
 pub use iterate::Iterate;
@@ -61,7 +62,11 @@ fn rows(records: &ArrayRef) -> Read {
 }
 
 /// What `f` returns; if it panics, the user's error that ends the job. `what` of `origin` panicked.
-fn caught<R>(origin: &str, what: &str, f: impl FnOnce() -> R) -> Result<R, JobError> {
+pub(in crate::job) fn caught<R>(
+    origin: &str,
+    what: &str,
+    f: impl FnOnce() -> R,
+) -> Result<R, JobError> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| JobError::Expression {
         origin: origin.to_owned(),
         message: format!("{what} panicked: {}", panic_text(panic.as_ref())),
