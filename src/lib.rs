@@ -155,3 +155,5 @@ pub use job::{
     Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Sender, Span, Stream,
     Window, WindowResult, channel,
 };
+#[cfg(feature = "sql")]
+pub use job::{Session, SqlError, SqlJob};

@@ -1,0 +1,136 @@
+//! SQL from Rust: a session holds what a program gives to its scripts, and makes jobs of them.
+//!
+//! ```text
+//! table("clicks", source).column("page", |c| c.page) ─╮
+//!                                                     ├─ sql("INSERT INTO …") ─ SqlJob ─ run, start
+//! the script's own CREATE TABLEs                     ─╯
+//! ```
+//!
+//! A column of a program's table is an expression over the record column, as closures of the typed builder are, so a script over
+//! it is a plan like every other, and what no query reads is not computed.
+
+mod error;
+mod job;
+mod table;
+
+use std::fmt;
+
+pub use error::SqlError;
+pub use job::SqlJob;
+pub use table::Table;
+
+use super::script::bind_with;
+use super::source::RecordSource;
+use crate::connector::{Output, Style};
+use crate::error::ScriptError;
+use crate::sql::{Program, Script};
+use table::Draft;
+
+/// Tables of Rust types, for SQL.
+///
+/// ```
+/// use rkyv::{Archive, Serialize};
+/// use tidemill::{Options, Records, Session, Span};
+///
+/// #[derive(Archive, Serialize)]
+/// struct Click {
+///     at_ms: i64,
+///     page: u32,
+/// }
+///
+/// let click = |n: i64| Click { at_ms: n * 100, page: (n % 2) as u32 };
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("clicks.csv");
+///
+/// let mut session = Session::new();
+/// session
+///     .table("clicks", Records::new((0..100).map(click)))
+///     .column("page", |click| click.page)
+///     .watermark("ts", |click| click.at_ms, Span::seconds(1));
+/// let script = format!(
+///     "CREATE TABLE counts (page BIGINT, clicks BIGINT)
+///      WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'csv');
+///      INSERT INTO counts SELECT page, COUNT(*)
+///      FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+///      GROUP BY window_start, window_end, page;",
+///     path.display()
+/// );
+/// session.sql(&script)?.run(Options::default())?;
+///
+/// let mut lines: Vec<String> = std::fs::read_to_string(&path)?.lines().map(str::to_owned).collect();
+/// lines.sort();
+/// assert_eq!(lines, ["0,50", "1,50"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+pub struct Session {
+    tables: Vec<(String, Draft)>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tables: Vec<&str> = self.tables.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Session").field("tables", &tables).finish()
+    }
+}
+
+impl Session {
+    /// A session without tables.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a table of records, which has the columns that are then given to it. Scripts read it, and cannot write to it.
+    pub fn table<S: RecordSource>(
+        &mut self,
+        name: impl Into<String>,
+        source: S,
+    ) -> Table<'_, S::Record> {
+        self.tables.push((name.into(), Draft::new::<S::Record>(source.into_source())));
+        Table::of(&mut self.tables.last_mut().expect("just added").1)
+    }
+
+    /// A job of a script: statements over the session's tables and over those that it creates itself. `print` tables and bare
+    /// SELECTs print lines of JSON to standard output.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the script, at its lines and columns, and with the session's tables.
+    ///
+    /// ```
+    /// # use tidemill::{Records, Session};
+    /// let mut session = Session::new();
+    /// session.table("numbers", Records::new(0..9_i64)).column("number", |n| *n);
+    /// let error = session.sql("SELECT numbr FROM numbers").unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "error: there is no column 'numbr' here\n --> sql:1:8\n  |\n1 | SELECT numbr FROM numbers\n  |        ^^^^^\n\
+    ///      hint: did you mean 'number'?\n"
+    /// );
+    /// ```
+    pub fn sql(&self, script: &str) -> Result<SqlJob, SqlError> {
+        let output = Output::new(Box::new(std::io::stdout()), Style::JsonLines);
+        let bound = self.bind(script, &output)?;
+        if bound.plan.nodes.is_empty() {
+            let error = ScriptError::new("the script starts nothing, it only explains");
+            let hint = "`SqlJob::explain` explains a script that runs";
+            return Err(SqlError::new(script, vec![error.hint(hint)]));
+        }
+        Ok(SqlJob::new(bound.plan, bound.warnings))
+    }
+
+    fn bind(&self, text: &str, output: &Output) -> Result<Script, SqlError> {
+        let program = self
+            .program()
+            .map_err(|mistake| SqlError::new(text, vec![ScriptError::new(mistake)]))?;
+        bind_with(text, output, &[], &program).map_err(|errors| SqlError::new(text, errors))
+    }
+
+    fn program(&self) -> Result<Program, String> {
+        let mut program = Program::default();
+        for (name, draft) in &self.tables {
+            program.add_table(name.clone(), draft.table(name)?)?;
+        }
+        Ok(program)
+    }
+}
