@@ -156,4 +156,4 @@ pub use job::{
     Window, WindowResult, channel,
 };
 #[cfg(feature = "sql")]
-pub use job::{Session, SqlError, SqlJob};
+pub use job::{FromRow, Query, Session, SqlError, SqlJob};

@@ -3,20 +3,28 @@
 //! ```text
 //! table("clicks", source).column("page", |c| c.page) ─╮
 //!                                                     ├─ sql("INSERT INTO …") ─ SqlJob ─ run, start
-//! the script's own CREATE TABLEs                     ─╯
+//! the script's own CREATE TABLEs                     ─╯  query("SELECT …") ──── Query ── rows, batches, for_each
 //! ```
 //!
 //! A column of a program's table is an expression over the record column, as closures of the typed builder are, so a script over
 //! it is a plan like every other, and what no query reads is not computed.
 
+mod arrow;
 mod error;
 mod job;
+mod query;
+mod row;
+mod rows;
 mod table;
 
 use std::fmt;
 
+pub use arrow::Batches;
 pub use error::SqlError;
 pub use job::SqlJob;
+pub use query::Query;
+pub use row::FromRow;
+pub use rows::{Changes, Rows};
 pub use table::Table;
 
 use super::script::bind_with;
@@ -117,6 +125,18 @@ impl Session {
             return Err(SqlError::new(script, vec![error.hint(hint)]));
         }
         Ok(SqlJob::new(bound.plan, bound.warnings))
+    }
+
+    /// A query whose rows come to the program: a script of one SELECT, which SETs, tables and views may come before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::sql`].
+    pub fn query(&self, script: &str) -> Result<Query, SqlError> {
+        let output = Output::new(Box::new(std::io::stdout()), Style::JsonLines);
+        let bound = self.bind(script, &output)?;
+        Query::new(bound.plan, bound.select_changes, bound.warnings)
+            .map_err(|mistake| SqlError::new(script, vec![ScriptError::new(mistake)]))
     }
 
     fn bind(&self, text: &str, output: &Output) -> Result<Script, SqlError> {
