@@ -2,6 +2,7 @@
 
 mod session {
     mod events;
+    mod functions;
     mod queries;
     mod tables;
 }

@@ -97,7 +97,10 @@ pub use result::WindowResult;
 #[cfg(feature = "sql")]
 pub use script::bind;
 #[cfg(feature = "sql")]
-pub use session::{Batches, Changes, FromRow, Query, Rows, Session, SqlError, SqlJob, Table};
+pub use session::{
+    Argument, Batches, Changes, FromRow, Function, Query, Rows, ScalarFunction, Session, SqlError,
+    SqlJob, Table,
+};
 pub use sink::Files;
 pub use source::{
     CsvFile, Iterate, JsonFile, RecordFile, RecordSource, RecordWriter, Records, Sender, channel,

@@ -1,17 +1,50 @@
-//! What a program in Rust gives to its scripts: tables that read its own types.
+//! What a program in Rust gives to its scripts: tables that read its own types, and functions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::batch::Schema;
+use super::bind::is_own_name;
+use crate::batch::{DataType, Schema};
 use crate::connector::Source;
-use crate::expr::Expr;
+use crate::expr::{Expr, ExprKind, NativeFunction, is_function};
 use crate::plan::Watermark;
+use crate::sql::syntax::is_reserved;
 
 /// What a program gives to its scripts.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     pub(super) tables: BTreeMap<String, ProgramTable>,
+    /// By their names in upper case.
+    functions: BTreeMap<String, Given>,
+}
+
+/// A function of the program's.
+#[derive(Clone, Debug)]
+pub(crate) enum Given {
+    /// Of single rows.
+    Function(Arc<ProgramFunction>),
+}
+
+/// A scalar function, called wherever one of ours may be.
+#[derive(Clone, Debug)]
+pub struct ProgramFunction {
+    /// What computes it.
+    pub function: NativeFunction,
+    /// The types of its arguments, and whether they may be NULL: where another argument is, so is the result.
+    pub arguments: Vec<(DataType, bool)>,
+    /// The type of its result, and whether it may be NULL of itself.
+    pub result: (DataType, bool),
+}
+
+impl ProgramFunction {
+    /// A call with arguments of its types.
+    pub(super) fn call(&self, args: Vec<Expr>) -> Expr {
+        let mut arguments = args.iter().zip(&self.arguments);
+        let is_strict = arguments.any(|(arg, (_, nullable))| arg.nullable && !nullable);
+        let (data_type, nullable) = self.result;
+        let kind = ExprKind::Native(self.function.clone(), args);
+        Expr { kind, data_type, nullable: nullable || is_strict }
+    }
 }
 
 /// A table that is there before the script declares its own. Scripts only read it.
@@ -31,7 +64,8 @@ pub struct ProgramTable {
 
 impl Program {
     /// A program that gives nothing.
-    pub const EMPTY: &'static Program = &Program { tables: BTreeMap::new() };
+    pub const EMPTY: &'static Program =
+        &Program { tables: BTreeMap::new(), functions: BTreeMap::new() };
 
     /// Adds a table.
     ///
@@ -51,6 +85,38 @@ impl Program {
         match self.tables.insert(name.clone(), table) {
             None => Ok(()),
             Some(_) => Err(format!("there are two tables '{name}'")),
+        }
+    }
+
+    /// Adds a scalar function.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with its name: SQL has it, or the program twice.
+    pub fn add_function(&mut self, name: &str, function: ProgramFunction) -> Result<(), String> {
+        self.add(name, Given::Function(Arc::new(function)))
+    }
+
+    fn add(&mut self, name: &str, given: Given) -> Result<(), String> {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') || !name.chars().all(is_word)
+        {
+            return Err(format!("'{name}' is no name for a function"));
+        }
+        if is_reserved(name) || is_function(name) || is_own_name(name) {
+            return Err(format!("the function '{name}' has a name of SQL's own"));
+        }
+        match self.functions.insert(name.to_ascii_uppercase(), given) {
+            None => Ok(()),
+            Some(_) => Err(format!("there are two functions '{name}'")),
+        }
+    }
+
+    /// The function that `name`, in any case, means.
+    pub(super) fn function(&self, name: &str) -> Option<Given> {
+        match self.functions.is_empty() {
+            true => None,
+            false => self.functions.get(&name.to_ascii_uppercase()).cloned(),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod arrow;
 mod error;
+mod function;
 mod job;
 mod query;
 mod row;
@@ -21,6 +22,7 @@ use std::fmt;
 
 pub use arrow::Batches;
 pub use error::SqlError;
+pub use function::{Argument, Function, ScalarFunction};
 pub use job::SqlJob;
 pub use query::Query;
 pub use row::FromRow;
@@ -34,7 +36,7 @@ use crate::error::ScriptError;
 use crate::sql::{Program, Script};
 use table::Draft;
 
-/// Tables of Rust types, for SQL.
+/// Tables of Rust types and functions in Rust, for SQL.
 ///
 /// ```
 /// use rkyv::{Archive, Serialize};
@@ -73,17 +75,20 @@ use table::Draft;
 #[derive(Default)]
 pub struct Session {
     tables: Vec<(String, Draft)>,
+    functions: Vec<(String, function::Draft)>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tables: Vec<&str> = self.tables.iter().map(|(name, _)| name.as_str()).collect();
-        f.debug_struct("Session").field("tables", &tables).finish()
+        let functions = self.functions.iter().map(|(name, _)| name.as_str());
+        let functions: Vec<&str> = functions.collect();
+        f.debug_struct("Session").field("tables", &tables).field("functions", &functions).finish()
     }
 }
 
 impl Session {
-    /// A session without tables.
+    /// A session without tables and functions.
     pub fn new() -> Self {
         Self::default()
     }
@@ -96,6 +101,36 @@ impl Session {
     ) -> Table<'_, S::Record> {
         self.tables.push((name.into(), Draft::new::<S::Record>(source.into_source())));
         Table::of(&mut self.tables.last_mut().expect("just added").1)
+    }
+
+    /// Adds a scalar function, which scripts call as they call SQL's own. It is called with no NULL for an argument that is no
+    /// `Option`: the result is NULL then. If it panics, the job fails with its name. Its answer must depend on its arguments
+    /// alone.
+    ///
+    /// ```
+    /// # use tidemill::{Options, Records, Session};
+    /// let mut session = Session::new();
+    /// session
+    ///     .table("visits", Records::new(["https://a.org/x".to_owned(), "nowhere".to_owned()]))
+    ///     .text("url", |url| url);
+    /// session.function("domain", |url: &str| -> Option<String> {
+    ///     Some(url.split_once("://")?.1.split('/').next()?.to_owned())
+    /// });
+    /// let query = session.query("SELECT UPPER(domain(url)) FROM visits WHERE domain(url) IS NOT NULL")?;
+    /// let rows = query.rows::<Option<String>>(Options::default())?.collect::<Result<Vec<_>, _>>()?;
+    /// assert_eq!(rows, [Some("A.ORG".to_owned())]);
+    ///
+    /// let error = session.query("SELECT domain(url, 1) FROM visits").unwrap_err();
+    /// assert!(error.to_string().starts_with("error: domain takes 1 argument, not 2\n --> sql:1:8\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn function<S>(
+        &mut self,
+        name: impl Into<String>,
+        function: impl ScalarFunction<S>,
+    ) -> Function<'_> {
+        self.functions.push((name.into(), function::Draft::new(function)));
+        Function::of(&mut self.functions.last_mut().expect("just added").1)
     }
 
     /// A job of a script: statements over the session's tables and over those that it creates itself. `print` tables and bare
@@ -150,6 +185,9 @@ impl Session {
         let mut program = Program::default();
         for (name, draft) in &self.tables {
             program.add_table(name.clone(), draft.table(name)?)?;
+        }
+        for (name, draft) in &self.functions {
+            program.add_function(name, draft.function(name))?;
         }
         Ok(program)
     }

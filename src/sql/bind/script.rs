@@ -44,7 +44,7 @@ pub(crate) fn bind_script(
     catalog: &dyn Connectors,
     overrides: &[(String, String)],
 ) -> Result<Script, Vec<ScriptError>> {
-    let parsed = parse(text);
+    let parsed = parse(text, catalog.program());
     let mut errors = parsed.errors;
     let mut notes = Notes::default();
     let configuration = Configuration::new(overrides, &mut notes, &mut errors);
