@@ -29,7 +29,7 @@ use crate::error::{OptionError, ScriptError};
 use crate::format::Options;
 use crate::plan::Plan;
 
-pub use program::{Program, ProgramFunction, ProgramTable};
+pub use program::{Program, ProgramAggregate, ProgramFunction, ProgramTable};
 
 /// A bound script.
 #[derive(Debug)]

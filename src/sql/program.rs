@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bind::is_own_name;
+use crate::agg::UserFunction;
 use crate::batch::{DataType, Schema};
 use crate::connector::Source;
 use crate::expr::{Expr, ExprKind, NativeFunction, is_function};
@@ -23,6 +24,27 @@ pub struct Program {
 pub(crate) enum Given {
     /// Of single rows.
     Function(Arc<ProgramFunction>),
+    /// Of groups.
+    Aggregate(Arc<ProgramAggregate>),
+}
+
+/// An aggregate function of one argument, a record of what it is called with.
+#[derive(Clone, Debug)]
+pub struct ProgramAggregate {
+    /// What computes it.
+    pub function: UserFunction,
+    /// The types of the arguments, and whether they may be NULL: rows in which another is do not count.
+    pub arguments: Vec<(DataType, bool)>,
+    /// Makes a record of the arguments.
+    pub record: NativeFunction,
+}
+
+impl ProgramAggregate {
+    /// The record of arguments of its types.
+    pub(super) fn record(&self, args: Vec<Expr>) -> Expr {
+        let kind = ExprKind::Native(self.record.clone(), args);
+        Expr { kind, data_type: DataType::BYTES, nullable: false }
+    }
 }
 
 /// A scalar function, called wherever one of ours may be.
@@ -95,6 +117,22 @@ impl Program {
     /// What is wrong with its name: SQL has it, or the program twice.
     pub fn add_function(&mut self, name: &str, function: ProgramFunction) -> Result<(), String> {
         self.add(name, Given::Function(Arc::new(function)))
+    }
+
+    /// Adds an aggregate function.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with its name, or that another has its uid.
+    pub fn add_aggregate(&mut self, name: &str, added: ProgramAggregate) -> Result<(), String> {
+        let uid = added.function.0.uid().to_owned();
+        let has_it = |given: &Given| matches!(given, Given::Aggregate(known) if known.function.0.uid() == uid);
+        let is_taken = self.functions.values().any(has_it);
+        self.add(name, Given::Aggregate(Arc::new(added)))?;
+        match is_taken {
+            true => Err(format!("the aggregate '{name}' has the uid of another, '{uid}'")),
+            false => Ok(()),
+        }
     }
 
     fn add(&mut self, name: &str, given: Given) -> Result<(), String> {

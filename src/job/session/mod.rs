@@ -9,6 +9,7 @@
 //! A column of a program's table is an expression over the record column, as closures of the typed builder are, so a script over
 //! it is a plan like every other, and what no query reads is not computed.
 
+mod aggregate;
 mod arrow;
 mod error;
 mod function;
@@ -29,11 +30,14 @@ pub use row::FromRow;
 pub use rows::{Changes, Rows};
 pub use table::Table;
 
+use super::custom::AggregateFunction;
+use super::field::Row;
 use super::script::bind_with;
 use super::source::RecordSource;
 use crate::connector::{Output, Style};
 use crate::error::ScriptError;
-use crate::sql::{Program, Script};
+use crate::sql::{Program, ProgramAggregate, Script};
+use crate::sys::archive::Record;
 use table::Draft;
 
 /// Tables of Rust types and functions in Rust, for SQL.
@@ -76,13 +80,15 @@ use table::Draft;
 pub struct Session {
     tables: Vec<(String, Draft)>,
     functions: Vec<(String, function::Draft)>,
+    aggregates: Vec<(String, ProgramAggregate)>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tables: Vec<&str> = self.tables.iter().map(|(name, _)| name.as_str()).collect();
         let functions = self.functions.iter().map(|(name, _)| name.as_str());
-        let functions: Vec<&str> = functions.collect();
+        let aggregates = self.aggregates.iter().map(|(name, _)| name.as_str());
+        let functions: Vec<&str> = functions.chain(aggregates).collect();
         f.debug_struct("Session").field("tables", &tables).field("functions", &functions).finish()
     }
 }
@@ -131,6 +137,68 @@ impl Session {
     ) -> Function<'_> {
         self.functions.push((name.into(), function::Draft::new(function)));
         Function::of(&mut self.functions.last_mut().expect("just added").1)
+    }
+
+    /// Adds an aggregate function, which scripts call in a GROUP BY of windows as they call SQL's own, FILTER included. Its items are
+    /// its arguments: a column, or a tuple of several. Rows in which one is NULL do not count, but for an `Option`. DISTINCT is
+    /// refused.
+    ///
+    /// ```
+    /// use rkyv::rend::i64_le;
+    /// use tidemill::{AggregateFunction, Options, Records, Session, Span};
+    ///
+    /// /// The greatest number less the least.
+    /// struct Spread;
+    ///
+    /// impl AggregateFunction<i64> for Spread {
+    ///     /// The least and the greatest.
+    ///     type Accumulator = Option<(i64, i64)>;
+    ///     type Output = Option<i64>;
+    ///
+    ///     fn uid(&self) -> &str {
+    ///         "spread"
+    ///     }
+    ///
+    ///     fn create(&self) -> Self::Accumulator {
+    ///         None
+    ///     }
+    ///
+    ///     fn add(&self, ends: &mut Self::Accumulator, number: &i64_le) {
+    ///         self.merge(ends, Some((number.to_native(), number.to_native())));
+    ///     }
+    ///
+    ///     fn merge(&self, ends: &mut Self::Accumulator, later: Self::Accumulator) {
+    ///         *ends = match (*ends, later) {
+    ///             (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+    ///             (one, other) => one.or(other),
+    ///         };
+    ///     }
+    ///
+    ///     fn result(&self, ends: &Self::Accumulator) -> Option<i64> {
+    ///         ends.map(|(least, greatest)| greatest - least)
+    ///     }
+    /// }
+    ///
+    /// let mut session = Session::new();
+    /// session
+    ///     .table("numbers", Records::new([7_i64, 10, 100]))
+    ///     .column("n", |n| *n)
+    ///     .watermark("ts", |n| *n, Span::millis(0));
+    /// session.aggregate("spread", Spread);
+    /// let query = session.query(
+    ///     "SELECT spread(n), spread(n) FILTER (WHERE n < 50)
+    ///      FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY window_start, window_end",
+    /// )?;
+    /// let mut rows = query.rows::<(Option<i64>, Option<i64>)>(Options::default())?;
+    /// assert_eq!(rows.next().unwrap()?, (Some(93), Some(3)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn aggregate<I: Record + Row>(
+        &mut self,
+        name: impl Into<String>,
+        function: impl AggregateFunction<I>,
+    ) {
+        self.aggregates.push((name.into(), aggregate::aggregate(function)));
     }
 
     /// A job of a script: statements over the session's tables and over those that it creates itself. `print` tables and bare
@@ -188,6 +256,9 @@ impl Session {
         }
         for (name, draft) in &self.functions {
             program.add_function(name, draft.function(name))?;
+        }
+        for (name, aggregate) in &self.aggregates {
+            program.add_aggregate(name, aggregate.clone())?;
         }
         Ok(program)
     }

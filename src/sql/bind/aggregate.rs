@@ -1,6 +1,7 @@
 //! Which calls are aggregates or group windows, and where they may not stand.
 
 use crate::error::{ScriptError, Span};
+use crate::sql::program::Given;
 use crate::sql::syntax::ast::{self, Call, ExprKind};
 
 /// The aggregate functions of [`crate::agg`].
@@ -50,7 +51,8 @@ pub(crate) fn is_own_name(name: &str) -> bool {
 
 /// Whether `call` is an aggregate.
 pub(crate) fn is_aggregate(call: &Call) -> bool {
-    AGGREGATES.iter().any(|name| call.name.name.eq_ignore_ascii_case(name))
+    matches!(call.given, Some(Given::Aggregate(_)))
+        || AGGREGATES.iter().any(|name| call.name.name.eq_ignore_ascii_case(name))
 }
 
 /// The error of an aggregate that we lack.
