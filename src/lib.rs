@@ -155,3 +155,5 @@ pub use job::{
     Window, WindowResult, channel,
 };
 pub use job::{sink, source};
+#[cfg(feature = "sql")]
+pub use job::{FromRow, Query, Session, SqlError, SqlJob};

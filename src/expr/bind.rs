@@ -7,6 +7,8 @@ mod functions;
 mod operators;
 mod times;
 
+pub use functions::is_function;
+
 use crate::batch::DataType;
 use crate::error::ExprError;
 

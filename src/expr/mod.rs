@@ -23,7 +23,7 @@ pub mod text;
 mod types;
 
 pub use crate::error::panic_text;
-pub use bind::{call, case, cast, implicit_sink_cast, try_cast};
+pub use bind::{call, case, cast, implicit_sink_cast, is_function, try_cast};
 pub use eval::{EvalContext, Evaluator, fold};
 pub use expression::{Expr, ExprKind, Value};
 pub use native::{Native, NativeFunction};

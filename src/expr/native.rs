@@ -21,6 +21,10 @@ use crate::error::{EvalError, panic_text};
 pub trait Native: Send + Sync {
     /// What explains it, and tells it from others where state is restored: the same in every build of the same program.
     fn name(&self) -> &str;
+    /// What changes when the function does, if it says so: its name goes with it.
+    fn version(&self) -> Option<u64> {
+        None
+    }
     /// The value in each of `rows` rows, a column of the Arrow type of the expression's type. `progress` is to be set to each
     /// row's index before the row is worked on, or, if that is cheaper, to hold the row that panicked when a panic passes.
     ///
@@ -60,7 +64,8 @@ impl PartialEq for NativeFunction {
 
 impl fmt::Debug for NativeFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rust:{}", self.0.name())
+        write!(f, "rust:{}", self.0.name())?;
+        self.0.version().map_or(Ok(()), |version| write!(f, "@{version}"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::handle::Handle;
-use super::launch::{Launch, Report, state_options};
+use super::launch::{Launch, Report};
 use super::options::Options;
 use super::source::RecordSource;
 use super::stream::Sourced;
@@ -131,12 +131,7 @@ impl Job {
     ///
     /// What is wrong with the job, or with where it runs.
     pub fn launch(&self, options: &Options) -> Result<Launch, JobError> {
-        let plan = self.plan(options)?;
-        let launch = Launch::new(&plan, options.shards, options.runtime)?;
-        Ok(match &options.state {
-            Some(folder) => launch.state(state_options(&plan, folder, options.fresh)),
-            None => launch,
-        })
+        Launch::of(&self.plan(options)?, options)
     }
 
     /// Runs it to its end.

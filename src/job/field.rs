@@ -39,6 +39,12 @@ pub trait Column: Clone + Debug + Send + 'static {
 
     /// The value in a row.
     fn read(column: &dyn Array, row: usize) -> Self;
+
+    /// Whether a column of [`Column::DATA_TYPE`] that was not made of such values has one that is none: SQL has no unsigned types.
+    fn is_out_of_range(column: &dyn Array) -> bool {
+        let _ = column;
+        false
+    }
 }
 
 /// Builds a column, value by value.
@@ -73,7 +79,7 @@ pub trait Number: Field {
     fn into_mean(self) -> Self::Mean;
 }
 
-/// Values of consecutive columns: one, or a tuple.
+/// Values of consecutive columns: one, or a tuple of up to twelve.
 pub trait Row: Clone + Debug + Send + 'static {
     /// How many columns.
     const WIDTH: usize;
@@ -81,6 +87,8 @@ pub trait Row: Clone + Debug + Send + 'static {
     fn types() -> Vec<(DataType, bool)>;
     /// The values in a row.
     fn read(columns: &[ArrayRef], row: usize) -> Self;
+    /// The first of the columns that [is out of range](Column::is_out_of_range).
+    fn misfit(columns: &[ArrayRef]) -> Option<usize>;
 }
 
 /// What a closure may return as a key: a [`Field`], or a tuple of up to six.
@@ -103,7 +111,7 @@ pub(super) fn column_of<F: Field>(rows: usize, values: impl Iterator<Item = F>) 
 pub struct Numbers<T: ArrowPrimitiveType>(Vec<T::Native>);
 
 macro_rules! number {
-    ($rust:ty, $arrow:ty, $sql:ident) => {
+    ($rust:ty, $arrow:ty, $sql:ident $(, $range:ident)?) => {
         impl Column for $rust {
             const DATA_TYPE: DataType = DataType::$sql;
             type Builder = Numbers<$arrow>;
@@ -111,6 +119,10 @@ macro_rules! number {
             fn read(column: &dyn Array, row: usize) -> Self {
                 column.as_primitive::<$arrow>().value(row) as $rust
             }
+
+            $(fn is_out_of_range(column: &dyn Array) -> bool {
+                $range::<$arrow>(column, (<$rust>::MIN.into(), <$rust>::MAX.into()))
+            })?
         }
 
         impl ColumnBuilder<$rust> for Numbers<$arrow> {
@@ -134,6 +146,15 @@ macro_rules! number {
 
         itself!($rust);
     };
+}
+
+/// Whether a value of the column is none of those from `least` to `most`.
+fn beyond<T: ArrowPrimitiveType>(column: &dyn Array, (least, most): (T::Native, T::Native)) -> bool
+where
+    T::Native: PartialOrd,
+{
+    let values = column.as_primitive::<T>().iter().flatten();
+    values.into_iter().any(|value| value < least || value > most)
 }
 
 /// A type that is its own column.
@@ -187,9 +208,9 @@ number!(i8, Int8Type, TinyInt);
 number!(i16, Int16Type, SmallInt);
 number!(i32, Int32Type, Int);
 number!(i64, Int64Type, BigInt);
-number!(u8, Int16Type, SmallInt);
-number!(u16, Int32Type, Int);
-number!(u32, Int64Type, BigInt);
+number!(u8, Int16Type, SmallInt, beyond);
+number!(u16, Int32Type, Int, beyond);
+number!(u32, Int64Type, BigInt, beyond);
 number!(u64, Int64Type, BigInt);
 number!(f32, Float32Type, Float);
 number!(f64, Float64Type, Double);
@@ -313,6 +334,10 @@ impl<C: Column> Column for Option<C> {
     fn read(column: &dyn Array, row: usize) -> Self {
         column.is_valid(row).then(|| C::read(column, row))
     }
+
+    fn is_out_of_range(column: &dyn Array) -> bool {
+        C::is_out_of_range(column)
+    }
 }
 
 impl<C, B: ColumnBuilder<C>> ColumnBuilder<Option<C>> for Optional<B> {
@@ -384,6 +409,10 @@ impl<C: Column> Row for C {
     fn read(columns: &[ArrayRef], row: usize) -> Self {
         C::read(columns[0].as_ref(), row)
     }
+
+    fn misfit(columns: &[ArrayRef]) -> Option<usize> {
+        C::is_out_of_range(&columns[0]).then_some(0)
+    }
 }
 
 impl<F: Field + 'static> Key for F {
@@ -394,7 +423,7 @@ impl<F: Field + 'static> Key for F {
     }
 }
 
-macro_rules! tuples {
+macro_rules! rows {
     ($($name:ident $index:tt),*) => {
         impl<$($name: Column),*> Row for ($($name,)*) {
             const WIDTH: usize = [$($index),*].len();
@@ -406,7 +435,21 @@ macro_rules! tuples {
             fn read(columns: &[ArrayRef], row: usize) -> Self {
                 ($($name::read(columns[$index].as_ref(), row),)*)
             }
+
+            fn misfit(columns: &[ArrayRef]) -> Option<usize> {
+                let mut misfit = None;
+                $(if misfit.is_none() && $name::is_out_of_range(&columns[$index]) {
+                    misfit = Some($index);
+                })*
+                misfit
+            }
         }
+    };
+}
+
+macro_rules! tuples {
+    ($($name:ident $index:tt),*) => {
+        rows!($($name $index),*);
 
         impl<$($name: Field + 'static),*> Key for ($($name,)*) {
             type Owned = ($($name::Column,)*);
@@ -426,6 +469,12 @@ tuples!(A 0, B 1, C 2);
 tuples!(A 0, B 1, C 2, D 3);
 tuples!(A 0, B 1, C 2, D 3, E 4);
 tuples!(A 0, B 1, C 2, D 3, E 4, F 5);
+rows!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
+rows!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+rows!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8);
+rows!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9);
+rows!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10);
+rows!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7, I 8, J 9, K 10, L 11);
 
 #[cfg(test)]
 mod tests {

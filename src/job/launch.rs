@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::options::Options;
 use crate::error::JobError;
 use crate::metrics::LateRows;
 use crate::plan::Plan;
@@ -91,6 +92,19 @@ impl Launch {
             return Err(JobError::Environment(message.into()));
         }
         Ok(Self { shards: shard::Job::new(plan, shard_count)?, runtime })
+    }
+
+    /// Prepares a plan as `options` say.
+    ///
+    /// # Errors
+    ///
+    /// As [`Launch::new`].
+    pub(super) fn of(plan: &Plan, options: &Options) -> Result<Self, JobError> {
+        let launch = Self::new(plan, options.shards, options.runtime)?;
+        Ok(match &options.state {
+            Some(folder) => launch.state(state_options(plan, folder, options.fresh)),
+            None => launch,
+        })
     }
 
     /// The same job over rings of `slots` slots (a power of two); tests set it low.

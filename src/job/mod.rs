@@ -75,6 +75,8 @@ mod process;
 mod result;
 #[cfg(feature = "sql")]
 mod script;
+#[cfg(feature = "sql")]
+mod session;
 pub mod sink;
 pub mod source;
 mod stream;
@@ -94,6 +96,11 @@ pub use process::{Emit, Items, Output, ProcessContext, ProcessWindow};
 pub use result::WindowResult;
 #[cfg(feature = "sql")]
 pub use script::bind;
+#[cfg(feature = "sql")]
+pub use session::{
+    Argument, Batches, Changes, FromRow, Function, Query, Rows, ScalarFunction, Session, SqlError,
+    SqlJob, Table,
+};
 pub use sink::Files;
 pub use source::{
     CsvFile, Iterate, JsonFile, RecordFile, RecordSource, RecordWriter, Records, Sender, channel,

@@ -89,4 +89,23 @@ impl Options {
     pub(super) fn settings(&self) -> Settings {
         self.settings.clone()
     }
+
+    /// The settings of a script; what is set here wins.
+    #[cfg(feature = "sql")]
+    pub(super) fn settings_over(&self, script: &Settings) -> Settings {
+        let (own, default) = (&self.settings, Settings::default());
+        let number = |own, default, script| if own == default { script } else { own };
+        Settings {
+            snapshot_interval_ms: own.snapshot_interval_ms.or(script.snapshot_interval_ms),
+            snapshots_retained: own.snapshots_retained.or(script.snapshots_retained),
+            state_memory_bytes: own.state_memory_bytes.or(script.state_memory_bytes),
+            idle_timeout_ms: number(
+                own.idle_timeout_ms,
+                default.idle_timeout_ms,
+                script.idle_timeout_ms,
+            ),
+            chunk_bytes: number(own.chunk_bytes, default.chunk_bytes, script.chunk_bytes),
+            ..script.clone()
+        }
+    }
 }

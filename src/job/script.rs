@@ -7,11 +7,12 @@ use crate::connector::{self, Output, PrintSink, Sink, Source, resolve_sink, reso
 use crate::error::{OptionError, ScriptError};
 use crate::format;
 use crate::shard;
-use crate::sql::{Connectors, Script, bind_script};
+use crate::sql::{Connectors, Program, Script, bind_script};
 
-/// The connectors of this build, printing to one output.
+/// The connectors of this build, printing to one output, and what a program gives.
 struct Catalog<'a> {
     output: &'a Output,
+    program: &'a Program,
 }
 
 impl Connectors for Catalog<'_> {
@@ -36,6 +37,10 @@ impl Connectors for Catalog<'_> {
         connector::flink_refusals(options)
     }
 
+    fn program(&self) -> &Program {
+        self.program
+    }
+
     fn select_sink(&self, _schema: &Schema) -> Arc<dyn Sink> {
         Arc::new(PrintSink::new("", self.output))
     }
@@ -53,7 +58,17 @@ pub fn bind(
     output: &Output,
     overrides: &[(String, String)],
 ) -> Result<Script, Vec<ScriptError>> {
-    let script = bind_script(text, &Catalog { output }, overrides)?;
+    bind_with(text, output, overrides, Program::EMPTY)
+}
+
+/// The same with what a program gives.
+pub(super) fn bind_with(
+    text: &str,
+    output: &Output,
+    overrides: &[(String, String)],
+    program: &Program,
+) -> Result<Script, Vec<ScriptError>> {
+    let script = bind_script(text, &Catalog { output, program }, overrides)?;
     shard::check(&script.plan).map_err(|error| vec![ScriptError::new(error.to_string())])?;
     Ok(script)
 }

@@ -66,10 +66,7 @@ impl<T: Record> Sourced<T> {
         let data_type = DataType::Timestamp(3);
         let at = Expr { data_type, ..closure::field::<T, X>("time", &record_column(), at_ms) };
         let time = batch::Field::new("time", data_type).not_null();
-        let lag = Expr::literal(Value::Int(lag.into().ms), DataType::IntervalDay);
-        let expr = call("-", vec![Expr::column(1, data_type, false), lag]);
-        let expr = expr.expect("an interval can be taken from a timestamp");
-        let watermark = Watermark { column: 1, expr };
+        let watermark = behind(1, lag.into());
         self.scan(at, time.time_attribute(TimeAttribute::Rowtime), Some(watermark))
     }
 
@@ -97,8 +94,15 @@ impl<T: Record> Sourced<T> {
 }
 
 /// The record column where it is the first.
-fn record_column() -> Vec<Expr> {
+pub(super) fn record_column() -> Vec<Expr> {
     vec![Expr::column(0, DataType::BYTES, false)]
+}
+
+/// A watermark that lags behind the TIMESTAMP(3) in a column.
+pub(super) fn behind(column: usize, lag: Span) -> Watermark {
+    let lag = Expr::literal(Value::Int(lag.ms), DataType::IntervalDay);
+    let expr = call("-", vec![Expr::column(column, DataType::Timestamp(3), false), lag]);
+    Watermark { column, expr: expr.expect("an interval can be taken from a timestamp") }
 }
 
 /// A stream of items of `I`, in time of the kind `D`. Cloning it lets several consumers read it.

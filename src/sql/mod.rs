@@ -16,6 +16,7 @@
 
 mod bind;
 mod near;
+mod program;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,8 @@ use crate::error::{OptionError, ScriptError};
 use crate::format::Options;
 use crate::plan::Plan;
 
+pub use program::{Program, ProgramAggregate, ProgramFunction, ProgramTable};
+
 /// A bound script.
 #[derive(Debug)]
 pub struct Script {
@@ -39,6 +42,8 @@ pub struct Script {
     pub flink_refusals: Vec<ScriptError>,
     /// How many `print` tables are written, bare SELECTs included: output names its table where it is more than one.
     pub print_sink_count: usize,
+    /// Whether a bare SELECT takes back what it has shown.
+    pub select_changes: bool,
     /// The texts that EXPLAIN statements ask for, in order.
     pub explains: Vec<String>,
 }
@@ -68,6 +73,11 @@ pub trait Connectors {
     fn flink_refusals(&self, options: &Options) -> Vec<OptionError> {
         let _ = options;
         Vec::new()
+    }
+
+    /// What the program gives besides.
+    fn program(&self) -> &Program {
+        Program::EMPTY
     }
 
     /// Where the rows of a bare SELECT go.

@@ -401,8 +401,18 @@ fn check_special(function: &Function, args: &mut [Expr]) -> Result<(), ExprError
     })
 }
 
+/// The functions that are called as such.
+fn names() -> impl Iterator<Item = &'static str> {
+    functions().map(|function| function.name).chain(OTHERS.iter().copied())
+}
+
+/// Whether a function, in any case, is ours.
+pub fn is_function(name: &str) -> bool {
+    names().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 fn unknown(name: &str) -> ExprError {
-    let names = functions().map(|function| function.name).chain(OTHERS.iter().copied());
+    let names = names();
     let near = names
         .map(|known| (distance(name, known), known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)

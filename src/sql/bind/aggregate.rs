@@ -1,6 +1,7 @@
 //! Which calls are aggregates or group windows, and where they may not stand.
 
 use crate::error::{ScriptError, Span};
+use crate::sql::program::Given;
 use crate::sql::syntax::ast::{self, Call, ExprKind};
 
 /// The aggregate functions of [`crate::agg`].
@@ -38,9 +39,20 @@ const REFUSED: [&str; 13] = [
     "PERCENTILE",
 ];
 
+/// Whether `name` is that of an aggregate, or has to do with windows and grouping.
+pub(crate) fn is_own_name(name: &str) -> bool {
+    let is_it = |known: &&str| known.eq_ignore_ascii_case(name);
+    AGGREGATES.iter().chain(&REFUSED).any(|known| is_it(&known))
+        || is_group_window(name)
+        || is_grouping(name)
+        || auxiliary(name).is_some()
+        || name.eq_ignore_ascii_case("CUMULATE")
+}
+
 /// Whether `call` is an aggregate.
 pub(crate) fn is_aggregate(call: &Call) -> bool {
-    AGGREGATES.iter().any(|name| call.name.name.eq_ignore_ascii_case(name))
+    matches!(call.given, Some(Given::Aggregate(_)))
+        || AGGREGATES.iter().any(|name| call.name.name.eq_ignore_ascii_case(name))
 }
 
 /// The error of an aggregate that we lack.

@@ -1,9 +1,10 @@
 //! Syntax to typed expressions: names are resolved by the caller's [`Resolve`], calls typed by [`crate::expr`].
 
-use super::Notes;
+use super::{Notes, given};
 use crate::batch::DataType;
 use crate::error::{ExprError, ScriptError, Span};
 use crate::expr::{self, Expr, ExprKind as BoundKind, Value};
+use crate::sql::program::Given;
 use crate::sql::syntax::ast::{self, Call, ExprKind};
 
 /// Gives meaning to what depends on the place: columns, aggregates, grouping keys.
@@ -132,7 +133,13 @@ fn bind_call(
     for arg in &args {
         check_size(arg, args.len(), span)?;
     }
-    expr::call(&name, args).map_err(|error| placed(error, span))
+    match &call.given {
+        Some(Given::Function(function)) => {
+            let args = given::arguments(call, args, &function.arguments, span)?;
+            Ok(function.call(args))
+        }
+        _ => expr::call(&name, args).map_err(|error| placed(error, span)),
+    }
 }
 
 fn bind_case(

@@ -4,18 +4,19 @@
 //! provisional numbers: keys from 0, aggregates from [`AGGREGATE_BASE`], the window's columns from
 //! [`WINDOW_BASE`]. [`Grouped::settle`] gives them their final ones.
 
-use super::Notes;
 use super::aggregate::{
     Auxiliary, auxiliary, contains_aggregate, is_aggregate, is_group_window, is_grouping, refused,
 };
 use super::aggregation::Windowing;
 use super::expression::{Resolve, bind, bind_condition, placed};
 use super::scope::Scope;
+use super::{Notes, given};
 use crate::agg::{self, AggregateFunction};
 use crate::batch::{DataType, TimeAttribute};
 use crate::error::{ScriptError, Span};
 use crate::expr::{self, Expr, ExprKind as BoundKind, Value};
 use crate::plan::window_fields;
+use crate::sql::program::Given;
 use crate::sql::syntax::ast::{self, Call, ExprKind};
 use crate::window::TimeDomain;
 
@@ -163,6 +164,11 @@ impl Grouped<'_> {
     }
 
     fn aggregate(&mut self, call: &Call, span: Span) -> Result<Expr, ScriptError> {
+        if let Some(Given::Aggregate(of)) = &call.given {
+            let (aggregate, nullable) =
+                given::aggregate(self.scope, of, call, span, &mut self.notes)?;
+            return Ok(self.noted(aggregate, nullable));
+        }
         let name = call.name.name.to_ascii_uppercase();
         let mut args = Vec::new();
         let scope = self.scope;
@@ -216,14 +222,18 @@ impl Grouped<'_> {
             call.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max);
         let aggregate =
             Aggregate { function, args, distinct, filter, separator, arg_type, data_type };
-        let index = match self.aggregates.iter().position(|known| *known == aggregate) {
-            Some(index) => index,
-            None => {
-                self.aggregates.push(aggregate);
-                self.aggregates.len() - 1
-            }
-        };
-        Ok(Expr::column(AGGREGATE_BASE + index, data_type, name != "COUNT"))
+        Ok(self.noted(aggregate, name != "COUNT"))
+    }
+
+    /// The provisional column of an aggregate, which may be there already.
+    fn noted(&mut self, aggregate: Aggregate, nullable: bool) -> Expr {
+        let data_type = aggregate.data_type;
+        let known = self.aggregates.iter().position(|known| *known == aggregate);
+        let index = known.unwrap_or_else(|| {
+            self.aggregates.push(aggregate);
+            self.aggregates.len() - 1
+        });
+        Expr::column(AGGREGATE_BASE + index, data_type, nullable)
     }
 
     /// GROUPING(a) and GROUPING_ID(a, b): a bit for each argument, set where the row's set lacks it.

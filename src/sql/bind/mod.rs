@@ -11,11 +11,13 @@
 //! | `aggregation` | their operators |
 //! | `sink` | INSERT INTO and bare SELECT |
 //! | `scope`, `expression`, `literal`, `aggregate` | expressions |
+//! | `given` | calls of the program's functions |
 
 mod aggregate;
 mod aggregation;
 mod distinct;
 mod expression;
+mod given;
 mod grouped;
 mod grouping;
 mod literal;
@@ -27,6 +29,7 @@ mod sink;
 mod table;
 mod window;
 
+pub(crate) use aggregate::is_own_name;
 pub(crate) use script::bind_script;
 
 use crate::error::ScriptError;

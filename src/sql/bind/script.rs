@@ -7,7 +7,7 @@ use super::Notes;
 use super::query::{Ctes, Named, Relation};
 use super::scope::Scope;
 use super::settings::Configuration;
-use super::table::{SharedTable, create};
+use super::table::{SharedTable, Table, create};
 use crate::error::{ScriptError, Span};
 use crate::plan::{Node, NodeIndex, Op, Plan, Settings, explain, optimise};
 use crate::sql::near::near_match;
@@ -24,6 +24,8 @@ pub(crate) struct Binder<'c> {
     pub(crate) views: BTreeMap<String, Arc<Named>>,
     pub(crate) print_sinks: BTreeSet<String>,
     pub(crate) select_count: usize,
+    /// Whether a bare SELECT has updates.
+    pub(crate) select_changes: bool,
     /// How many views and WITH queries are being expanded, one in another.
     pub(crate) depth: usize,
     tables: BTreeMap<String, SharedTable>,
@@ -42,10 +44,12 @@ pub(crate) fn bind_script(
     catalog: &dyn Connectors,
     overrides: &[(String, String)],
 ) -> Result<Script, Vec<ScriptError>> {
-    let parsed = parse(text);
+    let parsed = parse(text, catalog.program());
     let mut errors = parsed.errors;
     let mut notes = Notes::default();
     let configuration = Configuration::new(overrides, &mut notes, &mut errors);
+    let given = &catalog.program().tables;
+    let given = given.iter().map(|(name, table)| (name, Arc::new(Table::given(name, table))));
     let mut binder = Binder {
         catalog,
         configuration,
@@ -54,8 +58,9 @@ pub(crate) fn bind_script(
         views: BTreeMap::new(),
         print_sinks: BTreeSet::new(),
         select_count: 0,
+        select_changes: false,
         depth: 0,
-        tables: BTreeMap::new(),
+        tables: given.map(|(name, table)| (name.clone(), table)).collect(),
         scans: BTreeMap::new(),
         settings: None,
         explains: Vec::new(),
@@ -84,6 +89,7 @@ pub(crate) fn bind_script(
         warnings: binder.notes.warnings,
         flink_refusals: binder.notes.flink_refusals,
         print_sink_count: binder.print_sinks.len() + binder.select_count,
+        select_changes: binder.select_changes,
         explains: binder.explains,
     })
 }
@@ -256,9 +262,11 @@ impl Binder<'_> {
         let nodes = std::mem::take(&mut self.nodes);
         let scans = std::mem::take(&mut self.scans);
         let (print_sinks, select_count) = (self.print_sinks.clone(), self.select_count);
+        let select_changes = self.select_changes;
         self.statement(inner, span, errors);
         let explained = std::mem::replace(&mut self.nodes, nodes);
         (self.scans, self.print_sinks, self.select_count) = (scans, print_sinks, select_count);
+        self.select_changes = select_changes;
         if !explained.is_empty() {
             let plan = Plan { nodes: explained, settings: self.configuration.plan_settings() };
             self.explains.push(explain(&optimise(plan)));
@@ -313,10 +321,13 @@ impl Binder<'_> {
         let node = match known {
             Some(node) => node,
             None => {
-                let source = self
-                    .catalog
-                    .source(&options, &table.physical)
-                    .map_err(|error| table.option_error(error, &self.configuration))?;
+                let source = match &table.source {
+                    Some(given) => Arc::clone(given),
+                    None => self
+                        .catalog
+                        .source(&options, &table.physical)
+                        .map_err(|error| table.option_error(error, &self.configuration))?,
+                };
                 let op = Op::Scan {
                     table: table.name.clone(),
                     source,
@@ -335,14 +346,20 @@ impl Binder<'_> {
     /// `tidemill.table.NAME.…` must name a table of the script.
     fn check_overridden_tables(&self, errors: &mut Vec<ScriptError>) {
         for (name, span) in self.configuration.table_names() {
-            if self.tables.contains_key(&name) || self.broken.contains(&name) {
+            let table = self.tables.get(&name);
+            let is_given = table.is_some_and(|table| table.source.is_some());
+            if (table.is_some() && !is_given) || self.broken.contains(&name) {
                 continue;
             }
-            let mut error = ScriptError::new(format!(
-                "'tidemill.table.{name}.…' is set, and the script has no table '{name}'"
-            ));
+            let why = match is_given {
+                true => format!("the program's table '{name}' has no options"),
+                false => format!("the script has no table '{name}'"),
+            };
+            let mut error =
+                ScriptError::new(format!("'tidemill.table.{name}.…' is set, and {why}"));
             error.span = span;
-            if let Some(near) = near_match(&name, self.tables.keys().map(String::as_str)) {
+            let known = self.tables.keys().map(String::as_str).filter(|known| *known != name);
+            if let Some(near) = near_match(&name, known) {
                 error = error.hint(format!("did you mean '{near}'?"));
             }
             if !errors.contains(&error) {

@@ -13,6 +13,12 @@ impl Binder<'_> {
     pub(crate) fn insert(&mut self, insert: &Insert) -> Result<(), ScriptError> {
         let name = self.table_name(&insert.table)?;
         let table = self.table(&name, &insert.table)?;
+        if table.source.is_some() {
+            return Err(ScriptError::new(format!(
+                "the table '{name}' is the program's, which only gives rows"
+            ))
+            .at(insert.table.span));
+        }
         let relation = self.query(&insert.query, &Ctes::new())?;
         let fields = table.physical.fields.clone();
         let sources = match_columns(&insert.columns, &fields, &relation, insert)?;
@@ -114,6 +120,7 @@ impl Binder<'_> {
             .at(query.span));
         }
         self.select_count += 1;
+        self.select_changes |= relation.changes;
         let input =
             self.add(Op::Calc { input: relation.node, filter: None, columns }, fields.clone());
         self.add(Op::Sink { input, table: String::new(), sink, limit }, fields);

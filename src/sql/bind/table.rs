@@ -7,10 +7,12 @@ use super::expression::bind;
 use super::scope::Scope;
 use super::settings::Configuration;
 use crate::batch::{DataType, Field, Schema, TimeAttribute};
+use crate::connector::Source;
 use crate::error::{OptionError, ScriptError, Span};
 use crate::expr::{self, Expr};
 use crate::format::Options;
 use crate::plan::Watermark;
+use crate::sql::ProgramTable;
 use crate::sql::syntax::ast::{ColumnKind, CreateTable, Text};
 
 /// A declared table.
@@ -26,6 +28,8 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Expr>,
     /// Over the declared columns.
     pub(crate) watermark: Option<Watermark>,
+    /// What it reads, if the program gave it.
+    pub(crate) source: Option<Arc<dyn Source>>,
     options: Vec<(Text, Text)>,
     options_span: Span,
 }
@@ -91,6 +95,7 @@ pub(crate) fn create(
         declared: Schema::new(declared),
         columns,
         watermark,
+        source: None,
         options: table.options.clone(),
         options_span: table.options_span,
     })
@@ -194,6 +199,14 @@ fn watermark(
 }
 
 impl Table {
+    /// A table that the program gave.
+    pub(crate) fn given(name: &str, table: &ProgramTable) -> Self {
+        let ProgramTable { source, physical, declared, columns, watermark } = table.clone();
+        let (name, source, options) = (name.to_owned(), Some(source), Vec::new());
+        let options_span = Span::default();
+        Self { name, physical, declared, columns, watermark, source, options, options_span }
+    }
+
     /// The options of the WITH clause, without what overrides them.
     pub(crate) fn written_options(&self) -> Options {
         self.options.iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect()

@@ -2,6 +2,7 @@
 
 use crate::batch::DataType;
 use crate::error::Span;
+use crate::sql::program::Given;
 
 /// A name as written, without its quotes.
 #[derive(Clone, Debug)]
@@ -132,6 +133,8 @@ pub(crate) struct Call {
     pub(crate) star: bool,
     pub(crate) distinct: bool,
     pub(crate) filter: Option<Box<Expr>>,
+    /// The program's function of this name.
+    pub(crate) given: Option<Given>,
 }
 
 /// A query with its CTEs.

@@ -10,6 +10,7 @@ use super::ast::{Ident, Name, Text};
 use super::reserved::is_reserved;
 use super::token::{Placed, Token};
 use crate::error::{ScriptError, Span};
+use crate::sql::Program;
 
 /// How deep expressions and queries may nest.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -22,16 +23,18 @@ pub(crate) struct Cursor<'t> {
     tokens: &'t [Placed],
     position: usize,
     depth: usize,
+    /// Whose functions calls may mean.
+    pub(super) program: &'t Program,
 }
 
 impl<'t> Cursor<'t> {
     /// At the start of `tokens`, which end in EOF.
-    pub(crate) fn new(tokens: &'t [Placed]) -> Self {
+    pub(crate) fn new(tokens: &'t [Placed], program: &'t Program) -> Self {
         assert!(
             matches!(tokens.last(), Some(Placed { token: Token::EOF, .. })),
             "the tokens end in EOF"
         );
-        Self { tokens, position: 0, depth: 0 }
+        Self { tokens, position: 0, depth: 0, program }
     }
 
     /// The index of the next token, for [`Cursor::span_from`].

@@ -306,7 +306,8 @@ impl Cursor<'_> {
     /// `( … )` of a function, and what may follow.
     fn call(&mut self, name: super::ast::Ident, start: usize) -> Parsed<Expr> {
         self.expect_token(&Token::LParen)?;
-        let mut call = Call { name, args: Vec::new(), star: false, distinct: false, filter: None };
+        let (args, given) = (Vec::new(), self.program.function(&name.name));
+        let mut call = Call { name, args, star: false, distinct: false, filter: None, given };
         if self.eat_token(&Token::Mul) {
             call.star = true;
         } else if !self.at_token(&Token::RParen) {

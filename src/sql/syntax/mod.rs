@@ -15,4 +15,5 @@ mod table;
 mod token;
 mod types;
 
+pub(crate) use reserved::is_reserved;
 pub(crate) use statement::parse;

@@ -4,6 +4,7 @@ use super::ast::{ColumnDefinition, ColumnKind, CreateTable, Insert, Statement, T
 use super::cursor::{Cursor, Parsed};
 use super::token::{Placed, Token, tokens};
 use crate::error::{ScriptError, Span};
+use crate::sql::Program;
 use crate::sql::near::near_match;
 
 /// The words that statements start with.
@@ -21,9 +22,9 @@ pub(crate) struct Parse {
 }
 
 /// Reads the statements of `text`; after an error it goes on behind the next `;`.
-pub(crate) fn parse(text: &str) -> Parse {
+pub(crate) fn parse(text: &str, program: &Program) -> Parse {
     let (tokens, lexical) = tokens(text);
-    let mut cursor = Cursor::new(&tokens);
+    let mut cursor = Cursor::new(&tokens, program);
     let mut parse = Parse { statements: Vec::new(), errors: Vec::new(), broken: Vec::new() };
     loop {
         while cursor.eat_token(&Token::SemiColon) {}
