@@ -5,6 +5,7 @@ mod typed {
     mod custom;
     mod events;
     mod files;
+    mod keys;
     mod late;
     mod plans;
     mod process;

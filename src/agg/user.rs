@@ -13,6 +13,7 @@
 //! 1. Rows of a group are added in the order of their arrival; what is merged counts as later.
 //! 2. A group has an accumulator from its first row that counts on. Before that it shows what `create` gives.
 
+use std::any::TypeId;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -39,6 +40,13 @@ pub trait UserAggregate: Send + Sync + fmt::Debug {
     fn uid(&self) -> &str;
     /// Changes when its accumulators, or what it makes of rows, change.
     fn version(&self) -> u64;
+    /// Its code, as far as types tell: two functions of one uid are one function.
+    fn code(&self) -> TypeId
+    where
+        Self: 'static,
+    {
+        TypeId::of::<Self>()
+    }
     /// The types of its arguments. They may be NULL in any row: that is for the function to see to.
     fn arg_types(&self) -> &[DataType];
     /// The type of its results.

@@ -221,12 +221,14 @@ impl<T: Record> On<T> {
 }
 
 impl<T: Owned + Clone + Debug> On<T> {
-    /// One record made of all, two by two, in the order of their arrival.
+    /// One record made of all, two by two, in the order of their arrival. The uid tells the function from others in the job's
+    /// state; another function is another uid.
     pub fn reduce(
         &self,
+        uid: &str,
         f: impl Fn(&T::Archived, &T::Archived) -> T + Send + Sync + 'static,
     ) -> Call<T, Archived<T>> {
-        let function = UserFunction(Arc::new(Reduce::<T, _>::new(f)));
+        let function = UserFunction(Arc::new(Reduce::<T, _>::new(uid, f)));
         self.raw(Function::Custom(function), T::shipped(self.item.clone()))
     }
 }

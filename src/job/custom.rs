@@ -184,20 +184,19 @@ impl<I: Item, F: AggregateFunction<I>> UserAggregate for Custom<I, F> {
 /// Two records into one, again and again: an accumulator is the record so far, and empty before the first.
 pub(super) struct Reduce<T, F> {
     function: F,
-    name: String,
+    uid: String,
     _record: PhantomData<fn(T)>,
 }
 
 impl<T, F> Reduce<T, F> {
-    pub(super) fn new(function: F) -> Self {
-        let name = format!("reduce {}", std::any::type_name::<T>());
-        Self { function, name, _record: PhantomData }
+    pub(super) fn new(uid: &str, function: F) -> Self {
+        Self { function, uid: uid.to_owned(), _record: PhantomData }
     }
 }
 
 impl<T, F> fmt::Debug for Reduce<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.uid)
     }
 }
 
@@ -221,11 +220,11 @@ where
     F: Fn(&T::Archived, &T::Archived) -> T + Send + Sync + 'static,
 {
     fn name(&self) -> &str {
-        &self.name
+        &self.uid
     }
 
     fn uid(&self) -> &str {
-        &self.name
+        &self.uid
     }
 
     fn version(&self) -> u64 {

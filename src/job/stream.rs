@@ -264,6 +264,36 @@ impl<I: Item, D: Time> Stream<I, D> {
     }
 }
 
+impl<K: Row, V: Row, D: Time> Stream<WindowResult<K, V>, D> {
+    /// The results by their own key. The engine sees that it is the same, which it cannot see of what a closure returns: so windows
+    /// of rows can read windows by event time.
+    ///
+    /// ```
+    /// use tidemill::{Job, Options, Records, Span, Window};
+    ///
+    /// let (most, received) = std::sync::mpsc::channel();
+    /// Job::new("the best second of three")
+    ///     .source("times", Records::new(0..60_i64))
+    ///     .watermark(|n| *n * 100, Span::millis(0))
+    ///     .key_by(|n| *n % 2)
+    ///     .window(Window::tumbling(Span::seconds(1)))
+    ///     .aggregate(|on| on.sum(|n| *n))
+    ///     .by_key()
+    ///     .window(Window::count(3))
+    ///     .aggregate(|on| on.max(|second| second.value))
+    ///     .sink(move |result| most.send((result.key, result.value)).unwrap())
+    ///     .run(Options::default())?;
+    /// let mut most: Vec<_> = received.iter().collect();
+    /// most.sort();
+    /// assert_eq!(most, [(0, 120), (0, 270), (1, 125), (1, 275)]);
+    /// # Ok::<(), tidemill::error::JobError>(())
+    /// ```
+    pub fn by_key(self) -> Keyed<WindowResult<K, V>, K, D> {
+        let keys = (0..K::WIDTH).map(|column| self.column(column)).collect();
+        Keyed { stream: self, keys, _key: PhantomData }
+    }
+}
+
 /// A stream by key.
 #[derive(Debug)]
 pub struct Keyed<I, K, D = EventTime> {

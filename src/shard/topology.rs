@@ -254,6 +254,7 @@ impl Topology {
             nodes: Vec::new(),
             time_zone: plan.settings.time_zone,
         };
+        process::check_aggregates(plan)?;
         let lineages = plan::lineages(plan);
         let mut builder = Builder {
             plan,

@@ -124,7 +124,7 @@ proptest! {
                 .window(Window::tumbling(Span::millis(SIZE_MS)))
                 .aggregate(|on| (
                     on.last(|e| e.amount).filter(|e| e.amount > 0),
-                    on.reduce(joined),
+                    on.reduce("joined", joined),
                 ))
                 .sink(move |r| {
                     let (last, Archived(event)) = r.value.clone();

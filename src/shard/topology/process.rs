@@ -16,16 +16,17 @@
 //! What a function yields comes from all shards, each row with its arrival. Windows behind it do not put it in order: so they may
 //! not depend on that, and take each row to every window that is open when it arrives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Builder, Exchange, Feeds, Outlet, Owner, StepKind, Topology};
+use crate::agg::{AggregateFunction, UserFunction};
 use crate::batch::{DataType, Schema};
 use crate::error::JobError;
 use crate::op::process::{Arrival, ProcessPlan};
 use crate::op::send::{SendPlan, Ship};
 use crate::op::shape::Shape;
-use crate::plan::{NodeIndex, Op, Process, ProcessWindow};
+use crate::plan::{NodeIndex, Op, Plan, Process, ProcessWindow};
 use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
 
 const SEVERAL_WAYS: &str = "its rows come from one table in several ways (UNION ALL, grouping sets), and so in no order; give \
@@ -141,6 +142,26 @@ impl Builder<'_> {
         let longest_ms = late.map(|emit| emit.allow_lateness_ms).max().unwrap_or(0);
         ProcessWindow { lateness_ms: window.lateness_ms.max(longest_ms), ..window }
     }
+}
+
+/// Two aggregate functions of one uid would be taken for one another, in a plan as in state.
+pub(super) fn check_aggregates(plan: &Plan) -> Result<(), JobError> {
+    let mut codes = BTreeMap::new();
+    let calls = plan.nodes.iter().flat_map(|node| match &node.op {
+        Op::WindowAggregate { aggregates, .. } => aggregates.as_slice(),
+        _ => &[],
+    });
+    for call in calls {
+        let AggregateFunction::User(UserFunction(function)) = &call.function else { continue };
+        let (uid, code) = (function.uid(), function.code());
+        if *codes.entry(uid).or_insert(code) != code {
+            let name = function.name();
+            return Err(JobError::Refused(format!(
+                "function '{name}' cannot run: another function has the uid '{uid}' too"
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl Topology {
