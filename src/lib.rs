@@ -154,6 +154,6 @@ pub use job::{
     Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Sender, Span, Stream,
     Window, WindowResult, channel,
 };
-pub use job::{sink, source};
 #[cfg(feature = "sql")]
 pub use job::{FromRow, Query, Session, SqlError, SqlJob};
+pub use job::{sink, source};

@@ -50,7 +50,7 @@ const NAME: &str = "channel";
 /// running.wait()?;
 /// # Ok::<(), tidemill::error::JobError>(())
 /// ```
-pub fn channel<I: OwnedItem>(capacity: usize) -> (ChannelSink<I, I>, Receiver<I>) {
+pub fn channel<I: OwnedItem>(capacity: usize) -> ChannelOf<I, I> {
     with(capacity, false, |_, item| item)
 }
 
@@ -81,17 +81,11 @@ pub fn channel<I: OwnedItem>(capacity: usize) -> (ChannelSink<I, I>, Receiver<I>
 /// running.wait()?;
 /// # Ok::<(), tidemill::error::JobError>(())
 /// ```
-pub fn channel_of_changes<I: OwnedItem>(
-    capacity: usize,
-) -> (ChannelSink<I, (RowKind, I)>, Receiver<(RowKind, I)>) {
+pub fn channel_of_changes<I: OwnedItem>(capacity: usize) -> ChannelOf<I, (RowKind, I)> {
     with(capacity, true, |kind, item| (kind, item))
 }
 
-fn with<I, M>(
-    capacity: usize,
-    changes: bool,
-    message: fn(RowKind, I) -> M,
-) -> (ChannelSink<I, M>, Receiver<M>) {
+fn with<I, M>(capacity: usize, changes: bool, message: fn(RowKind, I) -> M) -> ChannelOf<I, M> {
     let state = State { items: VecDeque::new(), phase: Phase::NotBegun, received: true };
     let channel = Arc::new(Channel {
         state: Mutex::new(state),
@@ -102,6 +96,9 @@ fn with<I, M>(
     let sink = ChannelSink { channel: Arc::clone(&channel), changes, message };
     (sink, Receiver { channel })
 }
+
+/// The two ends of a channel of messages `M`, made of items `I`.
+pub type ChannelOf<I, M> = (ChannelSink<I, M>, Receiver<M>);
 
 /// The sink of a [`channel()`].
 pub struct ChannelSink<I, M> {

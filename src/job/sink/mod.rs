@@ -14,7 +14,7 @@ mod files;
 
 use std::sync::Arc;
 
-pub use channel::{ChannelSink, Receiver, channel, channel_of_changes};
+pub use channel::{ChannelOf, ChannelSink, Receiver, channel, channel_of_changes};
 pub(super) use closure::ForEach;
 pub use connector::{SinkConnector, SinkError, SinkWriter};
 pub use files::Files;

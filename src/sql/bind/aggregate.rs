@@ -42,7 +42,7 @@ const REFUSED: [&str; 13] = [
 /// Whether `name` is that of an aggregate, or has to do with windows and grouping.
 pub(crate) fn is_own_name(name: &str) -> bool {
     let is_it = |known: &&str| known.eq_ignore_ascii_case(name);
-    AGGREGATES.iter().chain(&REFUSED).any(|known| is_it(&known))
+    AGGREGATES.iter().chain(&REFUSED).any(is_it)
         || is_group_window(name)
         || is_grouping(name)
         || auxiliary(name).is_some()
