@@ -229,7 +229,7 @@ fn changes_come_to_sinks_that_take_them() {
     let (file, disk) = (Written::new(&events), disk());
     let window = Window::tumbling(Span::millis(SIZE_MS));
     let early = window.early_fire(Every::event_time(Span::millis(100)));
-    let job = sums_in(&file, early.clone(), Sums::on(&disk));
+    let job = sums_in(&file, early, Sums::on(&disk));
     let error = job.run(Options::default()).unwrap_err();
     assert!(error.to_string().contains("takes_changes"), "{error}");
     let sink = Sums { changes: true, ..Sums::on(&disk) };
