@@ -194,6 +194,8 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         None
     }
+    /// A run is about to begin; [`Sink::close`] will end it.
+    fn begin(&self) {}
     /// No row is taken any more: the job has failed, was cancelled or is over. A part that waits in [`SinkPart::write`] returns, with an
     /// error. May come from any thread, more than once, and before the parts are made.
     fn close(&self) {}

@@ -134,7 +134,7 @@ impl Job {
     pub fn new(plan: &Plan, shard_count: usize) -> Result<Self, JobError> {
         let topology = Arc::new(Topology::new(plan)?);
         let sinks = topology.sinks.iter().map(|spec| Arc::clone(&spec.sink)).collect();
-        Ok(Self {
+        let job = Self {
             topology,
             settings: plan.settings.clone(),
             shard_count,
@@ -143,7 +143,9 @@ impl Job {
             ring_slots: RING_SLOTS,
             state: None,
             begun: None,
-        })
+        };
+        job.topology.sinks.iter().for_each(|spec| spec.sink.begin());
+        Ok(job)
     }
 
     /// The same job over rings of `slots` slots, a power of two.

@@ -9,7 +9,7 @@
 //!
 //! 1. It holds at most its capacity.
 //! 2. Nobody waits once the run is over, fails or was cancelled: [`Sink::close`] wakes both sides. A part that is refused then ends its
-//!    shard, whose failure is known already. The parts of another run open it again, before any of them writes.
+//!    shard, whose failure is known already. Another run opens it again, before it is started.
 //! 3. A thread waits only on what it looked at under the lock, and whoever changes that notifies.
 
 use std::collections::VecDeque;
@@ -31,7 +31,8 @@ const NAME: &str = "channel";
 ///
 /// The channel holds `capacity` items, at least one. While it is full the shards that have more wait, so it is to be received from while the
 /// job runs: on another thread, or after [`Job::start`](crate::Job::start). The receiver ends with the job, however that ends. If
-/// it is dropped before, the job ends with [`JobError::OutputClosed`]. After a crash items since the last snapshot come again.
+/// it is dropped before, the job ends with [`JobError::OutputClosed`]. After a crash items since the last snapshot come again. A job that is
+/// started again is received from again.
 ///
 /// ```
 /// use tidemill::{Job, Options, Records, Span, Window, sink};
@@ -188,10 +189,6 @@ impl<M> Channel<M> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) {
-        self.lock().phase = Phase::Open;
-    }
-
     fn close(&self) {
         self.lock().phase = Phase::Closed;
         self.room.notify_all();
@@ -238,12 +235,13 @@ impl<I: OwnedItem, M: Send + 'static> Sink for ChannelSink<I, M> {
         self.changes
     }
 
-    fn part(&self, _: &Schema, part_index: usize, _: usize) -> Result<Box<dyn SinkPart>, JobError> {
-        if part_index == 0 {
-            self.channel.open();
-        }
+    fn part(&self, _: &Schema, _: usize, _: usize) -> Result<Box<dyn SinkPart>, JobError> {
         let (channel, message) = (Arc::clone(&self.channel), self.message);
         Ok(Box::new(Part { channel, message, _item: PhantomData::<fn(I)> }))
+    }
+
+    fn begin(&self) {
+        self.channel.lock().phase = Phase::Open;
     }
 
     fn close(&self) {
