@@ -45,8 +45,8 @@
 //!   late items as a stream ([`ResultsAndLate`]). Event time or processing time is part of a stream's type.
 //! - **What windows compute**: tuples of aggregates ([`job::On`]), your own ([`AggregateFunction`]), or a function over all items of the
 //!   window, with state ([`ProcessWindow`]). Results are a stream again.
-//! - **Sinks**: a closure ([`Stream::sink`]; after a crash it sees rows since the last snapshot again), or [`Files`] of records, JSON or CSV, which hold
-//!   every row once.
+//! - **Sinks**: a closure ([`Stream::sink`]) or a [`sink::channel`] to the program's own threads, which after a crash see rows since the last
+//!   snapshot again; [`Files`] of records, JSON or CSV, which hold every row once; and your own, in two phases ([`sink::SinkConnector`]).
 //! - **Running**: [`Job::run`] to the end, [`Job::start`] beside the program ([`Handle`]). With [`Options::state`] a job survives `kill -9` and goes
 //!   on where it was. A panic in a closure ends its job with an error, and nothing else.
 //! - **SQL** becomes the same plan: `job::bind`, with feature `sql`.

@@ -108,7 +108,8 @@ pub trait Decode: Send {
 
 /// Writes records.
 pub trait Encode: Send {
-    /// Starts a file, before its rows, with the bytes that open it (a CSV header, say); most formats have none.
+    /// The bytes that open a file (a CSV header, say); most formats have none. Asked for when the first rows of the file have been
+    /// encoded, by this encoder or another of the same format, or when it ends without any: the rows may be what tells.
     fn header(&mut self, out: &mut Vec<u8>);
     /// Appends the rows of `batch`.
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>);

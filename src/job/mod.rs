@@ -13,7 +13,7 @@
 //! # What does not compile
 //!
 //! A stream has no windows before its time is said, a text has no sum, streams of different types make no union, and lines of CSV are for
-//! results, not for records of any type:
+//! results and for records that serde knows:
 //!
 //! ```compile_fail
 //! # use tidemill::*;
@@ -36,7 +36,9 @@
 //!
 //! ```compile_fail
 //! # use tidemill::*;
-//! let a = Job::new("csv").source("a", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+//! #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+//! struct Unknown(i64);
+//! let a = Job::new("csv").source("a", Records::new([Unknown(1)])).processing_time();
 //! a.sink_to(Files::csv("a.csv"));
 //! ```
 //!

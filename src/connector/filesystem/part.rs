@@ -68,6 +68,8 @@ struct OpenFile {
     path: PathBuf,
     file: Arc<dyn StoredFile>,
     encoder: Box<dyn Encode>,
+    /// Its header is written, or is not its own.
+    headed: bool,
     pending: Vec<u8>,
     written_bytes: u64,
 }
@@ -93,14 +95,11 @@ impl HiddenPart {
             let path = folder.join(format!("{stem}-{}{HIDDEN_SUFFIX}", numbers.take()));
             let file = storage.create(&path).map_err(|error| failed(&path, error))?;
             crash_point!("sink-part-created");
-            let mut encoder = (self.new_encoder)();
-            let mut pending = Vec::with_capacity(PENDING_BYTES * 2);
-            encoder.header(&mut pending);
-            if *contents == Contents::Segments {
-                // The transaction writes it, once, at the start of the whole.
-                pending.clear();
-            }
-            self.open = Some(OpenFile { path, file, encoder, pending, written_bytes: 0 });
+            let encoder = (self.new_encoder)();
+            let pending = Vec::with_capacity(PENDING_BYTES * 2);
+            // Of segments the transaction writes it, once, at the start of the whole.
+            let headed = *contents == Contents::Segments;
+            self.open = Some(OpenFile { path, file, encoder, headed, pending, written_bytes: 0 });
             if let Some((_, timer)) = &self.rolling {
                 // The file's time begins now.
                 timer.restart().map_err(|error| failed(folder, error.into()))?;
@@ -141,6 +140,16 @@ impl HiddenPart {
 }
 
 impl OpenFile {
+    fn encode(&mut self, batch: &Batch) {
+        if std::mem::replace(&mut self.headed, true) {
+            return self.encoder.encode(batch, &mut self.pending);
+        }
+        let mut rows = Vec::new();
+        self.encoder.encode(batch, &mut rows);
+        self.encoder.header(&mut self.pending);
+        self.pending.append(&mut rows);
+    }
+
     fn write_out(&mut self) -> Result<(), JobError> {
         let written = self.file.write_at(self.written_bytes, &self.pending);
         written.map_err(|error| failed(&self.path, error))?;
@@ -157,7 +166,7 @@ impl SinkPart for HiddenPart {
         }
         self.close_if_old()?;
         let open = self.open()?;
-        open.encoder.encode(batch, &mut open.pending);
+        open.encode(batch);
         let size_bytes = open.written_bytes + open.pending.len() as u64;
         if open.pending.len() >= PENDING_BYTES {
             open.write_out()?;
@@ -220,7 +229,8 @@ impl SinkPart for PlainPart {
     }
 
     fn flush(&mut self) -> Result<(), JobError> {
-        let written = self.file.write(&self.pending).map_err(|error| failed(&self.path, error));
+        let written = self.file.write(&mut *self.encoder, &self.pending);
+        let written = written.map_err(|error| failed(&self.path, error));
         self.pending.clear();
         written
     }

@@ -79,6 +79,8 @@ pub struct FileSink {
     format: Arc<dyn Format>,
     changelog: bool,
     target: Target,
+    /// That of its parts.
+    schema: OnceLock<Schema>,
     /// In a job with snapshots.
     transaction: Mutex<Option<Arc<Transaction>>>,
 }
@@ -106,7 +108,11 @@ pub(super) struct PlainFile {
 enum PlainState {
     #[default]
     Unopened,
-    Open(File),
+    Open {
+        file: File,
+        /// The header is written.
+        headed: bool,
+    },
     Done,
 }
 
@@ -131,7 +137,8 @@ impl FileSink {
         let target =
             if is_plain(&path) { plain(&mut reader, &*format)? } else { directory(&mut reader)? };
         reader.finish()?;
-        Ok(Self { path, format, changelog, target, transaction: Mutex::default() })
+        let (schema, transaction) = Default::default();
+        Ok(Self { path, format, changelog, target, schema, transaction })
     }
 
     fn new_encoder(&self, schema: &Schema) -> NewEncoder {
@@ -139,6 +146,15 @@ impl FileSink {
         Box::new(move || {
             if changelog { format.encoder_with_kinds(&schema) } else { format.encoder(&schema) }
         })
+    }
+
+    /// What a file begins with, for all that its parts have encoded.
+    fn header(&self) -> Vec<u8> {
+        let mut header = Vec::new();
+        if let Some(schema) = self.schema.get() {
+            self.new_encoder(schema)().header(&mut header);
+        }
+        header
     }
 
     fn opened(&self) -> Option<Arc<Transaction>> {
@@ -158,12 +174,7 @@ impl FileSink {
     ) -> Result<Box<dyn SinkPart>, JobError> {
         let (rolling, contents) = match &self.target {
             Target::Directory { rolling, .. } => (Some(*rolling), Contents::Files),
-            Target::Plain { .. } => {
-                let mut header = Vec::new();
-                new_encoder().header(&mut header);
-                transaction.set_header(header)?;
-                (None, Contents::Segments)
-            }
+            Target::Plain { .. } => (None, Contents::Segments),
         };
         let place = Place {
             storage: transaction.storage.clone(),
@@ -176,12 +187,7 @@ impl FileSink {
     }
 
     /// Opens the plain file for all parts, once.
-    fn open_plain(
-        &self,
-        file: &PlainFile,
-        overwrite: bool,
-        encoder: &mut dyn Encode,
-    ) -> Result<(), JobError> {
+    fn open_plain(&self, file: &PlainFile, overwrite: bool) -> Result<(), JobError> {
         let mut state = file.lock();
         if !matches!(*state, PlainState::Unopened) {
             return Ok(());
@@ -194,7 +200,7 @@ impl FileSink {
         }
         let hidden = hidden(&self.path);
         let opened = File::options().create(true).write(true).truncate(false).open(&hidden);
-        let mut opened = opened.map_err(|error| failed(&hidden, error))?;
+        let opened = opened.map_err(|error| failed(&hidden, error))?;
         // Between opening and locking, the job that had it may have finished and given it its name.
         let is_hidden = || same_file(&opened, &hidden).unwrap_or(false);
         if rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive).is_err()
@@ -203,13 +209,8 @@ impl FileSink {
             let message = format!("{}: another job is writing this file", self.path.display());
             return Err(JobError::Environment(message));
         }
-        let mut header = Vec::new();
-        encoder.header(&mut header);
-        opened
-            .set_len(0)
-            .and_then(|()| opened.write_all(&header))
-            .map_err(|error| failed(&hidden, error))?;
-        *state = PlainState::Open(opened);
+        opened.set_len(0).map_err(|error| failed(&hidden, error))?;
+        *state = PlainState::Open { file: opened, headed: false };
         Ok(())
     }
 }
@@ -225,7 +226,7 @@ impl Sink for FileSink {
         part_index: usize,
         _: usize,
     ) -> Result<Box<dyn SinkPart>, JobError> {
-        let new_encoder = self.new_encoder(schema);
+        let new_encoder = self.new_encoder(self.schema.get_or_init(|| schema.clone()));
         if let Some(transaction) = self.opened() {
             return self.sealed_part(&transaction, new_encoder, part_index);
         }
@@ -242,9 +243,8 @@ impl Sink for FileSink {
                 Ok(Box::new(HiddenPart::new(place, Some(*rolling), new_encoder)?))
             }
             Target::Plain { file, overwrite } => {
-                let mut encoder = new_encoder();
-                self.open_plain(file, *overwrite, &mut *encoder)?;
-                Ok(Box::new(PlainPart::new(file.clone(), hidden(&self.path), encoder)))
+                self.open_plain(file, *overwrite)?;
+                Ok(Box::new(PlainPart::new(file.clone(), hidden(&self.path), new_encoder())))
             }
         }
     }
@@ -252,10 +252,14 @@ impl Sink for FileSink {
     fn commit(&self) -> Result<(), JobError> {
         let Target::Plain { file, overwrite } = &self.target else { return Ok(()) };
         let mut state = file.lock();
-        let PlainState::Open(open) = std::mem::replace(&mut *state, PlainState::Done) else {
+        let PlainState::Open { file: mut open, headed } =
+            std::mem::replace(&mut *state, PlainState::Done)
+        else {
             return Ok(());
         };
-        open.sync_all().map_err(|error| failed(&self.path, error))?;
+        let header = if headed { Vec::new() } else { self.header() };
+        let written = open.write_all(&header).and_then(|()| open.sync_all());
+        written.map_err(|error| failed(&self.path, error))?;
         let empty = std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == 0);
         let hidden = hidden(&self.path);
         if *overwrite || empty {
@@ -290,7 +294,11 @@ impl TransactionalSink for FileSink {
             SealedPart::Pending(text) => panic!("a part of a file sink sealed '{text}'"),
         };
         let files: Vec<SealedFile> = sealed.iter().map(file).collect();
-        self.expect_opened().prepare(epoch, &files)
+        let transaction = self.expect_opened();
+        if let Target::Plain { .. } = self.target {
+            transaction.set_header(self.header())?;
+        }
+        transaction.prepare(epoch, &files)
     }
 
     fn publish(&self, record: &str) -> Result<(), JobError> {
@@ -299,10 +307,19 @@ impl TransactionalSink for FileSink {
 }
 
 impl PlainFile {
-    /// Appends whole records.
-    pub(super) fn write(&self, records: &[u8]) -> std::io::Result<()> {
+    /// Appends whole records, which `encoder` has encoded.
+    pub(super) fn write(&self, encoder: &mut dyn Encode, records: &[u8]) -> std::io::Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
         match &mut *self.lock() {
-            PlainState::Open(file) => file.write_all(records),
+            PlainState::Open { file, headed } => {
+                let mut header = Vec::new();
+                if !std::mem::replace(headed, true) {
+                    encoder.header(&mut header);
+                }
+                file.write_all(&header).and_then(|()| file.write_all(records))
+            }
             PlainState::Unopened | PlainState::Done => {
                 Err(std::io::Error::other("the file is not open"))
             }

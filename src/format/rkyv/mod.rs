@@ -232,9 +232,7 @@ fn add_lengths(bytes: &mut [usize], width: usize, lengths: impl Iterator<Item = 
 }
 
 impl Encode for RkyvEncoder {
-    fn header(&mut self, _out: &mut Vec<u8>) {
-        self.padding = 0;
-    }
+    fn header(&mut self, _out: &mut Vec<u8>) {}
 
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         let mut batch = batch.clone();

@@ -186,9 +186,7 @@ struct RecordEncoder<T> {
 }
 
 impl<T: Record> Encode for RecordEncoder<T> {
-    fn header(&mut self, _out: &mut Vec<u8>) {
-        self.blocks.padding = 0;
-    }
+    fn header(&mut self, _out: &mut Vec<u8>) {}
 
     fn encode(&mut self, batch: &Batch, out: &mut Vec<u8>) {
         let archives = Archives::<T::Archived>::of(&batch.columns[0]);

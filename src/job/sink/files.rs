@@ -4,15 +4,18 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::ItemSink;
+use super::{ItemSink, Notation, TextItem};
 use crate::batch::Schema;
 use crate::connector::{FileSink, Sink};
 use crate::error::OptionError;
-use crate::format::{self, Format, Options, RecordFormat};
+use crate::format::{Format, Options, RecordFormat};
 use crate::job::field::Row;
 use crate::job::item::Item;
 use crate::job::result::WindowResult;
 use crate::sys::archive::Record;
+
+/// Makes the format that takes these columns.
+type MakeFormat = fn(&Schema) -> Result<Arc<dyn Format>, OptionError>;
 
 /// Files that a stream is written to. A path that ends in `.csv` or `.jsonl` is one file; any other is a folder, which gets files of each shard.
 ///
@@ -46,28 +49,20 @@ use crate::sys::archive::Record;
 #[derive(Clone, Debug)]
 pub struct Files<I> {
     path: PathBuf,
-    /// `None`: records.
-    format: Option<&'static str>,
-    records: Option<Arc<dyn Format>>,
+    format: MakeFormat,
     columns: Option<Vec<String>>,
     changelog: bool,
     _item: PhantomData<fn(I)>,
 }
 
 impl<I: Item> Files<I> {
-    fn new(path: &Path, format: Option<&'static str>) -> Self {
+    fn new(path: &Path, format: MakeFormat) -> Self {
         let (path, columns, changelog) = (path.to_owned(), None, false);
-        Self { path, format, records: None, columns, changelog, _item: PhantomData }
+        Self { path, format, columns, changelog, _item: PhantomData }
     }
 
-    /// Names for the columns, in the order of key, values, start and end.
-    #[must_use]
-    pub fn columns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.columns = Some(names.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Takes results that are taken back too, and writes each with its kind (`+I`, `-U`, `+U`, `-D`) in a first column `op`.
+    /// Takes results that are taken back too, and writes each with its kind (`+I`, `-U`, `+U`, `-D`) in a first column `op`; records'
+    /// own files have none.
     #[must_use]
     pub fn changelog(mut self) -> Self {
         self.changelog = true;
@@ -92,10 +87,7 @@ impl<I: Item> ItemSink<I> for Files<I> {
         if self.changelog {
             options.insert("sink.changelog".into(), "true".into());
         }
-        let format = match (self.records, self.format) {
-            (Some(records), _) => records,
-            (None, name) => format::resolve(&Options::new(), name, &schema)?,
-        };
+        let format = (self.format)(&schema)?;
         Ok((Arc::new(FileSink::new(&options, format)?), schema))
     }
 }
@@ -103,19 +95,52 @@ impl<I: Item> ItemSink<I> for Files<I> {
 impl<T: Record> Files<T> {
     /// Files of records, which [`RecordFile`](crate::RecordFile) reads in place.
     pub fn records(path: impl AsRef<Path>) -> Self {
-        let records: Arc<dyn Format> = Arc::new(RecordFormat::<T>::default());
-        Self { records: Some(records), ..Self::new(path.as_ref(), None) }
+        Self::new(path.as_ref(), |_| Ok(Arc::new(RecordFormat::<T>::default())))
+    }
+}
+
+impl<I: TextItem> Files<I> {
+    /// Lines of JSON: of a record what serde makes of it, of a result its columns.
+    pub fn json(path: impl AsRef<Path>) -> Self {
+        Self::new(path.as_ref(), |schema| I::format(Notation::Json, schema))
+    }
+
+    /// Lines of CSV. Files of records begin with the names of the fields, if there is a record and they have names: so
+    /// [`CsvFile`](crate::CsvFile) reads them. Those of results do not.
+    ///
+    /// ```
+    /// use rkyv::{Archive, Deserialize, Serialize};
+    /// use tidemill::{Files, Job, Options, Records, Span};
+    ///
+    /// #[derive(Archive, Serialize, Deserialize, serde::Serialize)]
+    /// struct Price {
+    ///     item: String,
+    ///     cents: u32,
+    /// }
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("prices.csv");
+    /// let prices = [("tea", 250), ("coffee, black", 300)];
+    /// let prices = prices.map(|(item, cents)| Price { item: item.to_owned(), cents });
+    /// Job::new("prices")
+    ///     .source("prices", Records::new(prices))
+    ///     .processing_time()
+    ///     .sink_to(Files::csv(&path))
+    ///     .run(Options::default().shards(1))?;
+    /// let text = std::fs::read_to_string(&path)?;
+    /// assert_eq!(text, "item,cents\ntea,250\n\"coffee, black\",300\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn csv(path: impl AsRef<Path>) -> Self {
+        Self::new(path.as_ref(), |schema| I::format(Notation::Csv, schema))
     }
 }
 
 impl<K: Row, V: Row> Files<WindowResult<K, V>> {
-    /// Lines of JSON, one a result.
-    pub fn json(path: impl AsRef<Path>) -> Self {
-        Self::new(path.as_ref(), Some("json"))
-    }
-
-    /// Lines of CSV, one a result.
-    pub fn csv(path: impl AsRef<Path>) -> Self {
-        Self::new(path.as_ref(), Some("csv"))
+    /// Names for the columns, in the order of key, values, start and end.
+    #[must_use]
+    pub fn columns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.columns = Some(names.into_iter().map(Into::into).collect());
+        self
     }
 }

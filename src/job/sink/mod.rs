@@ -11,6 +11,7 @@ mod channel;
 mod closure;
 mod connector;
 mod files;
+mod text;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ pub use channel::{ChannelOf, ChannelSink, Receiver, channel, channel_of_changes}
 pub(super) use closure::ForEach;
 pub use connector::{SinkConnector, SinkError, SinkWriter};
 pub use files::Files;
+pub use text::{Notation, TextItem};
 
 use crate::batch::Schema;
 use crate::connector::Sink;
