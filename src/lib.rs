@@ -49,7 +49,39 @@
 //!   snapshot again; [`Files`] of records, JSON or CSV, which hold every row once; and your own, in two phases ([`sink::SinkConnector`]).
 //! - **Running**: [`Job::run`] to the end, [`Job::start`] beside the program ([`Handle`]). With [`Options::state`] a job survives `kill -9` and goes
 //!   on where it was. A panic in a closure ends its job with an error, and nothing else.
-//! - **SQL** becomes the same plan: `job::bind`, with feature `sql`.
+//! - **SQL** becomes the same plan, with feature `sql`: a `Session` has sources as tables and closures as functions, runs scripts, and
+//!   yields the rows of queries as typed values or Arrow's record batches (below).
+//!
+//! # SQL from Rust
+//!
+#![cfg_attr(feature = "sql", doc = "```")]
+#![cfg_attr(not(feature = "sql"), doc = "```ignore")]
+//! use rkyv::{Archive, Serialize};
+//! use tidemill::{Options, Records, Session, Span};
+//!
+//! #[derive(Archive, Serialize)]
+//! struct Visit {
+//!     at_ms: i64,
+//!     url: String,
+//! }
+//!
+//! let visit = |n: i64| Visit { at_ms: n * 100, url: format!("https://{}.org/{n}", ["a", "b"][n as usize % 2]) };
+//! let mut session = Session::new();
+//! session
+//!     .table("visits", Records::new((0..100).map(visit)))
+//!     .text("url", |visit| &visit.url)
+//!     .watermark("ts", |visit| visit.at_ms, Span::seconds(1));
+//! session.function("domain", |url: &str| url.split('/').nth(2).map(String::from));
+//!
+//! let query = session.query(
+//!     "SELECT domain(url), COUNT(*) FROM TABLE(TUMBLE(TABLE visits, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+//!      GROUP BY window_start, window_end, domain(url)",
+//! )?;
+//! let mut rows = query.rows::<(Option<String>, i64)>(Options::default())?.collect::<Result<Vec<_>, _>>()?;
+//! rows.sort();
+//! assert_eq!(rows, [(Some("a.org".to_owned()), 50), (Some("b.org".to_owned()), 50)]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # The data path
 //!
@@ -118,7 +150,7 @@
 //!
 //! # Features
 //!
-//! `sql` (the folder `sql`, `job::bind`, the functions that compute digests) and `cli` (the folder `cli`, the binary; implies `sql`) are on
+//! `sql` (the folder `sql`, `job::bind`, `Session`, the functions that compute digests) and `cli` (the folder `cli`, the binary; implies `sql`) are on
 //! by default; without them the engine is the same.
 //!
 //! # What is absent

@@ -111,7 +111,7 @@ impl Session {
 
     /// Adds a scalar function, which scripts call as they call SQL's own. It is called with no NULL for an argument that is no
     /// `Option`: the result is NULL then. If it panics, the job fails with its name. Its answer must depend on its arguments
-    /// alone.
+    /// alone. A name that SQL has itself, be it reserved only, is refused when a script is bound.
     ///
     /// ```
     /// # use tidemill::{Options, Records, Session};

@@ -14,8 +14,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::row::{FromRow, check_values, read};
 use crate::batch::{Batch, RowKind, Schema};
@@ -26,14 +26,19 @@ use crate::job::handle::Handle;
 /// Batches that wait for the reader.
 const BATCHES_MAX: usize = 8;
 
-/// A sink that hands batches to the program.
-#[derive(Clone, Debug)]
-pub(super) struct Feed(SyncSender<Batch>);
+/// A sink that hands batches to the program. It keeps a sender for parts to come, until it is closed: whoever holds the job's handle
+/// holds the sink, and would wait for it without end.
+#[derive(Debug)]
+pub(super) struct Feed(Mutex<Option<SyncSender<Batch>>>);
 
 impl Feed {
     pub(super) fn new() -> (Self, Waiting) {
         let (sender, receiver) = sync_channel(BATCHES_MAX);
-        (Self(sender), Waiting(receiver))
+        (Self(Mutex::new(Some(sender))), Waiting(receiver))
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Option<SyncSender<Batch>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,11 +48,19 @@ impl Sink for Feed {
     }
 
     fn part(&self, _: &Schema, _: usize, _: usize) -> Result<Box<dyn SinkPart>, JobError> {
-        Ok(Box::new(self.clone()))
+        let sender = self.sender().clone().ok_or(JobError::OutputClosed)?;
+        Ok(Box::new(FeedPart(sender)))
+    }
+
+    fn close(&self) {
+        self.sender().take();
     }
 }
 
-impl SinkPart for Feed {
+/// A shard's end of a [`Feed`].
+struct FeedPart(SyncSender<Batch>);
+
+impl SinkPart for FeedPart {
     fn write(&mut self, batch: &Batch) -> Result<(), JobError> {
         self.0.send(batch.clone()).map_err(|_| JobError::OutputClosed)
     }
