@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     match settings::read(args).and_then(|settings| run_suite(&settings)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("tidemill-bench: {message}\nSee tidemill-bench --help.");
+            eprintln!("tidemill-bench: {message}");
             ExitCode::FAILURE
         }
     }
@@ -85,7 +85,7 @@ fn run_suite(settings: &Settings) -> Result<(), String> {
         "library" => library::run(settings)?,
         _ => {
             let suites = "files, compare, state, library";
-            return Err(format!("there is no suite '{suite}'; there are {suites}"));
+            return Err(format!("there is no suite '{suite}'; there are {suites}; see --help"));
         }
     }
     Ok(())

@@ -45,10 +45,11 @@ impl Report {
 
     /// Prints a workload's table.
     pub(super) fn print(&self, workload: &str, judge: &Answer, lines: &[&mut Line]) {
-        let loads = lines.iter().flat_map(|line| line.runs.iter().map(|run| run.load));
-        let (low, high) =
-            loads.fold((f64::MAX, 0.0_f64), |(low, high), load| (low.min(load), high.max(load)));
-        println!("\n{} (load {low:.1} – {high:.1}; {judge})", workload.to_uppercase());
+        let loads = || lines.iter().flat_map(|line| line.runs.iter().map(|run| run.load));
+        let (low, high) = (loads().fold(f64::MAX, f64::min), loads().fold(0.0, f64::max));
+        let load =
+            if low > high { "no run".into() } else { format!("load {low:.1} – {high:.1}") };
+        println!("\n{} ({load}; {judge})", workload.to_uppercase());
         println!(
             "| contestant | input | shards | M rows/s | min – max | seconds | CPU s | peak MiB | ours ÷ it | it ÷ plain loop (then) |"
         );
@@ -99,7 +100,7 @@ impl Report {
         if failures.is_empty() {
             return Ok(());
         }
-        Err(format!("{} runs failed:\n{}", failures.len(), failures.join("\n")))
+        Err(format!("failed runs: {}\n{}", failures.len(), failures.join("\n")))
     }
 }
 
