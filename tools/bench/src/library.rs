@@ -56,7 +56,7 @@ type Answer = (u64, u64);
 
 /// Runs the suite.
 pub(crate) fn run(settings: &Settings) -> Result<(), String> {
-    settings.check_only(QUERIES.iter().map(|(name, _, _)| *name))?;
+    settings.check_only(&QUERIES.map(|(name, _, _)| name))?;
     let (columns, records) = files(settings);
     let memory: Arc<Vec<Click>> = Arc::new(clicks(settings.rows).collect());
     println!(

@@ -93,7 +93,7 @@ fn run_suite(settings: &Settings) -> Result<(), String> {
 
 /// The workloads from files through the real binary.
 fn files(settings: &Settings) -> Result<(), String> {
-    settings.check_only(WORKLOADS.iter().map(|(name, _)| *name))?;
+    settings.check_only(&WORKLOADS.map(|(name, _)| name))?;
     let csv = generate(settings, "csv");
     let answers = naive::answers(&csv);
     println!(

@@ -37,6 +37,8 @@ pub(super) enum Program {
     Rust(&'static str),
     /// The script `tools/peers/python/batch.py`.
     Python,
+    /// The program in `tools/peers/flink`.
+    Flink,
 }
 
 /// At how many shards it runs.
@@ -105,7 +107,7 @@ pub(super) const JUDGE: Contestant =
     Contestant::new("loop", "hash", Input::Memory, LOOPS, Shards::One);
 
 /// All of them, in the order of their turns.
-static CONTESTANTS: [Contestant; 17] = [
+static CONTESTANTS: [Contestant; 19] = [
     Contestant::new("ours", "ours", Input::Memory, Program::Ours, Shards::Each),
     JUDGE,
     Contestant::new("loop", "dense", Input::Memory, LOOPS, Shards::One).only(&["w0", "w1", "w3"]),
@@ -123,6 +125,8 @@ static CONTESTANTS: [Contestant; 17] = [
     batch("duckdb", Input::Json),
     batch("polars", Input::Json),
     batch("datafusion", Input::Json),
+    Contestant::new("flink", "flink", Input::Csv, Program::Flink, Shards::Most),
+    Contestant::new("flink", "flink", Input::Json, Program::Flink, Shards::Most),
 ];
 
 /// A batch engine: it uses as many threads as there are shards at most.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Settings;
+use crate::{Settings, TABLE};
 
 use super::contestants::Program;
 
@@ -12,6 +12,21 @@ use super::contestants::Program;
 fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers")
 }
+
+/// What Flink reaches into.
+const OPEN_PACKAGES: [&str; 11] = [
+    "java.lang",
+    "java.net",
+    "java.io",
+    "java.nio",
+    "sun.nio.ch",
+    "java.text",
+    "java.time",
+    "java.util",
+    "java.util.concurrent",
+    "java.util.concurrent.atomic",
+    "java.util.concurrent.locks",
+];
 
 /// What is there, and what is not.
 pub(super) struct Programs {
@@ -40,6 +55,7 @@ impl Programs {
             Program::Ours => Ok(()),
             Program::Rust(package) => self.build(package),
             Program::Python => self.venv("venv", &peers().join("python/requirements.txt")),
+            Program::Flink => self.flink(),
         };
         if let Err(message) = &outcome {
             eprintln!("skipped: {message}");
@@ -73,6 +89,48 @@ impl Programs {
         fs::write(&made_from, wanted).map_err(|error| error.to_string())
     }
 
+    /// Flink's jars, and what is compiled against them.
+    fn flink(&self) -> Result<(), String> {
+        let source = peers().join("flink");
+        self.venv("flink", &source.join("requirements.txt"))?;
+        let classes = self.folder.join("flink/classes");
+        let services = "META-INF/services";
+        fs::create_dir_all(classes.join(services)).map_err(|error| error.to_string())?;
+        let factory = Path::new(services).join("org.apache.flink.table.factories.Factory");
+        fs::copy(source.join(&factory), classes.join(&factory))
+            .map_err(|error| error.to_string())?;
+        let mut javac = Command::new("javac");
+        javac.arg("-cp").arg(self.jars()?).arg("-d").arg(&classes);
+        javac.args(
+            ["AddsUp.java", "Compare.java"].map(|name| source.join("src/compare").join(name)),
+        );
+        succeed(&mut javac, "Java 17's compiler, for Flink,")
+    }
+
+    /// A class path of Flink's jars.
+    fn jars(&self) -> Result<String, String> {
+        let lib = self.folder.join("flink/lib");
+        let pythons = fs::read_dir(&lib).map_err(|error| format!("{}: {error}", lib.display()))?;
+        let jars = pythons.flatten().map(|python| python.path().join("site-packages/pyflink/lib"));
+        let jars = jars.into_iter().find(|jars| jars.exists());
+        jars.map(|jars| format!("{}/*", jars.display())).ok_or_else(|| "Flink has no jars".into())
+    }
+
+    fn java(&self) -> Command {
+        let mut java = Command::new("java");
+        java.arg("-Xmx6g");
+        for package in OPEN_PACKAGES {
+            java.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
+        }
+        let log = peers().join("flink/log4j2.properties");
+        java.arg(format!("-Dlog4j.configurationFile={}", log.display()));
+        let jars = self.jars().expect("it was prepared");
+        java.arg("-cp").arg(format!("{}:{jars}", self.folder.join("flink/classes").display()));
+        let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+        java.arg("compare.Compare").arg("--queries").arg(queries).args(["--table", TABLE]);
+        java
+    }
+
     /// What starts it.
     pub(super) fn command(&self, program: Program) -> Command {
         match program {
@@ -88,6 +146,7 @@ impl Programs {
                 command.arg(peers().join("python/batch.py"));
                 command
             }
+            Program::Flink => self.java(),
         }
     }
 }

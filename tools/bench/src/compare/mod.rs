@@ -40,8 +40,8 @@ mod process;
 mod report;
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use peer_clicks::{Answer, Task};
 use tidemill::RecordWriter;
@@ -49,7 +49,7 @@ use tidemill::connector::clicks::{self, Clicks, FileFormat};
 
 use crate::Settings;
 use crate::typed::{Click, generated};
-use contestants::{Contestant, Input, Line};
+use contestants::{Input, Line, Program};
 use install::Programs;
 
 /// The word that makes this binary a contestant.
@@ -79,7 +79,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
         let judge = judge(settings, &mut programs, workload)?;
         for _ in 0..settings.runs {
             for line in &mut lines {
-                let data = data(settings, line.contestant)?;
+                let data = data(settings, line)?;
                 match process::run(settings, &programs, line, &data, Some(&judge)) {
                     Ok(run) => line.runs.push(run),
                     Err(message) => line.failures.push(message),
@@ -102,30 +102,61 @@ fn judge(
         return Err("the plain loop, which judges, cannot be built".into());
     }
     let line = Line::new(contestant, workload, 1);
-    let data = data(settings, contestant)?;
+    let data = data(settings, &line)?;
     Ok(process::run(settings, programs, &line, &data, None)?.answer)
 }
 
-/// The file that a contestant reads, made if it is not there.
-fn data(settings: &Settings, contestant: &Contestant) -> Result<PathBuf, String> {
-    let suffix = match contestant.input {
+/// The file that a contestant reads, or Flink's folder, made if it is not there.
+fn data(settings: &Settings, line: &Line) -> Result<PathBuf, String> {
+    let input = line.contestant.input;
+    let suffix = match input {
         Input::Memory => "rows",
         Input::Records => "records",
         Input::Csv => "csv",
         Input::Json => "jsonl",
     };
-    let path = settings.folder.join(format!("clicks-{}.{suffix}", settings.rows));
-    if !path.exists() {
-        eprintln!("making {}", path.display());
-        let partial = path.with_extension("partial");
-        make(settings.rows, contestant.input, &partial)
-            .and_then(|()| std::fs::rename(&partial, &path).map_err(|error| error.to_string()))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+    let whole = settings.folder.join(format!("clicks-{}.{suffix}", settings.rows));
+    made(&whole, |path| make(settings.rows, input, path))?;
+    if line.contestant.program != Program::Flink {
+        return Ok(whole);
     }
-    Ok(path)
+    let folder = settings.folder.join(format!("clicks-{}.{suffix}-{}", settings.rows, line.shards));
+    made(&folder, |path| split(&whole, line.shards, path).map_err(|error| error.to_string()))?;
+    // Flink takes a path for what it is relative to, which is another folder.
+    folder.canonicalize().map_err(|error| error.to_string())
 }
 
-fn make(rows: u64, input: Input, path: &std::path::Path) -> Result<(), String> {
+/// Makes a path if it is not there; half of one is never taken for it.
+fn made(path: &Path, make: impl FnOnce(&Path) -> Result<(), String>) -> Result<(), String> {
+    if path.exists() {
+        return Ok(());
+    }
+    eprintln!("making {}", path.display());
+    let partial = path.with_extension("partial");
+    make(&partial)
+        .and_then(|()| std::fs::rename(&partial, path).map_err(|error| error.to_string()))
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Lines that go to one file before the next has its turn.
+const TURN_LINES: usize = 10_000;
+
+/// Deals a file's lines to so many files in a folder, in turns, so that the files are abreast in time: Flink cannot divide one.
+fn split(whole: &Path, count: usize, folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let file = |index| File::create(folder.join(format!("part-{index}"))).map(BufWriter::new);
+    let mut files = (0..count).map(file).collect::<Result<Vec<_>, _>>()?;
+    let mut reader = BufReader::new(File::open(whole)?);
+    let (mut line, mut lines) = (Vec::new(), 0);
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        files[lines / TURN_LINES % count].write_all(&line)?;
+        line.clear();
+        lines += 1;
+    }
+    files.iter_mut().try_for_each(|file| file.flush())
+}
+
+fn make(rows: u64, input: Input, path: &Path) -> Result<(), String> {
     let text = |format| {
         let mut out = BufWriter::new(File::create(path)?);
         clicks::generate(Clicks::default(), rows, format, &mut out, &mut |_| {})?;
