@@ -107,12 +107,13 @@ pub(super) const JUDGE: Contestant =
     Contestant::new("loop", "hash", Input::Memory, LOOPS, Shards::One);
 
 /// All of them, in the order of their turns.
-static CONTESTANTS: [Contestant; 19] = [
+static CONTESTANTS: [Contestant; 20] = [
     Contestant::new("ours", "ours", Input::Memory, Program::Ours, Shards::Each),
     JUDGE,
     Contestant::new("loop", "dense", Input::Memory, LOOPS, Shards::One).only(&["w0", "w1", "w3"]),
     Contestant::new("loop", "radix", Input::Memory, LOOPS, Shards::One).only(&["w2", "w4", "w5"]),
     Contestant::new("timely", "timely", Input::Memory, Program::Rust("peer-timely"), Shards::Each),
+    Contestant::new("renoir", "renoir", Input::Memory, Program::Rust("peer-renoir"), Shards::Each),
     Contestant::new("ours", "ours", Input::Records, Program::Ours, Shards::Each),
     Contestant::new("ours", "ours", Input::Csv, Program::Ours, Shards::Each),
     Contestant::new("ours", "ours", Input::Json, Program::Ours, Shards::Each),

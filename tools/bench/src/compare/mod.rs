@@ -25,7 +25,7 @@
 //!
 //! Batch engines have no watermark, no late rule, and read the file as a whole before they show a row. Contestants that add up their results as
 //! they come pay for it in their seconds (a few nanoseconds a result), batch engines do it after. Flink reads two files at parallelism 2.
-//! Renoir's sessions are by silence in watermarks, see its head.
+//! Renoir runs windows of our own (its own begin with each key's first row), and tests for lateness where rows are read; it looks at every key at each watermark.
 //!
 //! # Words
 //!
