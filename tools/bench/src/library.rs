@@ -11,27 +11,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use rkyv::{Archive, Serialize};
 use tidemill::connector::{Output, Style};
 use tidemill::job::{Launch, bind};
-use tidemill::{
-    Job, Options, RecordFile, RecordSource, RecordWriter, Records, Span, Stream, Window,
-    WindowResult,
-};
+use tidemill::{Job, Options, RecordFile, RecordWriter, Records};
 
+use crate::typed::{self, Click};
 use crate::{Settings, median};
-
-/// A click, 32 bytes.
-#[derive(Archive, Serialize, Clone, Copy)]
-pub(crate) struct Click {
-    at_ms: i64,
-    device: u64,
-    amount: f64,
-    page: u32,
-    action: u8,
-}
 
 const SOURCE: &str = "CREATE TABLE clicks (ts TIMESTAMP(3), device BIGINT, amount DOUBLE, page BIGINT, action SMALLINT,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'format' = 'rkyv', 'path' = '$PATH');\n";
@@ -69,7 +55,8 @@ const QUERIES: [(&str, &str, &str); 5] = [
 type Answer = (u64, u64);
 
 /// Runs the suite.
-pub(crate) fn run(settings: &Settings) {
+pub(crate) fn run(settings: &Settings) -> Result<(), String> {
+    settings.check_only(&QUERIES.map(|(name, _, _)| name))?;
     let (columns, records) = files(settings);
     let memory: Arc<Vec<Click>> = Arc::new(clicks(settings.rows).collect());
     println!(
@@ -79,10 +66,7 @@ pub(crate) fn run(settings: &Settings) {
     println!(
         "| workload | SQL, file | builder, file | builder ÷ SQL | builder, memory |\n|---|---|---|---|---|"
     );
-    for (name, select, from) in QUERIES {
-        if !settings.only.is_empty() && !settings.only.iter().any(|only| only == name) {
-            continue;
-        }
+    for (name, select, from) in QUERIES.into_iter().filter(|(name, _, _)| settings.wants(name)) {
         let mut seconds: [Vec<f64>; 3] = Default::default();
         let mut answers: Vec<Answer> = Vec::new();
         for _ in 0..settings.runs {
@@ -90,8 +74,8 @@ pub(crate) fn run(settings: &Settings) {
             let source = Records::new(memory.iter().copied());
             let runs = [
                 sql(settings, &columns, select, from),
-                typed(settings, name, file()),
-                typed(settings, name, source),
+                builder(settings, name, file()),
+                builder(settings, name, source),
             ];
             for (list, (elapsed, answer)) in seconds.iter_mut().zip(runs) {
                 list.push(elapsed);
@@ -103,17 +87,22 @@ pub(crate) fn run(settings: &Settings) {
             seconds.map(|mut list| settings.rows as f64 / median(&mut list) / 1e6);
         println!("| {name} | {sql:.1} | {file:.1} | {:.2} | {memory:.1} |", file / sql);
     }
+    Ok(())
+}
+
+/// A run of the builder.
+fn builder<S: tidemill::RecordSource<Record = Click>>(
+    settings: &Settings,
+    name: &str,
+    source: S,
+) -> (f64, Answer) {
+    let (seconds, answer) = typed::run(name, source, settings.shards);
+    (seconds, (answer.rows, answer.counts))
 }
 
 /// The clicks, as numbers.
 fn clicks(rows: u64) -> impl Iterator<Item = Click> {
-    tidemill::connector::clicks::numbers(rows).map(|(at_ms, page, device, action, cents)| Click {
-        at_ms,
-        device,
-        amount: f64::from(cents) / 100.0,
-        page,
-        action,
-    })
+    typed::generated(rows).map(Click::from)
 }
 
 /// The files of both kinds, made if they are not there.
@@ -194,83 +183,4 @@ fn sum_of_counts(settings: &Settings, source: &str, select: &str, from: &str) ->
     execute(&format!("{source}{insert}"), settings.shards);
     let text = fs::read_to_string(&path).expect("the job wrote its results");
     text.lines().map(|line| line.parse::<u64>().expect("a count")).sum()
-}
-
-fn typed<S: RecordSource<Record = Click>>(
-    settings: &Settings,
-    name: &str,
-    source: S,
-) -> (f64, Answer) {
-    let clicks = Job::new(name).source("clicks", source).watermark(|c| c.at_ms, Span::seconds(5));
-    let (rows, sum) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let job = match name {
-        "w1" => counted(
-            clicks
-                .filter(|c| c.action == 0)
-                .key_by(|c| c.page)
-                .window(Window::tumbling(Span::seconds(10)))
-                .aggregate(|on| {
-                    (on.count(), on.sum(|c| c.amount), on.max(|c| c.amount), on.avg(|c| c.amount))
-                }),
-            |value| value.0,
-            &rows,
-            &sum,
-        ),
-        "w2" => counted(
-            clicks
-                .key_by(|c| c.page)
-                .window(Window::tumbling(Span::days(1)))
-                .aggregate(|on| on.count_distinct(|c| c.device)),
-            |value| *value,
-            &rows,
-            &sum,
-        ),
-        "w3" => counted(
-            clicks
-                .key_by(|c| c.page)
-                .window(Window::sliding(Span::seconds(10), Span::seconds(2)))
-                .aggregate(|on| (on.count(), on.sum(|c| c.amount))),
-            |value| value.0,
-            &rows,
-            &sum,
-        ),
-        "w4" => counted(
-            clicks
-                .key_by(|c| c.device)
-                .window(Window::session(Span::seconds(5)))
-                .aggregate(|on| (on.count(), on.sum(|c| c.amount))),
-            |value| value.0,
-            &rows,
-            &sum,
-        ),
-        _ => counted(
-            clicks
-                .key_by(|c| c.device)
-                .window(Window::tumbling(Span::seconds(60)))
-                .aggregate(|on| (on.count(), on.sum(|c| c.amount))),
-            |value| value.0,
-            &rows,
-            &sum,
-        ),
-    };
-    let report = job.run(Options::default().shards(settings.shards)).expect("it runs");
-    (report.elapsed.as_secs_f64(), (rows.load(Ordering::Relaxed), sum.load(Ordering::Relaxed)))
-}
-
-/// A sink that adds up.
-fn counted<K, V>(
-    results: Stream<WindowResult<K, V>>,
-    count: fn(&V) -> i64,
-    rows: &Arc<AtomicU64>,
-    sum: &Arc<AtomicU64>,
-) -> Job
-where
-    K: tidemill::job::Row,
-    V: tidemill::job::Row,
-{
-    let (rows, sum) = (Arc::clone(rows), Arc::clone(sum));
-    results.sink(move |result| {
-        rows.fetch_add(1, Ordering::Relaxed);
-        sum.fetch_add(count(&result.value) as u64, Ordering::Relaxed);
-    })
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo build --release && cargo run --release -p tidemill-bench -- [--rows N] [--runs N] [--shards N] [--formats csv,json] [--only w1,w2]
+//! cargo run --release -p tidemill-bench -- compare      beside other engines, see [`compare`]
 //! cargo run --release -p tidemill-bench -- state        what durable state costs, see [`state`]
 //! cargo run --release -p tidemill-bench -- library      the typed builder beside SQL, see [`library`]
 //! ```
@@ -9,13 +10,18 @@
 //! A figure counts only with its answer: each workload is first run into a file, and what it adds up to is compared with a
 //! plain loop over the same CSV. Data and results lie in `target/bench`. Peak memory is the process's `VmHWM`.
 
+mod compare;
 mod library;
 mod naive;
+mod settings;
 mod state;
+mod typed;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
+
+use settings::Settings;
 
 const WORKLOADS: [(&str, &str); 7] = [
     ("w0", include_str!("../workloads/w0.sql")),
@@ -30,35 +36,65 @@ const WORKLOADS: [(&str, &str); 7] = [
 const TABLE: &str = "CREATE TABLE clicks (ts TIMESTAMP(3), page STRING, device STRING, action STRING, amount DOUBLE,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'filesystem', 'path' = '$PATH', 'format' = '$FORMAT');\n";
 
-/// What the command line asks for.
-struct Settings {
-    rows: u64,
-    runs: usize,
-    shards: usize,
-    formats: Vec<String>,
-    only: Vec<String>,
-    binary: PathBuf,
-    folder: PathBuf,
-}
-
 /// One run of the binary.
 struct Run {
     elapsed: Duration,
     peak_mib: u64,
 }
 
-fn main() {
-    let (settings, parts) = settings();
-    if let Some((suite, parts)) = parts.split_first() {
-        std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
-        return match suite.as_str() {
-            "state" => state::run(&settings, parts),
-            "library" => library::run(&settings),
-            _ => panic!("there is no suite '{suite}'; see the head of tools/bench/src/main.rs"),
-        };
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1).peekable();
+    if args.peek().is_some_and(|word| word == compare::CONTESTANT) {
+        compare::contestant(args.skip(1));
+        return ExitCode::SUCCESS;
     }
-    std::fs::create_dir_all(&settings.folder).expect("target/bench can be made");
-    let csv = generate(&settings, "csv");
+    match settings::read(args).and_then(|settings| run_suite(&settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("tidemill-bench: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_suite(settings: &Settings) -> Result<(), String> {
+    if settings.wants_help {
+        print!("{}", settings::USAGE);
+        return Ok(());
+    }
+    let (suite, parts) = match settings.words.split_first() {
+        Some((suite, parts)) => (suite.as_str(), parts),
+        None => ("files", &[][..]),
+    };
+    let parts_known: &[&str] = if suite == "state" { &state::PARTS } else { &[] };
+    if let Some(part) = parts.iter().find(|part| !parts_known.contains(&part.as_str())) {
+        let parts = if parts_known.is_empty() { "none".into() } else { parts_known.join(", ") };
+        return Err(format!("suite {suite} has no part '{part}'; its parts: {parts}"));
+    }
+    let folder = settings.folder.display();
+    std::fs::create_dir_all(&settings.folder)
+        .map_err(|error| format!("{folder} cannot be made: {error}"))?;
+    if ["files", "state"].contains(&suite) && !settings.binary.exists() {
+        let binary = settings.binary.display();
+        return Err(format!("{binary} is not there; build it first: cargo build --release"));
+    }
+    match suite {
+        "files" => files(settings)?,
+        "compare" => compare::run(settings)?,
+        "state" => state::run(settings, parts),
+        "library" => library::run(settings)?,
+        _ => {
+            let suites = "files, compare, state, library";
+            return Err(format!("there is no suite '{suite}'; there are {suites}; see --help"));
+        }
+    }
+    Ok(())
+}
+
+/// The workloads from files through the real binary.
+fn files(settings: &Settings) -> Result<(), String> {
+    settings.check_only(&WORKLOADS.map(|(name, _)| name))?;
+    let csv = generate(settings, "csv");
     let answers = naive::answers(&csv);
     println!(
         "{} rows, {} shards, medians of {} runs",
@@ -66,53 +102,17 @@ fn main() {
     );
     println!("| workload | format | M rows/s | min – max | seconds | peak MiB | answer |");
     println!("|---|---|---|---|---|---|---|");
-    for (name, query) in WORKLOADS {
-        if !settings.only.is_empty() && !settings.only.iter().any(|only| only == name) {
-            continue;
-        }
+    for (name, query) in WORKLOADS.iter().filter(|(name, _)| settings.wants(name)) {
         for format in &settings.formats {
-            let data = generate(&settings, format);
+            let data = generate(settings, format);
             let script =
                 TABLE.replace("$PATH", &data.display().to_string()).replace("$FORMAT", format)
                     + query;
-            check(&settings, name, &script, &answers);
-            measure(&settings, name, format, &script);
+            check(settings, name, &script, &answers);
+            measure(settings, name, format, &script);
         }
     }
-}
-
-/// The options, and the words that are none.
-fn settings() -> (Settings, Vec<String>) {
-    let mut words = Vec::new();
-    let mut settings = Settings {
-        rows: 10_000_000,
-        runs: 3,
-        shards: 2,
-        formats: vec!["csv".into(), "json".into()],
-        only: Vec::new(),
-        binary: PathBuf::from("target/release/tidemill"),
-        folder: PathBuf::from("target/bench"),
-    };
-    let mut args = std::env::args().skip(1);
-    while let Some(option) = args.next() {
-        if !option.starts_with("--") {
-            words.push(option);
-            continue;
-        }
-        let value = args.next().unwrap_or_else(|| panic!("{option} needs a value"));
-        let list = || value.split(',').map(str::to_owned).collect();
-        match option.as_str() {
-            "--rows" => settings.rows = value.parse().expect("--rows takes a number"),
-            "--runs" => settings.runs = value.parse().expect("--runs takes a number"),
-            "--shards" => settings.shards = value.parse().expect("--shards takes a number"),
-            "--formats" => settings.formats = list(),
-            "--only" => settings.only = list(),
-            "--binary" => settings.binary = value.into(),
-            _ => panic!("unknown option {option}; see the head of tools/bench/src/main.rs"),
-        }
-    }
-    assert!(settings.binary.exists(), "build it first: cargo build --release");
-    (settings, words)
+    Ok(())
 }
 
 /// The file of clicks in this format, made if it is not there.

@@ -23,6 +23,9 @@ use tidemill::sys::storage::{Disk, Storage};
 
 use crate::{Settings, TABLE, generate, median, run_with};
 
+/// What there is to run.
+pub(crate) const PARTS: [&str; 4] = ["throughput", "pause", "bytes", "recovery"];
+
 /// Runs the parts that are asked for, or all.
 pub(crate) fn run(settings: &Settings, parts: &[String]) {
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);

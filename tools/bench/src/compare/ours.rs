@@ -1,0 +1,148 @@
+//! Ours as a contestant: the typed builder over records, SQL over text.
+
+use std::sync::{Arc, Mutex};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Float64Array, Int64Array, StringViewArray};
+use peer_clicks::{Answer, Task, fail, stream_clicks};
+use tidemill::batch::{Batch, Schema};
+use tidemill::connector::{Output, Sink, SinkPart, Style};
+use tidemill::error::JobError;
+use tidemill::job::{Launch, bind};
+use tidemill::plan::Op;
+use tidemill::sys::clock::Clock;
+use tidemill::{RecordFile, Records};
+
+use crate::typed::{self, Click};
+use crate::{TABLE, WORKLOADS};
+
+/// Runs the task and reports.
+pub(super) fn run(task: &Task) {
+    let failed = |error: &dyn std::fmt::Display| -> ! { fail(&format!("{}: {error}", task.data)) };
+    let (rows, seconds, answer) = match task.input.as_str() {
+        "memory" => {
+            let clicks = stream_clicks(&task.data).unwrap_or_else(|error| failed(&error));
+            let mut rows = 0;
+            let source = Records::new(clicks.inspect(|_| rows += 1).map(Click::from));
+            let (seconds, answer) = typed::run(&task.workload, source, task.shards);
+            (rows, seconds, answer)
+        }
+        "records" => {
+            let source =
+                RecordFile::<Click>::open(&task.data).unwrap_or_else(|error| failed(&error));
+            typed::run_counted(&task.workload, source, task.shards)
+        }
+        _ => sql(task),
+    };
+    task.report(rows as usize, seconds, &answer);
+}
+
+/// A script with its sink exchanged for one that adds up: rows read, seconds, answer.
+fn sql(task: &Task) -> (u64, f64, Answer) {
+    let query = WORKLOADS.iter().find(|(name, _)| *name == task.workload);
+    let Some((name, query)) = query else { task.unknown() };
+    let table = TABLE.replace("$PATH", &task.data).replace("$FORMAT", &task.input);
+    let total = Arc::new(Mutex::new(Answer::default()));
+    let watch = Clock.start();
+    let output = Output::new(Box::new(std::io::sink()), Style::Csv);
+    let mut script =
+        bind(&(table + query), &output, &[]).unwrap_or_else(|errors| fail(&format!("{errors:?}")));
+    for node in &mut script.plan.nodes {
+        if let Op::Sink { sink, .. } = &mut node.op {
+            *sink = Arc::new(AddsUp { workload: name, total: Arc::clone(&total) });
+        }
+    }
+    let report = Launch::new(&script.plan, Some(task.shards), None)
+        .and_then(|launch| launch.run().outcome())
+        .unwrap_or_else(|error| fail(&error.to_string()));
+    let seconds = watch.elapsed().as_secs_f64();
+    let answer = *total.lock().expect("nobody panics here");
+    (report.totals.rows, seconds, answer)
+}
+
+/// A sink that adds up.
+#[derive(Clone, Debug)]
+struct AddsUp {
+    workload: &'static str,
+    total: Arc<Mutex<Answer>>,
+}
+
+impl Sink for AddsUp {
+    fn accepts_changes(&self) -> bool {
+        false
+    }
+
+    fn part(&self, _: &Schema, _: usize, _: usize) -> Result<Box<dyn SinkPart>, JobError> {
+        Ok(Box::new(Part { sink: self.clone(), answer: Answer::default() }))
+    }
+}
+
+struct Part {
+    sink: AddsUp,
+    answer: Answer,
+}
+
+impl SinkPart for Part {
+    fn write(&mut self, batch: &Batch) -> Result<(), JobError> {
+        let column = |index: usize| batch.columns[index].as_ref();
+        let text = |index: usize| -> &StringViewArray { column(index).as_string_view() };
+        let doubles =
+            |index: usize| -> &Float64Array { column(index).as_primitive::<Float64Type>() };
+        let longs = |index: usize| -> &Int64Array { column(index).as_primitive::<Int64Type>() };
+        let answer = &mut self.answer;
+        if self.sink.workload == "w0" {
+            let (pages, amounts) = (text(0), doubles(1));
+            for row in 0..batch.rows {
+                answer.add_click(page(pages.value(row)) as u32, amounts.value(row));
+            }
+            return Ok(());
+        }
+        let (starts, keys, counts) = (longs(0), text(1), longs(2));
+        for row in 0..batch.rows {
+            let (start, count) = (starts.value(row), counts.value(row) as u64);
+            let key = keys.value(row);
+            match self.sink.workload {
+                "w1" => {
+                    let [sum, max, avg] = [3, 4, 5].map(|index| doubles(index).value(row));
+                    answer.add_tumble(start, page(key), count, sum, max, avg);
+                }
+                "w2" => answer.add_visitors(start, page(key), count),
+                "w3" => answer.add_sum(start, page(key), count, doubles(3).value(row)),
+                _ => answer.add_sum(start, device(key), count, doubles(3).value(row)),
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), JobError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), JobError> {
+        self.sink.total.lock().expect("nobody panics here").merge(&self.answer);
+        Ok(())
+    }
+}
+
+/// The number in `page-0166`.
+fn page(text: &str) -> u64 {
+    text.bytes().skip(5).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+/// The number that a device's 16 digits are.
+fn device(text: &str) -> u64 {
+    let value = |digit: u8| u64::from(digit & 15) + 9 * u64::from(digit >> 6);
+    text.bytes().fold(0, |number, digit| number << 4 | value(digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back() {
+        assert_eq!(page("page-0166"), 166);
+        assert_eq!(device("488c7b75a9e38615"), 0x488c_7b75_a9e3_8615);
+    }
+}
