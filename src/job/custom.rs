@@ -88,7 +88,8 @@ pub trait AggregateFunction<I: Item>: Send + Sync + 'static {
     fn create(&self) -> Self::Accumulator;
     /// Adds an item.
     fn add(&self, accumulator: &mut Self::Accumulator, item: &I::View);
-    /// Adds the accumulator of later items: the same as having added those.
+    /// Adds the accumulator of later items: the same as having added those. Where items are grouped into accumulators is up to the engine,
+    /// so what is not exactly the same, as rounded sums of floats are not, shows the number of shards.
     fn merge(&self, accumulator: &mut Self::Accumulator, later: Self::Accumulator);
     /// What an accumulator comes to.
     fn result(&self, accumulator: &Self::Accumulator) -> Self::Output;

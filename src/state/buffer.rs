@@ -164,19 +164,6 @@ pub(super) fn lines_of(changes: &Changes) -> impl Iterator<Item = u16> + '_ {
     changes.iter().enumerate().filter(|(_, changed)| **changed != 0).map(|(line, _)| line as u16)
 }
 
-/// Has a word fetched into the cache.
-#[inline]
-pub(super) fn prefetch(word: &u64) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint about an address that may be read; every x86-64 has the instruction.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = word;
-}
-
 /// Notes that words have changed.
 ///
 /// # Safety

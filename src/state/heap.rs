@@ -24,6 +24,7 @@
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, PageId, Pages};
+use super::prefetch::prefetch_word;
 use super::saved::Saved;
 
 const CLASSES: usize = 12;
@@ -99,7 +100,7 @@ impl Heap {
     #[inline]
     pub(super) fn prefetch(&self, pages: &Pages, blob: u64) {
         let (page, offset) = place(blob);
-        pages.prefetch_word(page, offset);
+        prefetch_word(pages, page, offset);
     }
 
     /// The bytes behind a reference to any block.

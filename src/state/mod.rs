@@ -30,6 +30,7 @@ mod heap;
 mod ledger;
 mod pages;
 mod places;
+mod prefetch;
 mod root;
 mod saved;
 pub mod sets;

@@ -28,7 +28,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark, prefetch};
+use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark};
 use super::entries::{Entries, Entry, Hot};
 use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
 use super::ledger::materialise;
@@ -268,14 +268,6 @@ impl Pages {
     #[inline]
     pub(super) fn peek(&self, page: PageId) -> Option<&[u64]> {
         (!self.hot[page as usize].words.get().is_null()).then(|| self.get(page))
-    }
-
-    /// Has a word of a page fetched into the cache, if the page is in memory.
-    #[inline]
-    pub(super) fn prefetch_word(&self, page: PageId, at: usize) {
-        if let Some(word) = self.peek(page).and_then(|words| words.get(at)) {
-            prefetch(word);
-        }
     }
 
     /// `count` words of a page from `start` on, to change.

@@ -22,6 +22,7 @@
 use super::array::Array;
 use super::heap::Heap;
 use super::pages::{PAGE_WORDS, PageId, Pages};
+use super::prefetch::prefetch_word;
 use super::saved::Saved;
 use crate::batch::hash::equal_bytes;
 
@@ -162,7 +163,7 @@ impl Table {
         }
         if let Some(&hash) = hashes.get(row + 3 * AHEAD_ROWS) {
             let bucket = hash as usize & self.index_mask;
-            pages.prefetch_word(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+            prefetch_word(pages, self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
         }
         if let Some(slot) = self.likely(pages, hashes.get(row + 2 * AHEAD_ROWS)) {
             self.prefetch_slot(pages, slot);
@@ -188,8 +189,8 @@ impl Table {
     #[inline]
     pub fn prefetch_slot(&self, pages: &Pages, slot: u32) {
         let (page, start) = self.slot_place(slot);
-        pages.prefetch_word(page, start);
-        pages.prefetch_word(page, start + self.stride - 1);
+        prefetch_word(pages, page, start);
+        prefetch_word(pages, page, start + self.stride - 1);
     }
 
     /// Has memory fetched what belongs to a slot that has been fetched: its key, and its entry of the index.
@@ -199,7 +200,7 @@ impl Table {
         if let Some(words) = pages.peek(page) {
             self.heap.prefetch(pages, words[start + 1]);
             let bucket = words[start] as usize & self.index_mask;
-            pages.prefetch_word(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+            prefetch_word(pages, self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
         }
     }
 
