@@ -12,37 +12,9 @@
 //!
 //! # What does not compile
 //!
-//! A stream has no windows before its time is said, a text has no sum, streams of different types make no union, and lines of CSV are for
-//! results and for records that serde knows:
-//!
-//! ```compile_fail
-//! # use tidemill::*;
-//! let job = Job::new("no time").source("n", Records::new(0..9_i64)).key_by(|n| *n);
-//! ```
-//!
-//! ```compile_fail
-//! # use tidemill::*;
-//! let texts = Job::new("sum of texts").source("n", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
-//! texts.key_by(|n| *n).window(Window::tumbling(Span::seconds(1))).aggregate(|on| on.sum(|_| "text"));
-//! ```
-//!
-//! ```compile_fail
-//! # use tidemill::*;
-//! let job = Job::new("union");
-//! let a = job.source("a", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
-//! let b = job.source("b", Records::new(0..9_u32)).watermark(|n| n.to_native() as i64, Span::millis(0));
-//! a.union(b).sink(|_| {});
-//! ```
-//!
-//! ```compile_fail
-//! # use tidemill::*;
-//! #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
-//! struct Unknown(i64);
-//! let a = Job::new("csv").source("a", Records::new([Unknown(1)])).processing_time();
-//! a.sink_to(Files::csv("a.csv"));
-//! ```
-//!
-//! The same with the mistake mended:
+//! A stream has no windows before its time and its key are said, aggregates are of windows, a text has no sum, streams of different types
+//! make no union, and lines of CSV are for results and for records that serde knows. `tests/misuse/` holds a program for each of these
+//! mistakes, and what the compiler says of it. Without a mistake:
 //!
 //! ```
 //! # use tidemill::*;
