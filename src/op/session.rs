@@ -12,7 +12,7 @@
 //!
 //! Its age is the lowest generation of [`Ages`] that any of its rows came in.
 //!
-//! A *timer* has the records that end, or may end, in one quarter of a gap: [`LANES`] lists of them, a record's being that of its
+//! A *timer* has the records that end, or may end, in one quarter of a gap: eight lists of them, a record's being that of its
 //! number, so that memory has to be waited for once for so many records when they are walked.
 //!
 //! # Invariants
