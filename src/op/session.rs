@@ -368,8 +368,7 @@ impl Session {
     /// Has memory fetched that the next rows will read: their keys, and those keys' first records.
     #[inline]
     fn look_ahead(&self, hashes: &[u64], row: usize) {
-        self.keys.look_ahead(&self.pages, hashes, row);
-        if let Some(key_slot) = self.keys.likely_next(&self.pages, hashes, row) {
+        if let Some(key_slot) = self.keys.look_ahead(&self.pages, hashes, row) {
             let first = self.keys.words(&self.pages, key_slot)[0] as u32;
             if first != 0 {
                 self.records.prefetch_slot(&self.pages, first - 1);

@@ -155,34 +155,24 @@ impl Table {
     }
 
     /// Has memory fetched that lookups of the next keys will read, while this row is worked on: a lookup in a large table waits
-    /// for memory two or three times, each time for what the last one has found. To be called with every `row` in turn.
+    /// for memory two or three times, each time for what the last one has found. To be called with every `row` in turn. Returns the
+    /// slot that the lookup of `AHEAD_ROWS` rows from now will probably find.
     #[inline]
-    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
+    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) -> Option<u32> {
         if self.live_count < LARGE {
-            return;
+            return None;
         }
         if let Some(&hash) = hashes.get(row + 3 * AHEAD_ROWS) {
-            let bucket = hash as usize & self.index_mask;
-            prefetch_word(pages, self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+            self.prefetch_bucket(pages, hash);
         }
         if let Some(slot) = self.likely(pages, hashes.get(row + 2 * AHEAD_ROWS)) {
             self.prefetch_slot(pages, slot);
         }
-        if let Some(slot) = self.likely(pages, hashes.get(row + AHEAD_ROWS)) {
-            let (page, start) = self.slot_place(slot);
-            if let Some(words) = pages.peek(page) {
-                self.heap.prefetch(pages, words[start + 1]);
-            }
+        let next = self.likely(pages, hashes.get(row + AHEAD_ROWS))?;
+        if let Some([_, blob]) = self.head(pages, next) {
+            self.heap.prefetch(pages, blob);
         }
-    }
-
-    /// The slot that a lookup will probably find `AHEAD_ROWS` rows from now, if the table is large.
-    #[inline]
-    pub fn likely_next(&self, pages: &Pages, hashes: &[u64], row: usize) -> Option<u32> {
-        match self.live_count < LARGE {
-            true => None,
-            false => self.likely(pages, hashes.get(row + AHEAD_ROWS)),
-        }
+        Some(next)
     }
 
     /// Has a slot fetched into the cache.
@@ -196,12 +186,23 @@ impl Table {
     /// Has memory fetched what belongs to a slot that has been fetched: its key, and its entry of the index.
     #[inline]
     pub fn prefetch_group(&self, pages: &Pages, slot: u32) {
-        let (page, start) = self.slot_place(slot);
-        if let Some(words) = pages.peek(page) {
-            self.heap.prefetch(pages, words[start + 1]);
-            let bucket = words[start] as usize & self.index_mask;
-            prefetch_word(pages, self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+        if let Some([hash, blob]) = self.head(pages, slot) {
+            self.heap.prefetch(pages, blob);
+            self.prefetch_bucket(pages, hash);
         }
+    }
+
+    #[inline]
+    fn prefetch_bucket(&self, pages: &Pages, hash: u64) {
+        let bucket = hash as usize & self.index_mask;
+        prefetch_word(pages, self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+    }
+
+    /// A slot's hash and key, if its page need not be read first.
+    #[inline]
+    fn head(&self, pages: &Pages, slot: u32) -> Option<[u64; HEADER_WORDS]> {
+        let (page, start) = self.slot_place(slot);
+        pages.peek(page)?[start..].first_chunk().copied()
     }
 
     /// The slot of the first entry with the hash's tag, if it is where it belongs or just behind.

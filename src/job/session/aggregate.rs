@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 
+use super::function::out_of_range;
 use crate::agg::UserFunction;
 use crate::error::EvalError;
 use crate::expr::{Native, NativeFunction};
@@ -45,9 +46,7 @@ impl<I: Record + Row> Native for Packed<I> {
                 let rows: Vec<ArrayRef> = args.iter().map(|arg| arg.slice(*row, 1)).collect();
                 I::misfit(&rows).is_some()
             };
-            let row_index = (0..rows).find(is_it).expect("one of them is");
-            let message = format!("argument {} is not in the range of its type", column + 1);
-            return Err(EvalError { row_index, message });
+            return Err(out_of_range(column, rows, is_it));
         }
         let mut records = ArchiveBuilder::<I>::default();
         for row_index in 0..rows {

@@ -136,11 +136,22 @@ fn strict_nulls<C: Column>(
 ) -> Result<Option<NullBuffer>, EvalError> {
     if C::is_out_of_range(column) {
         let is_it = |row: &usize| C::is_out_of_range(&column.slice(*row, 1));
-        let row_index = (0..column.len()).find(is_it).expect("one of them is");
-        let message = format!("argument {} is not in the range of its type", index + 1);
-        return Err(EvalError { row_index, message });
+        return Err(out_of_range(index, column.len(), is_it));
     }
     Ok(if C::NULLABLE { nulls } else { NullBuffer::union(nulls.as_ref(), column.nulls()) })
+}
+
+/// The error of argument `index`, which is not in the range of its type in the first of `rows` rows that `is_it`.
+pub(super) fn out_of_range(
+    index: usize,
+    rows: usize,
+    is_it: impl FnMut(&usize) -> bool,
+) -> EvalError {
+    let row_index = (0..rows).find(is_it).expect("one of them is");
+    EvalError {
+        row_index,
+        message: format!("argument {} is not in the range of its type", index + 1),
+    }
 }
 
 /// The column of what `f` makes of each row, NULL where `nulls` says.
