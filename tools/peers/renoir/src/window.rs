@@ -66,14 +66,8 @@ impl<A: WindowAccumulator<In = Row>> WindowManager for AlignedManager<A> {
 
     #[inline]
     fn process(&mut self, element: StreamElement<Row>) -> Self::Output {
-        let watermark_ms = match element {
-            StreamElement::Timestamped(row, at_ms) => {
-                self.add(row, at_ms);
-                return Vec::new();
-            }
-            StreamElement::Watermark(watermark_ms) => watermark_ms,
-            StreamElement::FlushAndRestart | StreamElement::Terminate => i64::MAX,
-            _ => return Vec::new(),
+        let Some(watermark_ms) = watermark_ms(element, |row, at_ms| self.add(row, at_ms)) else {
+            return Vec::new();
         };
         let size_ms = self.shape.size_ms;
         let over = self.open.partition_point(|(start, _)| start + size_ms - 1 <= watermark_ms);
@@ -84,6 +78,23 @@ impl<A: WindowAccumulator<In = Row>> WindowManager for AlignedManager<A> {
 
     fn recycle(&self) -> bool {
         self.open.is_empty()
+    }
+}
+
+/// The watermark that an element brings, if it brings one; a row goes to `add`.
+#[inline]
+fn watermark_ms(
+    element: StreamElement<Row>,
+    add: impl FnOnce(Row, Timestamp),
+) -> Option<Timestamp> {
+    match element {
+        StreamElement::Timestamped(row, at_ms) => {
+            add(row, at_ms);
+            None
+        }
+        StreamElement::Watermark(watermark_ms) => Some(watermark_ms),
+        StreamElement::FlushAndRestart | StreamElement::Terminate => Some(Timestamp::MAX),
+        _ => None,
     }
 }
 
@@ -153,14 +164,8 @@ impl<A: WindowAccumulator<In = Row>> WindowManager for SessionManager<A> {
 
     #[inline]
     fn process(&mut self, element: StreamElement<Row>) -> Self::Output {
-        let watermark_ms = match element {
-            StreamElement::Timestamped(row, at_ms) => {
-                self.add(row, at_ms);
-                return Vec::new();
-            }
-            StreamElement::Watermark(watermark_ms) => watermark_ms,
-            StreamElement::FlushAndRestart | StreamElement::Terminate => i64::MAX,
-            _ => return Vec::new(),
+        let Some(watermark_ms) = watermark_ms(element, |row, at_ms| self.add(row, at_ms)) else {
+            return Vec::new();
         };
         let gap_ms = self.gap_ms;
         let is_over = |open: &mut Session| open.last_ms + gap_ms - 1 <= watermark_ms;
