@@ -1,5 +1,7 @@
 //! The typed builder against plain computations over the same items, at several numbers of shards and sizes of chunks.
 
+mod blocks;
+
 mod typed {
     mod channel;
     mod custom;

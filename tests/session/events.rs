@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rkyv::{Archive, Serialize};
 use tidemill::error::ScriptError;
 use tidemill::job::RuntimeKind;
-use tidemill::{FromRow, Options, RecordFile, RecordWriter, Session, Span, SqlError};
+use tidemill::{FromRow, Options, RecordFile, Session, Span, SqlError};
 
 #[derive(Archive, Serialize, Clone, Debug)]
 pub(super) struct Event {
@@ -34,23 +34,14 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// A file of these events, in blocks of a few so that shards take turns.
+/// A file of these events.
 pub(super) struct Written {
     folder: tempfile::TempDir,
 }
 
 impl Written {
     pub(super) fn new(events: &[Event]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = RecordWriter::create(folder.path().join("events")).unwrap();
-        for (index, event) in events.iter().enumerate() {
-            writer.write(event).unwrap();
-            if index % 7 == 6 {
-                writer.close_block().unwrap();
-            }
-        }
-        writer.finish().unwrap();
-        Self { folder }
+        Self { folder: crate::blocks::written(events) }
     }
 
     /// The path of a file beside that of the events.

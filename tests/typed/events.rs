@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use rkyv::{Archive, Deserialize, Serialize};
-use tidemill::{Options, RecordFile, RecordWriter};
+use tidemill::{Options, RecordFile};
 
 /// An event with a text of any length, so that some records are longer than their root.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -28,23 +28,14 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// A file of these events, in blocks of a few so that shards take turns.
+/// A file of these events.
 pub(super) struct Written {
     folder: tempfile::TempDir,
 }
 
 impl Written {
     pub(super) fn new(events: &[Event]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut writer = RecordWriter::create(folder.path().join("events")).unwrap();
-        for (index, event) in events.iter().enumerate() {
-            writer.write(event).unwrap();
-            if index % 7 == 6 {
-                writer.close_block().unwrap();
-            }
-        }
-        writer.finish().unwrap();
-        Self { folder }
+        Self { folder: crate::blocks::written(events) }
     }
 
     pub(super) fn path(&self) -> String {
