@@ -146,6 +146,7 @@ impl Pane {
         shown_at: Option<usize>,
         flags_at: Option<usize>,
     ) -> Moved {
+        pages.make_room();
         let (hash, key) = (self.table.hash(pages, slot), self.table.key(pages, slot).to_vec());
         let values = self.values(pages, slot);
         let table = TableSlots { pages, table: &mut self.table };

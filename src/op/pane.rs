@@ -253,6 +253,7 @@ impl Pane {
         pages: &mut Pages,
         slots: &[u32],
     ) -> Vec<ArrayRef> {
+        pages.make_room();
         let keys = slots.iter().map(|&slot| self.table.key(pages, slot));
         let mut columns = Keys::decode(&shape.key_types, keys);
         let table = TableSlots { pages, table: &mut self.table };

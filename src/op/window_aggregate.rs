@@ -317,6 +317,7 @@ impl WindowAggregate {
     }
 
     fn partial_results(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
+        self.pages.make_room();
         let (mut keys, mut partials) = (Keys::default(), Partials::default());
         for &slot in slots {
             keys.push(pane.table.hash(&self.pages, slot), pane.table.key(&self.pages, slot));

@@ -45,7 +45,7 @@ impl Array {
                 array.directories.extend(numbers);
             }
         }
-        pages.prefetch(&array.directories);
+        pages.prefetch(array.directories.iter().copied());
         for (index, &directory) in array.directories.iter().enumerate() {
             let held = (count - index * DIRECTORY_PAGES).min(DIRECTORY_PAGES);
             let words = pages.get(directory);

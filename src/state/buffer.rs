@@ -105,6 +105,11 @@ impl Buffer {
         unsafe { &*self.words.add(self.word_count).cast::<Changes>() }
     }
 
+    /// Whether its changed lines are to be written rather than all of it.
+    pub(super) fn has_few_changes(&self) -> bool {
+        self.word_count == PAGE_WORDS && changed_lines(self.changes()) <= CHANGED_LINES_MAX
+    }
+
     /// The change bytes, to change.
     pub(super) fn changes_mut(&mut self) -> &mut Changes {
         // SAFETY: as in `changes`; `&mut self` is the access of invariant 2.
@@ -148,7 +153,7 @@ fn layout(word_count: usize) -> Layout {
 pub(super) type Changes = [u8; PAGE_LINES];
 
 /// How many lines have changed.
-pub(super) fn changed_lines(changes: &Changes) -> u32 {
+fn changed_lines(changes: &Changes) -> u32 {
     changes.as_chunks::<64>().0.iter().map(|some| u32::from(some.iter().sum::<u8>())).sum()
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Hot {
     pub(super) words: Cell<*mut u64>,
     /// 0: the page is free, or its leaf has not been read.
     pub(super) word_count: Cell<u32>,
-    /// The last epoch that wrote to the buffer; 0: none since it was read.
+    /// The space's epoch if the page has a buffer that may be written to; else it may be anything else.
     pub(super) epoch: u32,
 }
 
@@ -31,10 +31,16 @@ pub(super) struct Hot {
 pub(super) struct Entry {
     /// The epoch in which the page was made, and 0 before that.
     pub(super) born: u32,
-    /// The epoch that wrote the page to frames of its own to make room.
-    pub(super) spilled: u32,
-    /// Its index among the dirty of that epoch, or of `epoch`.
+    /// The last epoch that changed it.
+    pub(super) dirty: u32,
+    /// Its index among the dirty of that epoch.
     pub(super) dirty_at: u32,
+    /// Its changes of that epoch have been written to make room: `place` says where, and a buffer there may be is clean.
+    pub(super) spilled: bool,
+    /// The last epoch that wrote it whole to make room: `place` has that base, of which earlier epochs know nothing.
+    pub(super) based: u32,
+    /// The last epoch that handed over its buffer, so that only the acknowledgement tells its base.
+    pub(super) handed: u32,
     pub(super) place: Place,
     pub(super) buffer: RefCell<Option<Arc<Buffer>>>,
 }
@@ -63,7 +69,16 @@ impl Hot {
 
 impl Entry {
     pub(super) fn at_rest(place: Place) -> Self {
-        Self { born: 0, spilled: 0, dirty_at: 0, place, buffer: RefCell::new(None) }
+        Self {
+            born: 0,
+            dirty: 0,
+            dirty_at: 0,
+            spilled: false,
+            based: 0,
+            handed: 0,
+            place,
+            buffer: RefCell::new(None),
+        }
     }
 }
 

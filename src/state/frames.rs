@@ -330,6 +330,11 @@ impl Frames {
         }
     }
 
+    /// Pages leave memory for want of room: what has been read ahead once need not be there any more.
+    pub(super) fn cool(&self) {
+        self.warm.store(false, Ordering::Relaxed);
+    }
+
     /// Reads ahead a piece of the file, from a frame on; where the next piece begins, or `None` behind the last. In order, the disk
     /// is many times faster than at random.
     pub fn warm(&self, from: u32) -> Option<u32> {

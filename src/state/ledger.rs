@@ -13,12 +13,8 @@
 //! root:    magic │ version, epoch u32 │ schema hash │ pages, header words u32 │ header … │ leaf: frame u32, 0 │ checksum │ leaf …
 //! ```
 //!
-//! A page of which few lines have changed since it was last written whole is not written whole again: a *delta* holds the
-//! lines, all that have changed since, so that a page has at most one. Deltas are packed into frames:
-//!
-//! ```text
-//! delta:   page u32, lines u32 │ checksum of what follows and of the page number │ line numbers u16 … padded │ lines, 4 words each
-//! ```
+//! A page of which few lines have changed since it was last written whole is not written whole again: its changed lines are, as a
+//! *delta* ([`super::writer`]).
 //!
 //! # Invariants
 //!
@@ -30,19 +26,16 @@ use std::collections::{HashMap, VecDeque};
 use std::iter::repeat;
 use std::sync::Arc;
 
-use super::buffer::{CHANGED_LINES_MAX, Changes, LINE_WORDS, PAGE_LINES, changed_lines, lines_of};
-use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
-use super::pages::{Ack, Acks, Dirty, PAGE_WORDS, PageId, Sealed};
+use super::buffer::PAGE_LINES;
+use super::frames::{Frames, NOWHERE, Run, frames_of};
+use super::pages::{Ack, Acks, Dirty, Latest, PAGE_WORDS, PageId, Sealed};
 use super::places::{LEAF_PLACES, PLACE_WORDS, PageTable, Place};
 use super::root::RootParts;
+use super::writer::{Log, Writer, materialise};
 use crate::crash_point;
 use crate::error::StateError;
 use crate::planted;
 
-/// Words of a delta before its line numbers.
-const DELTA_HEADER_WORDS: usize = 2;
-/// Frames that are gathered for one write.
-const STAGED_FRAMES: usize = 64;
 /// Pages that a commit moves at most, to let the file shrink.
 const MOVED_PAGES_MAX: usize = 1024;
 
@@ -226,13 +219,7 @@ impl Ledger {
     /// What the storage says; the table is not to be used after that.
     pub fn write(&mut self, sealed: Sealed, room: Room<'_>) -> Result<Written, StateError> {
         assert!(self.unread.is_none(), "invariant 2");
-        let mut writer = Writer {
-            frames: Arc::clone(&self.frames),
-            room,
-            staged: Vec::new(),
-            first: 0,
-            byte_count: 0,
-        };
+        let mut writer = Writer::new(Arc::clone(&self.frames), room);
         if self.places.len() < sealed.page_count as usize
             && let Some(leaf) = self.leaves.last_mut()
         {
@@ -260,7 +247,7 @@ impl Ledger {
         self.superseded.push_back((sealed.epoch, std::mem::take(&mut self.dropped)));
         places.reverse();
         let ack = Ack { epoch: sealed.epoch, places, released: Vec::new() };
-        Ok(Written { root, byte_count: writer.byte_count, ack })
+        Ok(Written { root, byte_count: writer.byte_count(), ack })
     }
 
     /// The manifest of `written` is durable, and `oldest_epoch` is the oldest that is retained: tells the space.
@@ -324,27 +311,28 @@ impl Ledger {
     fn write_pages(
         &mut self,
         writer: &mut Writer<'_>,
-        dirty: Vec<Dirty>,
+        dirty: Vec<Option<Dirty>>,
     ) -> Result<Vec<(PageId, Place)>, StateError> {
         let mut places = Vec::with_capacity(dirty.len());
         let mut log = Log::default();
-        for dirty in dirty {
-            let (page, place) = match dirty {
-                Dirty::Dropped => continue,
-                Dirty::Spilled(page, place) => (page, place),
-                Dirty::Buffer(page, buffer) => {
-                    let (words, changes) = (buffer.words(), buffer.changes());
-                    let base = self.places[page as usize];
-                    let few = changed_lines(changes) <= CHANGED_LINES_MAX;
-                    let place = if words.len() == PAGE_WORDS && few {
-                        assert!(base.frame != NOWHERE, "a page without a base counts as changed");
-                        let (delta_frame, delta_at) = log.append(writer, page, words, changes)?;
-                        Place { delta_frame, delta_at, ..base }
-                    } else {
-                        writer.place(words)?
-                    };
-                    (page, place)
+        for Dirty { page, base, latest } in dirty.into_iter().flatten() {
+            if let Some(base) = base {
+                self.set(page, base);
+            }
+            // Not what the space took for its base: the page may have been moved since. A delta has all lines that differ from either.
+            let base = self.places[page as usize];
+            let place = match latest {
+                Latest::Base => base,
+                Latest::Delta { frame, at } => {
+                    assert!(base.frame != NOWHERE, "a delta has a base");
+                    Place { delta_frame: frame, delta_at: at, ..base }
                 }
+                Latest::Buffer(buffer) if buffer.has_few_changes() => {
+                    assert!(base.frame != NOWHERE, "a page without a base counts as changed");
+                    let (delta_frame, delta_at) = log.append(writer, page, &buffer)?;
+                    Place { delta_frame, delta_at, ..base }
+                }
+                Latest::Buffer(buffer) => writer.place(buffer.words())?,
             };
             self.set(page, place);
             places.push((page, place));
@@ -421,158 +409,4 @@ impl Ledger {
 
 fn single(frame: u32) -> Run {
     Run { frame, count: 1 }
-}
-
-/// Writes pages to free frames, several at once where the frames follow each other.
-struct Writer<'a> {
-    frames: Arc<Frames>,
-    room: Room<'a>,
-    staged: Vec<u64>,
-    /// The frame of the first staged word.
-    first: u32,
-    byte_count: u64,
-}
-
-impl Writer<'_> {
-    fn allocate(&mut self, count: u32) -> Result<Run, StateError> {
-        loop {
-            match self.frames.allocate(count) {
-                Err(error @ StateError::Full { .. }) if (self.room)(&error) => {}
-                other => return other,
-            }
-        }
-    }
-
-    /// Writes a page whole.
-    fn place(&mut self, words: &[u64]) -> Result<Place, StateError> {
-        let run = self.allocate(frames_of(words.len()))?;
-        self.stage(run.frame, words)?;
-        let checksum = checksum(words);
-        let word_count = words.len() as u32;
-        Ok(Place { frame: run.frame, word_count, checksum, ..Place::NONE })
-    }
-
-    fn stage(&mut self, frame: u32, words: &[u64]) -> Result<(), StateError> {
-        let end = self.first + (self.staged.len() / PAGE_WORDS) as u32;
-        if frame != end || self.staged.len() >= STAGED_FRAMES * PAGE_WORDS {
-            self.flush()?;
-            self.first = frame;
-        }
-        self.byte_count += words.len() as u64 * 8;
-        self.staged.extend_from_slice(words);
-        self.staged.resize(self.staged.len().next_multiple_of(PAGE_WORDS), 0);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StateError> {
-        if self.staged.is_empty() {
-            return Ok(());
-        }
-        crash_point!("commit-before-write");
-        let words = std::mem::take(&mut self.staged);
-        if planted!("state-lose-write") && words.len() > PAGE_WORDS {
-            return Ok(());
-        }
-        self.frames.write(self.first, &words)
-    }
-}
-
-/// Deltas on their way into a frame.
-#[derive(Default)]
-struct Log {
-    frame: Option<u32>,
-    words: Vec<u64>,
-}
-
-impl Log {
-    fn append(
-        &mut self,
-        writer: &mut Writer<'_>,
-        page: PageId,
-        words: &[u64],
-        changes: &Changes,
-    ) -> Result<(u32, u32), StateError> {
-        let delta = delta(page, words, changes);
-        if self.words.len() + delta.len() > PAGE_WORDS {
-            self.flush(writer)?;
-        }
-        let frame = match self.frame {
-            Some(frame) => frame,
-            None => writer.allocate(1)?.frame,
-        };
-        self.frame = Some(frame);
-        let at = self.words.len() as u32;
-        self.words.extend_from_slice(&delta);
-        Ok((frame, at))
-    }
-
-    fn flush(&mut self, writer: &mut Writer<'_>) -> Result<(), StateError> {
-        let Some(frame) = self.frame.take() else { return Ok(()) };
-        writer.stage(frame, &std::mem::take(&mut self.words))
-    }
-}
-
-/// A delta as words.
-fn delta(page: PageId, words: &[u64], changes: &Changes) -> Vec<u64> {
-    let lines: Vec<u16> = lines_of(changes).collect();
-    let mut delta = vec![u64::from(page) | (lines.len() as u64) << 32, 0];
-    delta.extend(lines.chunks(4).map(|chunk| {
-        let number = |word, (index, &line): (usize, &u16)| word | u64::from(line) << (16 * index);
-        chunk.iter().enumerate().fold(0, number)
-    }));
-    for &line in &lines {
-        let start = usize::from(line) * LINE_WORDS;
-        delta.extend_from_slice(&words[start..start + LINE_WORDS]);
-    }
-    delta[1] = delta_checksum(delta[0], &delta[DELTA_HEADER_WORDS..]);
-    delta
-}
-
-fn delta_checksum(head: u64, rest: &[u64]) -> u64 {
-    checksum(rest) ^ head.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// Puts the delta of `place` over `words`, which lie as they were last written whole, and notes its lines in `changes`.
-///
-/// # Errors
-///
-/// [`StateError::Damaged`].
-pub(super) fn materialise(
-    frames: &Frames,
-    place: &Place,
-    words: &mut [u64],
-    changes: &mut Changes,
-) -> Result<(), StateError> {
-    let damaged = |reason: &str| frames.damaged(place.delta_frame, "a delta", reason.into());
-    let frame = frames.words(place.delta_frame, PAGE_WORDS)?;
-    let (numbers, lines) = delta_parts(frame, place.delta_at).map_err(damaged)?;
-    for (index, line) in lines.as_chunks::<LINE_WORDS>().0.iter().enumerate() {
-        let number = (numbers[index / 4] >> (16 * (index % 4)) & 0xffff) as usize;
-        let start = number * LINE_WORDS;
-        let room = words.get_mut(start..start + LINE_WORDS);
-        room.ok_or_else(|| damaged("a line lies beyond its page"))?.copy_from_slice(line);
-        changes[number] = 1;
-    }
-    Ok(())
-}
-
-/// The line numbers and the lines of the delta at word `at` of a frame.
-///
-/// # Errors
-///
-/// What is wrong with it.
-pub(super) fn delta_parts(frame: &[u64], at: u32) -> Result<(&[u64], &[u64]), &'static str> {
-    let rest = frame.get(at as usize..).unwrap_or_default();
-    let head = *rest.first().ok_or("it lies beyond its frame")?;
-    let line_count = (head >> 32) as usize;
-    let number_words = line_count.div_ceil(4);
-    let end = DELTA_HEADER_WORDS + number_words + line_count * LINE_WORDS;
-    if line_count > CHANGED_LINES_MAX as usize || rest.len() < end {
-        return Err("its length cannot be");
-    }
-    let body = &rest[DELTA_HEADER_WORDS..end];
-    if delta_checksum(head, body) != rest[1] {
-        return Err("its checksum differs");
-    }
-    Ok(body.split_at(number_words))
 }

@@ -8,6 +8,7 @@
 //! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction (entries: what is known of each page)
 //! ledger ─ the page table on disk: how a sealed epoch is written, and how it is opened (root: its root; places: its leaves;
 //!          survey: a look from outside)
+//! writer ─ pages and deltas on their way to frames
 //! frames ─ the file: fixed-size frames, which are free, growth
 //! ```
 //!
@@ -39,6 +40,7 @@ mod space;
 mod survey;
 pub mod table;
 mod unwind;
+mod writer;
 
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;

@@ -10,8 +10,8 @@
 //!            (read through the map)     ╰─ written again before the writer is done: copied first
 //! ```
 //!
-//! Buffers are kept as long as there is room in the budget; beyond it a clean one is dropped, and one with changes is first
-//! written to frames of its own, which the next seal hands over like any other.
+//! Buffers are kept as long as there is room in the budget; beyond it ([`room`]) a clean one is dropped, and one with changes is
+//! first written, its changed lines alone where they are few; the next seal hands over where.
 //!
 //! A frame that turns out to be damaged unwinds the shard ([`super::unwind`]).
 //!
@@ -21,20 +21,22 @@
 //! 2. `words_mut` is the only way to change a page's words.
 //! 3. A page whose epoch is the space's has a buffer which nobody else has been given to read: the list of the dirty holds
 //!    on to it, and is handed over when the epoch ends. An older buffer is written to only if nobody else holds it.
-//! 4. `Hot::words` is null or points at the page's words: in its buffer, or in the file's map at a frame that stays
-//!    allocated until this space itself frees it ([`Pages::acknowledge`]).
+//! 4. `Hot::words` is null, or points at the page's words: in its buffer, or in the file's map at a frame that stays allocated until
+//!    this space itself frees it ([`Pages::acknowledge`]). It may be null though there is a buffer: see [`room`].
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
+mod room;
+
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, PAGE_LINES, keep_changes, mark};
+use super::buffer::{Buffer, Changes, PAGE_LINES, keep_changes, mark};
 use super::entries::{Entries, Entry, Hot};
-use super::frames::{Frames, NOWHERE, Run, checksum, frames_of};
-use super::ledger::materialise;
+use super::frames::{Frames, NOWHERE, Run};
 use super::places::{LEAF_PLACES, PageTable, Place};
 use super::unwind::fail;
-use crate::crash_point;
+use super::writer::materialise;
 
 /// Words in an ordinary page: 16 KiB.
 pub const PAGE_WORDS: usize = 2048;
@@ -80,8 +82,12 @@ struct Durable {
     resident_words: Cell<usize>,
     /// The newest epoch whose acknowledgement has been taken in.
     acked: u32,
-    dirty: Vec<Dirty>,
+    dirty: Vec<Option<Dirty>>,
     freed: Vec<PageId>,
+    /// How many deltas of this epoch that were written to make room are in use in each of their frames.
+    deltas: HashMap<u32, u32>,
+    /// Words in buffers that the writer holds on to though the pages have newer ones.
+    lent_words: usize,
     /// Where the search for something to evict goes on.
     hand: usize,
     /// With more than this in memory something is evicted: the budget, or, while nothing can go, more.
@@ -90,13 +96,22 @@ struct Durable {
 
 /// A page that has changed.
 #[derive(Debug)]
-pub(super) enum Dirty {
-    /// Its buffer.
-    Buffer(PageId, Arc<Buffer>),
-    /// It has been written already.
-    Spilled(PageId, Place),
-    /// It was freed after all.
-    Dropped,
+pub(super) struct Dirty {
+    pub(super) page: PageId,
+    /// Where it was written whole in this epoch to make room; what has changed since is `latest`.
+    pub(super) base: Option<Place>,
+    pub(super) latest: Latest,
+}
+
+/// Where a page's changes are.
+#[derive(Debug)]
+pub(super) enum Latest {
+    /// In its buffer.
+    Buffer(Arc<Buffer>),
+    /// In a delta that has been written to make room.
+    Delta { frame: u32, at: u32 },
+    /// In the base.
+    Base,
 }
 
 /// A space as it was at a barrier.
@@ -108,7 +123,8 @@ pub struct Sealed {
     pub(super) header: Vec<u64>,
     /// How many page numbers there are.
     pub(super) page_count: u32,
-    pub(super) dirty: Vec<Dirty>,
+    /// Those that were freed after all are `None`.
+    pub(super) dirty: Vec<Option<Dirty>>,
     pub(super) freed: Vec<PageId>,
 }
 
@@ -175,6 +191,8 @@ impl Pages {
             acked: epoch - 1,
             dirty: Vec::new(),
             freed: Vec::new(),
+            deltas: HashMap::new(),
+            lent_words: 0,
             hand: 0,
             evict_above_words: budget_bytes / 8,
         };
@@ -232,12 +250,15 @@ impl Pages {
         self.word_count.set(self.word_count.get() - hot.word_count.get() as usize);
         let buffer = entry.buffer.take();
         if let Some(durable) = &mut self.durable {
-            durable.forget_dirty(hot, entry, self.epoch);
+            durable.forget_dirty(entry, self.epoch);
             if entry.born != self.epoch {
                 durable.freed.push(page);
             }
-            if buffer.is_some() {
+            if let Some(buffer) = &buffer {
                 durable.resident(-i64::from(hot.word_count.get()));
+                if Arc::strong_count(buffer) > 1 {
+                    durable.lent_words += hot.word_count.get() as usize;
+                }
             }
         }
         let is_page = hot.word_count.get() as usize == PAGE_WORDS;
@@ -324,6 +345,8 @@ impl Pages {
             dirty: std::mem::take(&mut durable.dirty),
             freed: std::mem::take(&mut durable.freed),
         };
+        // They are the ledger's to count now.
+        durable.deltas.clear();
         self.epoch += 1;
         sealed
     }
@@ -334,13 +357,20 @@ impl Pages {
         if self.take_in_leaves(LEAVES_A_CALL) {
             return;
         }
+        self.make_room();
         let Some(durable) = &mut self.durable else { return };
         let Some(mut ack) = durable.taking.take().or_else(|| durable.acks.take()) else { return };
         let rest = ack.places.len().saturating_sub(ACKNOWLEDGED_PAGES);
         for (page, place) in ack.places.drain(rest..).rev() {
             let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
-            // Freed, and perhaps made anew, since; or written to other frames since.
-            if hot.word_count.get() == 0 || entry.born > ack.epoch || entry.spilled > ack.epoch {
+            // Freed, and perhaps made anew, since; or written whole to other frames since.
+            if hot.word_count.get() == 0 || entry.born > ack.epoch || entry.based > ack.epoch {
+                continue;
+            }
+            if entry.spilled && entry.dirty > ack.epoch {
+                // Its delta is newer, and as good for a base that has moved: it has all lines in which either differs.
+                let Place { delta_frame, delta_at, .. } = entry.place;
+                entry.place = Place { delta_frame, delta_at, ..place };
                 continue;
             }
             entry.place = place;
@@ -354,6 +384,7 @@ impl Pages {
             return;
         }
         durable.acked = ack.epoch;
+        durable.lent_words = 0;
         durable.evict_above_words = durable.budget_words;
         for run in ack.released {
             durable.frames.forget(run);
@@ -366,22 +397,6 @@ impl Pages {
         let leaf = page as usize / LEAF_PLACES;
         if !self.entries.is_known(leaf) {
             self.read_leaf(leaf);
-        }
-    }
-
-    /// These pages will be read next: the kernel may fetch them all at once.
-    pub(super) fn prefetch(&self, pages: &[PageId]) {
-        let Some(durable) = &self.durable else { return };
-        let leaf = |page: PageId| page as usize / LEAF_PLACES;
-        for &page in pages.iter().filter(|&&page| !self.entries.is_known(leaf(page))) {
-            durable.table.prefetch(&durable.frames, leaf(page));
-        }
-        for &page in pages {
-            self.meet(page);
-            let place = &self.entries[page as usize].place;
-            if self.hot[page as usize].words.get().is_null() && place.frame != NOWHERE {
-                durable.frames.prefetch(place.run());
-            }
         }
     }
 
@@ -433,25 +448,32 @@ impl Pages {
     fn make_writable(&mut self, page: PageId) {
         self.make_room();
         self.meet(page);
-        let (hot, entry) = (&self.hot[page as usize], &mut self.entries[page as usize]);
+        let (hot, entry) = (&mut self.hot[page as usize], &mut self.entries[page as usize]);
         assert!(hot.word_count.get() > 0, "page {page} is free");
-        let durable = self.durable.as_ref().expect("in memory there is one epoch");
-        if let Some(mut buffer) = entry.buffer.take() {
-            durable.resident(-i64::from(hot.word_count.get()));
-            if Arc::get_mut(&mut buffer).is_none() {
-                // The writer is reading it still.
-                buffer = Arc::new(Buffer::copy(buffer.words(), buffer.changes()));
-            }
-            let own = Arc::get_mut(&mut buffer).expect("nobody else has it, or it is a copy");
-            keep_changes(own.changes_mut());
+        let durable = self.durable.as_mut().expect("in memory there is one epoch");
+        let Some(mut buffer) = entry.buffer.get_mut().take() else {
+            let buffer = durable.copy(hot, entry);
             self.install(page, buffer);
             return;
+        };
+        if entry.dirty == self.epoch && !entry.spilled {
+            hot.words.set(buffer.pointer());
+            hot.epoch = self.epoch;
+            *entry.buffer.get_mut() = Some(buffer);
+            return;
         }
-        let mut buffer = durable.read(entry);
-        if entry.spilled == self.epoch {
-            buffer.changes_mut().fill(1);
+        durable.resident(-i64::from(hot.word_count.get()));
+        if !entry.spilled {
+            entry.handed = entry.dirty;
         }
-        self.install(page, Arc::new(buffer));
+        if Arc::get_mut(&mut buffer).is_none() {
+            // The writer is reading it still.
+            durable.lent_words += hot.word_count.get() as usize;
+            buffer = Arc::new(Buffer::copy(buffer.words(), buffer.changes()));
+        }
+        let own = Arc::get_mut(&mut buffer).expect("nobody else has it, or it is a copy");
+        keep_changes(own.changes_mut());
+        self.install(page, buffer);
     }
 
     /// Reads a page that is at rest.
@@ -461,65 +483,19 @@ impl Pages {
         self.meet(page);
         let (hot, entry) = (&self.hot[page as usize], &self.entries[page as usize]);
         assert!(hot.word_count.get() > 0, "page {page} is free");
+        if let Some(buffer) = &*entry.buffer.borrow() {
+            hot.words.set(buffer.pointer());
+            return;
+        }
         let durable = self.durable.as_ref().expect("in memory every page has its words");
         if entry.place.delta_frame == NOWHERE {
             hot.words.set(durable.base(entry).as_ptr().cast_mut());
             return;
         }
-        let buffer = Arc::new(durable.read(entry));
+        let buffer = durable.copy(hot, entry);
         hot.words.set(buffer.pointer());
         durable.resident(i64::from(hot.word_count.get()));
         *entry.buffer.borrow_mut() = Some(buffer);
-    }
-
-    /// Evicts until the budget is kept.
-    #[inline]
-    fn make_room(&mut self) {
-        let Some(durable) = &self.durable else { return };
-        if durable.resident_words.get() > durable.evict_above_words {
-            self.evict();
-        }
-    }
-
-    #[cold]
-    fn evict(&mut self) {
-        let Some(durable) = &mut self.durable else { return };
-        // Some more than must be, so that not every page that comes searches again.
-        let target = durable.budget_words - durable.budget_words / 16;
-        for _ in 0..2 * self.entries.len() {
-            if durable.resident_words.get() <= target {
-                break;
-            }
-            durable.hand = (durable.hand + 1) % self.entries.len();
-            let hot = &mut self.hot[durable.hand];
-            if hot.words.get().is_null() {
-                continue;
-            }
-            let entry = &mut self.entries[durable.hand];
-            if entry.buffer.get_mut().is_none() {
-                continue;
-            }
-            if hot.epoch == self.epoch {
-                if !durable.frames.is_settled() {
-                    // So soon after the start it is not known yet where to.
-                    continue;
-                }
-                durable.spill(entry, self.epoch);
-                hot.epoch = 0;
-            } else if hot.epoch > durable.acked {
-                // The writer has it; it will be clean soon.
-                continue;
-            }
-            entry.buffer.take();
-            hot.words.set(std::ptr::null_mut());
-            durable.resident(-i64::from(hot.word_count.get()));
-        }
-        // What is left waits for the writer: another search would find the same.
-        let held = durable.resident_words.get();
-        durable.evict_above_words = durable.budget_words.max(held + durable.budget_words / 16);
-        if held <= target {
-            durable.evict_above_words = durable.budget_words;
-        }
     }
 }
 
@@ -536,65 +512,58 @@ impl Durable {
         words.unwrap_or_else(|error| fail(error))
     }
 
-    /// A page's words, and its lines that have changed since it was last written whole.
-    fn read(&self, entry: &Entry) -> Buffer {
-        let mut buffer = Buffer::copy(self.base(entry), &[0; PAGE_LINES]);
-        if entry.place.delta_frame != NOWHERE {
-            let (words, changes) = buffer.parts_mut();
-            let done = materialise(&self.frames, &entry.place, words, changes);
-            done.unwrap_or_else(|error| fail(error));
+    /// A page's words in a buffer, with the lines that have changed since it was last written whole.
+    fn copy(&self, hot: &Hot, entry: &Entry) -> Arc<Buffer> {
+        let no_changes: Changes = [0; PAGE_LINES];
+        if entry.place.delta_frame == NOWHERE {
+            let words = hot.words.get();
+            if words.is_null() {
+                return Arc::new(Buffer::copy(self.base(entry), &no_changes));
+            }
+            // SAFETY: invariant 4: a page without a buffer that has been read is viewed in the file's map.
+            let words = unsafe { std::slice::from_raw_parts(words, hot.word_count.get() as usize) };
+            return Arc::new(Buffer::copy(words, &no_changes));
         }
-        buffer
+        let mut buffer = Buffer::copy(self.base(entry), &no_changes);
+        let (words, changes) = buffer.parts_mut();
+        materialise(&self.frames, &entry.place, words, changes).unwrap_or_else(|error| fail(error));
+        Arc::new(buffer)
     }
 
     fn note_dirty(&mut self, entry: &mut Entry, page: PageId, buffer: Arc<Buffer>, epoch: u32) {
-        if entry.spilled == epoch {
-            // What was written to make room is written again, and nothing refers to it.
-            let Dirty::Spilled(_, place) = self.dirty[entry.dirty_at as usize] else {
-                unreachable!("a page that was spilled in this epoch")
-            };
-            self.frames
-                .free(Run { frame: place.frame, count: frames_of(place.word_count as usize) });
-            self.dirty[entry.dirty_at as usize] = Dirty::Buffer(page, buffer);
-            entry.spilled = 0;
-            return;
+        let latest = Latest::Buffer(buffer);
+        if entry.dirty == epoch {
+            // What was written to make room will be written again, and nothing refers to it; a base stays one.
+            let dirty = self.dirty[entry.dirty_at as usize].as_mut();
+            let dirty = dirty.expect("a page that has changed in this epoch");
+            let spilled = std::mem::replace(&mut dirty.latest, latest);
+            self.drop_delta(&spilled);
+        } else {
+            (entry.dirty, entry.dirty_at) = (epoch, self.dirty.len() as u32);
+            self.dirty.push(Some(Dirty { page, base: None, latest }));
         }
-        entry.dirty_at = self.dirty.len() as u32;
-        self.dirty.push(Dirty::Buffer(page, buffer));
+        entry.spilled = false;
     }
 
     /// Takes a page that is freed off this epoch's dirty.
-    fn forget_dirty(&mut self, hot: &Hot, entry: &Entry, epoch: u32) {
-        if hot.epoch != epoch && entry.spilled != epoch {
+    fn forget_dirty(&mut self, entry: &Entry, epoch: u32) {
+        if entry.dirty != epoch {
             return;
         }
-        let dirty = std::mem::replace(&mut self.dirty[entry.dirty_at as usize], Dirty::Dropped);
-        if let Dirty::Spilled(_, place) = dirty {
-            self.frames
-                .free(Run { frame: place.frame, count: frames_of(place.word_count as usize) });
-        }
+        let dirty = self.dirty[entry.dirty_at as usize].take();
+        let Dirty { base, latest, .. } = dirty.expect("a page that has changed in this epoch");
+        self.drop_delta(&latest);
+        base.iter().for_each(|base| self.frames.free(base.run()));
     }
 
-    /// Writes a page of this epoch to frames of its own, so that its buffer can go.
-    fn spill(&mut self, entry: &mut Entry, epoch: u32) {
-        let Dirty::Buffer(page, buffer) =
-            std::mem::replace(&mut self.dirty[entry.dirty_at as usize], Dirty::Dropped)
-        else {
-            unreachable!("a page with a buffer of this epoch is among its dirty")
-        };
-        let words = buffer.words();
-        let written = self.frames.allocate(frames_of(words.len())).and_then(|run| {
-            crash_point!("spill-allocated");
-            self.frames.write(run.frame, words).map(|()| run)
-        });
-        let run = written.unwrap_or_else(|error| fail(error));
-        let place = Place {
-            frame: run.frame,
-            word_count: words.len() as u32,
-            checksum: checksum(words),
-            ..Place::NONE
-        };
-        self.dirty[entry.dirty_at as usize] = Dirty::Spilled(page, place);
-        (entry.place, entry.spilled) = (place, epoch);
+    /// Counts a delta of this epoch as unused.
+    fn drop_delta(&mut self, latest: &Latest) {
+        let &Latest::Delta { frame, .. } = latest else { return };
+        let count = self.deltas.get_mut(&frame).expect("counted when it was written");
+        *count -= 1;
+        if *count == 0 {
+            self.deltas.remove(&frame);
+            self.frames.free(Run { frame, count: 1 });
+        }
     }
 }

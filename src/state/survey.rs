@@ -11,10 +11,11 @@ use std::collections::HashSet;
 
 use super::buffer::LINE_WORDS;
 use super::frames::{FRAME_BYTES, MAGIC, NOWHERE, Run, checksum, frames_of};
-use super::ledger::{Root, delta_parts};
+use super::ledger::Root;
 use super::pages::PAGE_WORDS;
 use super::places::{LEAF_PLACES, PLACE_WORDS, Place};
 use super::root::RootParts;
+use super::writer::delta_parts;
 use crate::sys::storage::StoredFile;
 
 /// What is wrong at a place of a file.

@@ -199,8 +199,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_space_is_what_was_committed(steps in steps()) {
-        let mut bench = Bench::new(12);
+    fn a_space_is_what_was_committed(steps in steps(), budget_pages in 0..12usize) {
+        let mut bench = Bench::new(budget_pages);
         steps.iter().for_each(|step| bench.step(step));
         bench.check();
         bench.commit();
@@ -340,6 +340,51 @@ fn the_file_does_not_grow_without_bound() {
     );
     bench.check();
     bench.crash(3);
+}
+
+/// Pages whose changed lines were written to make room, while a snapshot moved what those lines belong to: they belong to the moved
+/// pages then, and what was left behind may be used again.
+#[test]
+fn what_makes_room_follows_pages_that_move() {
+    let mut bench = Bench::new(8);
+    for page in 0..3000 {
+        bench.step(&Step::Alloc(false));
+        bench.step(&Step::Change(page, 0, 400, page as u64));
+    }
+    bench.step(&Step::Seal(0));
+    (0..2900).for_each(|_| bench.step(&Step::Free(40)));
+    for round in 0..12 {
+        let before = bench.space.ledger.places().to_vec();
+        bench.step(&Step::Seal(150));
+        for page in 0..100 {
+            bench.step(&Step::Change(page, 500 + round, 3, round as u64));
+        }
+        let places = (0..60).map(|_| bench.step(&Step::Read(7))).count();
+        let after = bench.space.ledger.places();
+        let moved = before.iter().zip(after).filter(|(old, new)| old.frame != new.frame).count();
+        assert!(places == 60 && (round > 0 || moved > 50), "{moved} pages were moved");
+        bench.check();
+    }
+    bench.commit();
+    bench.crash(2);
+}
+
+/// A window that was read out kept all pages that had deltas in memory, for only writing made room: a job with a memory limit was
+/// killed when its window closed.
+#[test]
+fn who_only_reads_can_make_room() {
+    let mut bench = Bench::new(8);
+    for page in 0..200 {
+        bench.step(&Step::Alloc(false));
+        bench.step(&Step::Change(page, 0, 400, page as u64));
+    }
+    bench.step(&Step::Seal(0));
+    (0..200).for_each(|page| bench.step(&Step::Change(page, 500, 3, 7)));
+    bench.step(&Step::Seal(0));
+    (0..200).for_each(|page| bench.step(&Step::Read(page)));
+    let held = bench.space.pages.resident_bytes();
+    assert!(held <= 9 << 14, "{held} bytes in memory");
+    bench.check();
 }
 
 /// Of a page with few changes only those are written.
