@@ -113,6 +113,8 @@
 //! - **Snapshots.** A barrier is a flag of a chunk's end, so every operator is sealed at the same place of the sequence while rows flow on.
 //!   State is pages ([`state`]); sealing hands over the buffers that were written since, and a coordinator ([`shard::checkpoint`]) makes
 //!   them durable: new frames, sync, sinks prepared, manifest renamed, output published, old frames free.
+//! - **State beyond memory** leaves it a page at a time, of a page with few changes those alone. What a window's owner receives then
+//!   waits, in pages that snapshots save, and is folded many rows at a time: a page is read once for all its rows.
 //! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.
 //!   This is our one departure from Flink's rows; `tests/golden/differences.md` lists it and the few others.
 //!

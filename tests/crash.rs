@@ -42,7 +42,7 @@ fn three_retained_snapshots_share_frames() {
 }
 
 /// Bugs that SIGKILL alone brings to light, and the jobs that show them.
-const CAUGHT: [(&str, &[&str]); 19] = [
+const CAUGHT: [(&str, &[&str]); 21] = [
     ("ingest-ack-early", &["socket"]),
     ("publish-before-manifest", &["hop", "tumble"]),
     ("retire-before-manifest", &["tumble"]),
@@ -54,11 +54,13 @@ const CAUGHT: [(&str, &[&str]); 19] = [
     ("state-reuse-early", &["distinct", "session"]),
     ("state-forget-free", &["spill"]),
     ("state-lose-write", &["session", "spill"]),
+    ("state-delta-unbased", &["backlog"]),
     ("state-forget-changes", &["session", "distinct"]),
     ("barrier-forget-late", &["tumble"]),
     ("restore-older", &["spill"]),
     ("restore-skip-chunk", &["tumble"]),
     ("restore-repeat-chunk", &["tumble"]),
+    ("restore-forget-backlog", &["backlog"]),
     ("restore-forget-watermark", &["files", "tumble"]),
     ("restore-forget-quotes", &["quoted"]),
     ("restore-forget-position", &["files"]),

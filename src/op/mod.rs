@@ -15,6 +15,7 @@ pub mod ages;
 pub mod apply;
 pub mod calc;
 pub mod count_window;
+mod deferred;
 pub mod expand;
 mod folding;
 pub mod global_window;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow_array::UInt32Array;
 
 use super::ages::Ages;
+use super::deferred::Deferred;
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots, with_window};
 use super::shape::Shape;
@@ -38,6 +39,8 @@ pub struct WindowAggregate {
     pages: Pages,
     ages: Ages,
     panes: BTreeMap<i64, Pane>,
+    /// What waits to be folded into `panes`.
+    deferred: Deferred,
     /// CUMULATE: the sum of all slices of a window's start that have fired.
     running: BTreeMap<i64, Pane>,
     watermark_ms: i64,
@@ -94,6 +97,7 @@ impl WindowAggregate {
             stage,
             pages,
             panes: BTreeMap::new(),
+            deferred: Deferred::default(),
             running: BTreeMap::new(),
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
@@ -115,6 +119,7 @@ impl WindowAggregate {
         self.panes = self.load_panes(self.slot_words(), saved);
         self.running = self.load_panes(self.shape.layout.word_count, saved);
         self.pending = (0..saved.word()).map(|_| saved.signed()).collect();
+        self.deferred = Deferred::load(&self.shape, saved, &self.pages);
         self
     }
 
@@ -201,6 +206,32 @@ impl WindowAggregate {
         self.pages = pages;
     }
 
+    /// Has a payload wait, if that pays.
+    fn defer(&mut self, payload: &Payload) -> bool {
+        if self.yields_increments() || !Deferred::applies(&self.shape, &self.pages) {
+            return false;
+        }
+        let (shape, mut pages) = (Arc::clone(&self.shape), std::mem::take(&mut self.pages));
+        let taken = self.deferred.take(&shape, &mut pages, payload);
+        self.pages = pages;
+        let mut before = None;
+        for &end_ms in payload.ends_ms.iter().filter(|_| taken) {
+            if before.replace(end_ms) != Some(end_ms) {
+                self.pane(end_ms);
+            }
+        }
+        if self.deferred.is_full(&self.pages) {
+            self.fold_deferred();
+        }
+        taken
+    }
+
+    fn fold_deferred(&mut self) {
+        if !self.deferred.is_empty() {
+            self.deferred.fold(&self.shape, &mut self.pages, &mut self.panes);
+        }
+    }
+
     /// Moves windows that `watermark_ms` closes from `pending` to `due`.
     fn close(&mut self, watermark_ms: i64) {
         while let Some(&end) = self.pending.first() {
@@ -278,6 +309,7 @@ impl WindowAggregate {
     fn fire_some(&mut self) -> Option<Output> {
         let mut firing = self.firing.take()?;
         let end = firing.pane.table.slot_end().min(firing.slot + BATCH_ROWS_MAX as u32);
+        firing.pane.table.prefetch(&self.pages, firing.slot..end + BATCH_ROWS_MAX as u32);
         let slots: Vec<u32> = (firing.slot..end).collect();
         let output = match self.stage {
             Stage::Final => self.result_rows(&mut firing.pane, firing.end_ms, &slots),
@@ -410,6 +442,10 @@ pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
 
 impl Receiver for WindowAggregate {
     fn receive(&mut self, payload: Payload) {
+        if self.defer(&payload) {
+            return;
+        }
+        self.fold_deferred();
         match &payload.data {
             Data::Partials(partials) => {
                 self.receive_partials(&payload.keys, &payload.ends_ms, partials)
@@ -424,6 +460,9 @@ impl Receiver for WindowAggregate {
         self.ages.forget(|end_ms| wall.instant_of(end_ms - 1) <= fired_ms);
         let watermark_ms = watermark_ms.max(self.watermark_ms);
         self.close(watermark_ms);
+        if !self.due.is_empty() {
+            self.fold_deferred();
+        }
         if self.is_early_due(watermark_ms, now_ms) {
             self.note_increments();
         }
@@ -466,6 +505,7 @@ impl Receiver for WindowAggregate {
         }
         header.push(self.pending.len() as u64);
         header.extend(self.pending.iter().map(|end_ms| end_ms.cast_unsigned()));
+        self.deferred.save(&mut header);
         self.pages.seal(header)
     }
 
@@ -474,6 +514,7 @@ impl Receiver for WindowAggregate {
     }
 
     fn give(&mut self, to: &mut dyn FnMut(Moved)) {
+        self.fold_deferred();
         let shape = Arc::clone(&self.shape);
         let flags_at = self.yields_increments().then(|| self.touched_at());
         let slices = std::mem::take(&mut self.panes).into_iter();

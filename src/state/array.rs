@@ -124,11 +124,23 @@ impl Array {
 
     /// Frees all pages.
     pub(super) fn release(&mut self, pages: &mut Pages) {
+        self.release_with(pages, |_, _| {});
+    }
+
+    /// Frees all pages, each after a call of `before` with its index.
+    pub(super) fn release_with(
+        &mut self,
+        pages: &mut Pages,
+        mut before: impl FnMut(&mut Pages, usize),
+    ) {
+        for (index, page) in self.pages.drain(..).enumerate() {
+            before(pages, index);
+            pages.free(page);
+        }
         if self.directories.len() > 1 {
             pages.free(self.top);
         }
-        let all = self.pages.drain(..).chain(self.directories.drain(..));
-        all.for_each(|page| pages.free(page));
+        self.directories.drain(..).for_each(|page| pages.free(page));
         self.top = 0;
     }
 }

@@ -120,6 +120,11 @@ impl Heap {
         &mut bytemuck::cast_slice_mut(words)[..length]
     }
 
+    /// The page behind a reference.
+    pub(super) fn page(blob: u64) -> PageId {
+        place(blob).0
+    }
+
     /// Stores `bytes` in a new block.
     pub fn insert(&mut self, pages: &mut Pages, bytes: &[u8]) -> u64 {
         self.insert_at(pages, bytes, 0)

@@ -33,6 +33,8 @@ const HEADER_WORDS: usize = 2;
 const LARGE: u32 = 1 << 13;
 /// How many rows lie between the steps of looking ahead: long enough for memory to answer, short enough to stay in the cache.
 const AHEAD_ROWS: usize = 8;
+/// Pages of an old index that are fetched ahead while a new one is made.
+const FETCHED_PAGES: usize = 64;
 
 /// A table of groups.
 #[derive(Debug)]
@@ -105,11 +107,7 @@ impl Table {
     /// The slot of `key`, made if need be, and whether it was made.
     #[inline]
     pub fn upsert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> (u32, bool) {
-        if (self.live_count as usize + 1) * 8 > (self.index_mask + 1) * 7
-            || self.index_pages.len() == 0
-        {
-            self.grow(pages);
-        }
+        self.make_places(pages, 1);
         let mut bucket = hash as usize & self.index_mask;
         let tag = tag(hash);
         loop {
@@ -125,13 +123,73 @@ impl Table {
             }
             bucket = (bucket + 1) & self.index_mask;
         }
+        (self.insert_at(pages, bucket, hash, key), true)
+    }
+
+    /// Makes a group at an empty bucket.
+    #[inline]
+    fn insert_at(&mut self, pages: &mut Pages, bucket: usize, hash: u64, key: &[u8]) -> u32 {
         let slot = self.new_slot(pages);
         let blob = self.heap.insert(pages, key);
         let (page, start) = self.slot_place(slot);
         pages.words_mut(page, start, HEADER_WORDS).copy_from_slice(&[hash, blob]);
-        self.set_index(pages, bucket, tag << 32 | u64::from(slot + 1));
+        self.set_index(pages, bucket, tag(hash) << 32 | u64::from(slot + 1));
         self.live_count += 1;
-        (slot, true)
+        slot
+    }
+
+    /// Makes a group for a key that is known to have none.
+    pub(super) fn insert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> u32 {
+        self.make_places(pages, 1);
+        let mut bucket = hash as usize & self.index_mask;
+        while self.index(pages, bucket) != 0 {
+            bucket = (bucket + 1) & self.index_mask;
+        }
+        self.insert_at(pages, bucket, hash, key)
+    }
+
+    /// Calls `to` with the slots that the index alone does not tell from the one of a key with this hash.
+    pub(super) fn candidates(&self, pages: &Pages, hash: u64, mut to: impl FnMut(u32)) {
+        if self.live_count == 0 {
+            return;
+        }
+        let mut bucket = hash as usize & self.index_mask;
+        loop {
+            match self.index(pages, bucket) {
+                0 => return,
+                entry if entry >> 32 == tag(hash) => to(entry as u32 - 1),
+                _ => {}
+            }
+            bucket = (bucket + 1) & self.index_mask;
+        }
+    }
+
+    /// The order of hashes in the index as it is now.
+    pub(super) fn bucket(&self, hash: u64) -> usize {
+        hash as usize & self.index_mask
+    }
+
+    /// The page of the index where the search for a hash begins; `None`: there is no index yet.
+    pub(super) fn index_page(&self, hash: u64) -> Option<PageId> {
+        let at = self.bucket(hash) / PAGE_WORDS;
+        (at < self.index_pages.len()).then(|| self.index_pages.page(at))
+    }
+
+    /// The page of a slot.
+    pub(super) fn slot_page(&self, slot: u32) -> PageId {
+        self.slot_place(slot).0
+    }
+
+    /// The page of the key of a slot.
+    pub(super) fn key_page(&self, pages: &Pages, slot: u32) -> PageId {
+        Heap::page(self.slot_words(pages, slot)[1])
+    }
+
+    /// Has the disk fetch the pages of these slots.
+    pub fn prefetch(&self, pages: &Pages, slots: std::ops::Range<u32>) {
+        let of = |slot: u32| (slot >> self.slot_shift) as usize;
+        let end = of(slots.end).min(self.slot_pages.len());
+        pages.prefetch((of(slots.start)..end).map(|index| self.slot_pages.page(index)));
     }
 
     /// The slot of `key`, if there is one.
@@ -378,6 +436,16 @@ impl Table {
         *pages.word_mut(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS) = entry;
     }
 
+    /// Grows the index until so many more groups fit.
+    #[inline]
+    pub(super) fn make_places(&mut self, pages: &mut Pages, count: usize) {
+        while (self.live_count as usize + count) * 8 > (self.index_mask + 1) * 7
+            || self.index_pages.len() == 0
+        {
+            self.grow(pages);
+        }
+    }
+
     fn grow(&mut self, pages: &mut Pages) {
         let mut old = std::mem::take(&mut self.index_pages);
         let page_count = (old.len() * 2).max(1);
@@ -385,7 +453,15 @@ impl Table {
             self.index_pages.push(pages);
         }
         self.index_mask = page_count * PAGE_WORDS - 1;
-        for page in old.iter() {
+        for (index, page) in old.iter().enumerate() {
+            if index % FETCHED_PAGES == 0 {
+                let ahead = |array: &Array, from: usize| {
+                    pages.prefetch(array.iter().skip(from).take(2 * FETCHED_PAGES));
+                };
+                ahead(&old, index);
+                ahead(&self.index_pages, index);
+                ahead(&self.index_pages, index + old.len());
+            }
             for at in 0..PAGE_WORDS {
                 let entry = pages.get(page)[at];
                 if entry != 0 {

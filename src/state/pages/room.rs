@@ -14,12 +14,30 @@ use super::super::writer::{Log, Writer};
 use super::*;
 use crate::crash_point;
 use crate::error::StateError;
+use crate::planted;
 
 impl Pages {
+    /// Whether there is more of it than may be held in memory.
+    pub fn is_crowded(&self) -> bool {
+        self.durable.as_ref().is_some_and(|durable| self.word_count.get() > durable.budget_words)
+    }
+
+    /// How many bytes may be held in memory.
+    pub fn budget_bytes(&self) -> usize {
+        self.durable.as_ref().map_or(usize::MAX, |durable| durable.budget_words * 8)
+    }
+
     /// Bytes in buffers.
     #[cfg(test)]
     pub(in super::super) fn resident_bytes(&self) -> usize {
         self.durable.as_ref().map_or(0, |durable| durable.resident_words.get() * 8)
+    }
+
+    /// Sets aside so much of the budget for what is no page; 0 gives it back.
+    pub(in super::super) fn reserve(&mut self, bytes: usize) {
+        if let Some(durable) = &mut self.durable {
+            durable.reserved_words = bytes / 8;
+        }
     }
 
     /// These pages will be read next: has the disk fetch them, all at a time, as far as they have no buffers.
@@ -126,9 +144,9 @@ impl Spill<'_> {
 }
 
 impl Durable {
-    /// Words of the budget in use: in buffers, those included that only the writer needs.
+    /// Words of the budget in use: in buffers, those included that only the writer needs, and by others.
     fn held_words(&self) -> usize {
-        self.resident_words.get() + self.lent_words
+        self.resident_words.get() + self.lent_words + self.reserved_words
     }
 
     /// Writes what this epoch has changed of a page, so that its buffer can go.
@@ -146,7 +164,8 @@ impl Durable {
             unreachable!("what is in frames is not written again")
         };
         crash_point!("spill-begun");
-        let base_known = entry.based == epoch || entry.handed <= self.acked;
+        let base_known =
+            entry.based == epoch || entry.handed <= self.acked || planted!("state-delta-unbased");
         if entry.place.frame != NOWHERE && base_known && buffer.has_few_changes() {
             let (frame, at) = spill.log.append(&mut spill.writer, *page, buffer)?;
             *self.deltas.entry(frame).or_default() += 1;

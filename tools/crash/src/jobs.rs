@@ -55,7 +55,7 @@ const fn job(name: &'static str, input: Input, queries: &'static str) -> Job {
 }
 
 /// All jobs.
-pub const JOBS: [Job; 15] = [
+pub const JOBS: [Job; 16] = [
     job("tumble", csv(8000, 100, 500), TUMBLE),
     job("distinct", csv(8000, 200, 2000), DISTINCT),
     job("hop", csv(6000, 100, 300), HOP),
@@ -90,6 +90,11 @@ pub const JOBS: [Job; 15] = [
         chunk_bytes: 8192,
         state_bytes_max: 24 << 20,
         ..job("spill", csv(6000, 400, 5000), SPILL)
+    },
+    Job {
+        chunk_bytes: 8192,
+        state_bytes_max: 24 << 20,
+        ..job("backlog", csv(6000, 400, 3000), BACKLOG)
     },
 ];
 
@@ -247,4 +252,15 @@ CREATE TABLE notes (ws TIMESTAMP(3), device STRING, c BIGINT, notes STRING)
 INSERT INTO notes
 SELECT window_start, device, COUNT(DISTINCT page), LISTAGG(RPAD(note, 200, 'y'))
 FROM TABLE(HOP(TABLE clicks, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '12' SECOND))
+GROUP BY window_start, window_end, device;";
+
+/// A window's groups do not fit into the memory, and nothing in them keeps an owner from having its rows wait.
+const BACKLOG: &str = "
+SET 'tidemill.state.memory-bytes' = '1048576';
+SET 'execution.checkpointing.num-retained' = '2';
+CREATE TABLE sums (ws TIMESTAMP(3), device STRING, c BIGINT, s DOUBLE, l STRING)
+  WITH ('connector' = 'filesystem', 'path' = '$OUT/sums.jsonl', 'format' = 'json');
+INSERT INTO sums
+SELECT window_start, device, COUNT(*), SUM(amount), LISTAGG(RPAD(note, 300, 'z'))
+FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 GROUP BY window_start, window_end, device;";
