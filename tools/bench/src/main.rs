@@ -12,6 +12,7 @@
 
 mod compare;
 mod library;
+mod memory;
 mod naive;
 mod settings;
 mod state;

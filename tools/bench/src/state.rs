@@ -1,12 +1,13 @@
 //! What durable state costs, and how soon a job goes on.
 //!
 //! ```text
-//! cargo run --release -p tidemill-bench -- state [throughput] [pause] [bytes] [recovery]
+//! cargo run --release -p tidemill-bench -- state [throughput] [pause] [bytes] [recovery] [memory]
 //! ```
 //!
 //! - `throughput`: W1 and W5 from CSV with a snapshot a second, beside the same without, in turn; the ratio of the medians.
 //! - `pause`: how long barriers hold up a shard with about 1 GB of state under updates all over it.
 //! - `bytes`: what a snapshot writes when 1 % of the keys change, next to each other or scattered.
+//! - `memory`: what state is worth that is six times as large as the memory, see [`crate::memory`].
 //! - `recovery`: from the restart after a SIGKILL to the first rows read, and to 80 % of the rate before it, with about 100 MB and
 //!   4 GB of state. `TIDEMILL_DEVICES=N` measures that many keys alone.
 
@@ -21,6 +22,7 @@ use tidemill::state::{Frames, Pages, Space, Table};
 use tidemill::sys::random::Random;
 use tidemill::sys::storage::{Disk, Storage};
 
+use crate::memory::memory;
 use crate::{Settings, TABLE, generate, median, run_with};
 
 /// What there is to run.
@@ -37,6 +39,9 @@ pub(crate) fn run(settings: &Settings, parts: &[String]) {
     }
     if wanted("pause") {
         pause(settings);
+    }
+    if wanted("memory") {
+        memory(settings);
     }
     if wanted("recovery") {
         match std::env::var("TIDEMILL_DEVICES").ok().and_then(|text| text.parse().ok()) {
@@ -73,7 +78,7 @@ fn throughput(settings: &Settings) {
 }
 
 /// Counts and sums by device in one window, from rows made on the fly.
-fn keyed_script(devices: u64, rows: u64) -> String {
+pub(crate) fn keyed_script(devices: u64, rows: u64) -> String {
     format!(
         "CREATE TABLE clicks (ts TIMESTAMP(3), page STRING, device STRING, action STRING, amount DOUBLE,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('connector' = 'datagen', 'profile' = 'clicks', 'devices' = '{devices}',
@@ -191,7 +196,7 @@ fn rate(first: (u64, Instant), last: (u64, Instant)) -> f64 {
 }
 
 /// The files of a folder whose names begin so.
-fn files(folder: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
+pub(crate) fn files(folder: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     names.map(|entry| entry.path()).collect()
