@@ -50,8 +50,20 @@ pub fn term(value: f64) -> Term {
     let shift = biased - 1075 - UNIT_EXPONENT;
     if (0..=73).contains(&shift) {
         let magnitude = i128::from(fraction | (1 << 52)) << shift;
-        return Term::Fixed(if bits >> 63 == 1 { -magnitude } else { magnitude });
+        // Negated without a branch: signs come in no order.
+        let sign = i128::from(bits.cast_signed() >> 63);
+        return Term::Fixed((magnitude ^ sign) - sign);
     }
+    outside(value)
+}
+
+/// Splits a double whose last bit lies outside the window.
+#[inline(never)]
+fn outside(value: f64) -> Term {
+    let bits = value.to_bits();
+    let biased = ((bits >> 52) & 0x7ff) as i32;
+    let fraction = bits & ((1 << 52) - 1);
+    let shift = biased - 1075 - UNIT_EXPONENT;
     if biased == 0 && fraction == 0 {
         return Term::Fixed(0);
     }

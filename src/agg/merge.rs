@@ -2,9 +2,10 @@
 
 use rkyv::util::AlignedVec;
 
-use super::exact::Spill;
+use super::exact::{COUNT_MASK, Spill};
 use super::update::{
-    DECIMAL_OVERFLOW, add_decimal, add_fixed, add_spill, extreme_decimal, fold_bytes, joined,
+    DECIMAL_OVERFLOW, add_decimal, add_fixed, add_spill, extreme_decimal, fold_bytes, halves,
+    joined,
 };
 use super::{Accumulator, AggregateCall, AggregateFunction, Layout, Slots, user};
 
@@ -94,17 +95,29 @@ pub fn merge<S: Slots>(
     index: usize,
 ) {
     let from = partials.group(index, layout.word_count);
-    let folding = layout.accumulators.iter().zip(calls).zip(&layout.folds);
-    for ((&(accumulator, offset), call), _) in folding.filter(|(_, folds)| **folds) {
-        let from = &from[offset..offset + accumulator.word_count()];
-        match &call.function {
+    let part = |call: usize| {
+        let (accumulator, offset) = layout.accumulators[call];
+        (accumulator, offset..offset + accumulator.word_count())
+    };
+    let mut folding = (0..calls.len()).filter(|&call| layout.folds[call]).peekable();
+    // Most accumulators are words alone: then the slot is sought, and its change noted, once.
+    let words = &mut table.words_mut(slot)[base..base + layout.word_count];
+    while let Some((accumulator, range)) = folding.peek().map(|&call| part(call))
+        && merge_words(accumulator, &mut words[range.clone()], &from[range])
+    {
+        folding.next();
+    }
+    for call in folding {
+        let (accumulator, range) = part(call);
+        let (offset, from) = (base + range.start, &from[range]);
+        match &calls[call].function {
             AggregateFunction::User(_) if from[0] == 0 => {}
             AggregateFunction::User(function) => {
-                user::merge(function, base + offset, table, slot, partials.bytes(from[0]));
+                user::merge(function, offset, table, slot, partials.bytes(from[0]));
             }
             _ => {
-                let separator = call.separator.as_str();
-                merge_one(accumulator, base + offset, separator, table, slot, partials, from);
+                let separator = calls[call].separator.as_str();
+                merge_one(accumulator, offset, separator, table, slot, partials, from);
             }
         }
     }
@@ -131,16 +144,9 @@ pub fn copy<S: Slots>(layout: &Layout, from: usize, to: usize, table: &mut S, sl
     }
 }
 
-fn merge_one<S: Slots>(
-    accumulator: Accumulator,
-    offset: usize,
-    separator: &str,
-    table: &mut S,
-    slot: u32,
-    partials: &Partials,
-    from: &[u64],
-) {
-    let words = &mut table.words_mut(slot)[offset..offset + from.len()];
+/// Merges what is in words; false, and nothing done, where there are bytes to merge as well.
+#[inline]
+fn merge_words(accumulator: Accumulator, words: &mut [u64], from: &[u64]) -> bool {
     match accumulator {
         Accumulator::Count => words[0] += from[0],
         Accumulator::SumInt => {
@@ -150,11 +156,6 @@ fn merge_one<S: Slots>(
         Accumulator::SumDecimal => {
             add_decimal(words, joined(from[0], from[1]), from[2] & !DECIMAL_OVERFLOW);
             words[2] |= from[2] & DECIMAL_OVERFLOW;
-        }
-        Accumulator::SumFloat => merge_float(table, slot, offset, partials, from),
-        Accumulator::Variance => {
-            merge_float(table, slot, offset, partials, &from[..4]);
-            merge_float(table, slot, offset + 4, partials, &from[4..]);
         }
         Accumulator::ExtremeInt { greatest } => {
             let (value, held) = (from[0] as i64, words[0] as i64);
@@ -182,13 +183,52 @@ fn merge_one<S: Slots>(
                 words.copy_from_slice(from);
             }
         }
-        Accumulator::User => unreachable!("merged by its own function"),
+        Accumulator::SumFloat => return merge_fixed(words, from),
         Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {
-            if from[0] != 0 {
-                fold_bytes(accumulator, offset, separator, table, slot, partials.bytes(from[0]));
-            }
+            return from[0] == 0;
         }
+        Accumulator::Variance | Accumulator::User => return false,
     }
+    true
+}
+
+fn merge_one<S: Slots>(
+    accumulator: Accumulator,
+    offset: usize,
+    separator: &str,
+    table: &mut S,
+    slot: u32,
+    partials: &Partials,
+    from: &[u64],
+) {
+    let words = &mut table.words_mut(slot)[offset..offset + from.len()];
+    if merge_words(accumulator, words, from) {
+        return;
+    }
+    match accumulator {
+        Accumulator::SumFloat => merge_float(table, slot, offset, partials, from),
+        Accumulator::Variance => {
+            merge_float(table, slot, offset, partials, &from[..4]);
+            merge_float(table, slot, offset + 4, partials, &from[4..]);
+        }
+        _ => fold_bytes(accumulator, offset, separator, table, slot, partials.bytes(from[0])),
+    }
+}
+
+/// Merges sums without spills; false, and nothing done, where there is one or will be.
+#[inline]
+fn merge_fixed(words: &mut [u64], from: &[u64]) -> bool {
+    let sum = joined(words[0], words[1]).checked_add(joined(from[0], from[1]));
+    let Some(sum) = sum.filter(|_| from[3] == 0) else { return false };
+    (words[0], words[1]) = halves(sum);
+    words[2] = merged_count(words[2], from[2]);
+    true
+}
+
+/// Counts add up; flags, in the top bits, are kept from both.
+#[inline]
+fn merged_count(held: u64, from: u64) -> u64 {
+    ((held & COUNT_MASK) + (from & COUNT_MASK)) | ((held | from) & !COUNT_MASK)
 }
 
 fn merge_float<S: Slots>(
@@ -198,10 +238,8 @@ fn merge_float<S: Slots>(
     partials: &Partials,
     from: &[u64],
 ) {
-    // Counts add up; flags, in the top bits, are kept from both.
     let words = &mut table.words_mut(slot)[offset..offset + 4];
-    let mask = super::exact::COUNT_MASK;
-    words[2] = ((words[2] & mask) + (from[2] & mask)) | ((words[2] | from[2]) & !mask);
+    words[2] = merged_count(words[2], from[2]);
     add_fixed(table, slot, offset, joined(from[0], from[1]));
     if from[3] != 0 {
         add_spill(table, slot, offset, Spill::from_bytes(partials.bytes(from[3])));

@@ -35,6 +35,15 @@ pub trait Slots {
     fn words(&self, slot: u32) -> &[u64];
     /// The words of one slot, to change.
     fn words_mut(&mut self, slot: u32) -> &mut [u64];
+    /// Some words of one slot from word `offset` on, to change.
+    #[inline]
+    fn part_mut<const WORDS: usize>(&mut self, slot: u32, offset: usize) -> &mut [u64; WORDS]
+    where
+        Self: Sized,
+    {
+        let part = self.words_mut(slot)[offset..].first_chunk_mut();
+        part.expect("a part of a slot")
+    }
     /// The bytes behind a reference that is not 0.
     fn blob(&self, blob: u64) -> &[u8];
     /// The same, to change.

@@ -103,16 +103,16 @@ pub fn update<S: Slots>(
     let rows = combined.as_ref();
     match (accumulator, argument) {
         (Accumulator::Count, _) => {
-            each_row(slots, rows, |_, slot| table.words_mut(slot)[offset] += 1);
+            each_row(slots, rows, |_, slot| table.part_mut::<1>(slot, offset)[0] += 1);
         }
         (Accumulator::SumInt, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
-            let words = &mut table.words_mut(slot)[offset..offset + 2];
+            let words = table.part_mut::<2>(slot, offset);
             words[0] = words[0].wrapping_add(values[row] as u64);
             words[1] += 1;
         }),
         (Accumulator::SumDecimal, Argument::Decimal(values)) => {
             each_row(slots, rows, |row, slot| {
-                add_decimal(&mut table.words_mut(slot)[offset..offset + 3], values[row], 1);
+                add_decimal(table.part_mut::<3>(slot, offset), values[row], 1);
             })
         }
         (Accumulator::SumFloat, Argument::Float(values)) => {
@@ -126,31 +126,21 @@ pub fn update<S: Slots>(
         }
         (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => {
             each_row(slots, rows, |row, slot| {
-                extreme_int(&mut table.words_mut(slot)[offset..offset + 2], values[row], greatest);
+                extreme_int(table.part_mut(slot, offset), values[row], greatest);
             });
         }
         (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => {
             each_row(slots, rows, |row, slot| {
-                extreme_float(
-                    &mut table.words_mut(slot)[offset..offset + 2],
-                    values[row],
-                    greatest,
-                );
+                extreme_float(table.part_mut(slot, offset), values[row], greatest);
             });
         }
         (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => {
             each_row(slots, rows, |row, slot| {
-                extreme_decimal(
-                    &mut table.words_mut(slot)[offset..offset + 3],
-                    values[row],
-                    greatest,
-                );
+                extreme_decimal(table.part_mut::<3>(slot, offset), values[row], greatest);
             });
         }
         (Accumulator::PickFixed { last }, argument) => each_row(slots, rows, |row, slot| {
-            pick_fixed(&mut table.words_mut(slot)[offset..offset + 3], last, || {
-                fixed_at(argument, row)
-            });
+            pick_fixed(table.part_mut(slot, offset), last, || fixed_at(argument, row));
         }),
         (_, Argument::Bytes(column)) => each_row(slots, rows, |row, slot| {
             fold_bytes(accumulator, offset, separator, table, slot, bytes_at(*column, row));
@@ -169,7 +159,7 @@ fn counted(nulls: Option<&NullBuffer>, filter: Option<&BooleanBuffer>) -> Option
 }
 
 #[inline]
-fn extreme_int(words: &mut [u64], value: i64, greatest: bool) {
+fn extreme_int(words: &mut [u64; 2], value: i64, greatest: bool) {
     let held = words[0] as i64;
     if words[1] == 0 || (if greatest { value > held } else { value < held }) {
         words[0] = value as u64;
@@ -178,7 +168,7 @@ fn extreme_int(words: &mut [u64], value: i64, greatest: bool) {
 }
 
 #[inline]
-fn extreme_float(words: &mut [u64], value: f64, greatest: bool) {
+fn extreme_float(words: &mut [u64; 2], value: f64, greatest: bool) {
     let held = f64::from_bits(words[0]);
     if words[1] == 0 || (if greatest { value > held } else { value < held }) {
         words[0] = value.to_bits();
@@ -187,7 +177,7 @@ fn extreme_float(words: &mut [u64], value: f64, greatest: bool) {
 }
 
 #[inline]
-fn pick_fixed(words: &mut [u64], last: bool, value: impl FnOnce() -> i128) {
+fn pick_fixed(words: &mut [u64; 3], last: bool, value: impl FnOnce() -> i128) {
     if last || words[2] == 0 {
         (words[0], words[1]) = halves(value());
         words[2] = 1;
@@ -239,7 +229,7 @@ pub(super) fn extreme_decimal(words: &mut [u64], value: i128, greatest: bool) {
 
 #[inline]
 fn add_float<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
-    let words = &mut table.words_mut(slot)[offset..offset + 4];
+    let words = table.part_mut::<4>(slot, offset);
     words[2] += 1;
     match term(value) {
         Term::Fixed(fixed) => {

@@ -20,7 +20,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array};
 use arrow_buffer::ScalarBuffer;
 
 pub use data_type::DataType;
-pub use key::Keys;
+pub use key::{Integers, Keys};
 pub use schema::{Field, Schema, TimeAttribute};
 
 /// How many rows a batch holds at most, unless one record forces more.

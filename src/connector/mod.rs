@@ -155,6 +155,10 @@ pub trait Generator: Send + Sync + std::fmt::Debug {
     fn row_count(&self) -> Option<u64>;
     /// Rows a second of processing time; `None` for as fast as it goes.
     fn rows_per_second(&self) -> Option<u64>;
+    /// Rows in a chunk of it; the same as long as a job is to go on from its state.
+    fn chunk_rows(&self) -> u64 {
+        16_384
+    }
     /// Rows `start .. start + count`, the columns `projection` of the table's physical schema.
     fn generate(&self, start: u64, count: usize, projection: &[usize]) -> Batch;
 }

@@ -15,9 +15,11 @@
 
 use rkyv::util::AlignedVec;
 
+use super::dense::Dense;
 use crate::agg::Slots;
-use crate::batch::Keys;
 use crate::batch::hash::equal_bytes;
+use crate::batch::{Integers, Keys};
+use crate::window::Cut;
 
 /// Entries of the smallest index.
 const INDEX_MIN: usize = 1024;
@@ -40,6 +42,7 @@ pub(super) struct Folding {
     keys: Vec<u8>,
     blobs: Vec<AlignedVec>,
     blob_bytes: usize,
+    dense: Dense,
 }
 
 impl Folding {
@@ -53,6 +56,7 @@ impl Folding {
             keys: Vec::new(),
             blobs: Vec::new(),
             blob_bytes: 0,
+            dense: Dense::default(),
         }
     }
 
@@ -84,6 +88,28 @@ impl Folding {
             let slot = self.slot(hash, end_ms, keys.get(row));
             slots.push(slot);
         }
+    }
+
+    /// As [`Folding::find`], for keys of one integer in the slices of a cut; false, and nothing done, where keys lie too far apart.
+    pub(super) fn find_integers(
+        &mut self,
+        keys: &Integers<'_>,
+        cut: &Cut,
+        slices: &[u32],
+        slots: &mut Vec<u32>,
+    ) -> bool {
+        let mut dense = std::mem::take(&mut self.dense);
+        let (least, greatest) = extent(keys.values());
+        let lanes = dense.prepare(least, greatest, cut);
+        if let Some(lanes) = &lanes {
+            let ends_ms: Vec<i64> = cut.ends().collect();
+            dense.find(keys.values(), slices, lanes, slots, |row| {
+                let (hash, key, length) = keys.encoded(row);
+                self.slot(hash, ends_ms[slices[row] as usize], &key[..length])
+            });
+        }
+        self.dense = dense;
+        lanes.is_some()
     }
 
     #[inline]
@@ -162,11 +188,19 @@ impl Folding {
         self.keys.clear();
         self.blobs.clear();
         self.blob_bytes = 0;
+        self.dense.forget();
     }
 
     fn blob_at(&mut self, blob: u64) -> &mut AlignedVec {
         &mut self.blobs[blob as usize - 1]
     }
+}
+
+/// The least and the greatest of some values; of none, an empty range.
+pub(super) fn extent(values: &[i64]) -> (i64, i64) {
+    values.iter().fold((i64::MAX, i64::MIN), |(least, greatest), &value| {
+        (least.min(value), greatest.max(value))
+    })
 }
 
 /// Injective in `end_ms` for a given hash.
@@ -184,6 +218,12 @@ impl Slots for Folding {
     #[inline]
     fn words_mut(&mut self, slot: u32) -> &mut [u64] {
         &mut self.words[slot as usize * self.word_count..][..self.word_count]
+    }
+
+    #[inline]
+    fn part_mut<const WORDS: usize>(&mut self, slot: u32, offset: usize) -> &mut [u64; WORDS] {
+        let part = self.words[slot as usize * self.word_count + offset..].first_chunk_mut();
+        part.expect("a part of a slot")
     }
 
     fn blob(&self, blob: u64) -> &[u8] {

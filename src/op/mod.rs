@@ -16,6 +16,7 @@ pub mod apply;
 pub mod calc;
 pub mod count_window;
 mod deferred;
+mod dense;
 pub mod expand;
 mod folding;
 pub mod global_window;

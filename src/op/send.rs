@@ -19,13 +19,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
-use super::folding::Folding;
+use super::folding::{Folding, extent};
 use super::pane::update_calls;
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Keys, take_columns};
+use crate::batch::{Batch, Integers, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 
@@ -88,6 +88,8 @@ pub struct AggregateSender {
     marked_ms: i64,
     keys: Keys,
     slots: Vec<u32>,
+    /// The slice of each row of a batch, as its [`Cut`] counts them.
+    slice_indices: Vec<u32>,
     late: LateRows,
     late_out: Option<Batch>,
     out: VecDeque<Shipment>,
@@ -116,6 +118,7 @@ impl AggregateSender {
             marked_ms: i64::MIN,
             keys: Keys::default(),
             slots: Vec::new(),
+            slice_indices: Vec::new(),
             late: LateRows::default(),
             late_out: None,
             out: VecDeque::new(),
@@ -133,6 +136,9 @@ impl AggregateSender {
             return;
         }
         let processing = self.plan.window.domain == TimeDomain::Processing;
+        if !processing && self.fold_whole(batch, others_ms, floor_ms) {
+            return;
+        }
         let mut time_ms = match processing {
             true => vec![now_ms; batch.rows],
             false => {
@@ -172,6 +178,11 @@ impl AggregateSender {
     fn is_whole(&self, slices: Slices, ends_ms: &[i64], arrival_ms: &[i64]) -> bool {
         let highest = arrival_ms.last().copied().unwrap_or(i64::MIN);
         let earliest = ends_ms.iter().copied().min().unwrap_or(i64::MAX);
+        self.is_clear(slices, earliest, highest)
+    }
+
+    /// The same, of rows whose earliest slice ends at `earliest`, and whose highest watermark is `highest`.
+    fn is_clear(&self, slices: Slices, earliest: i64, highest: i64) -> bool {
         if self.plan.per_window && !slices.is_single() {
             return false;
         }
@@ -195,6 +206,37 @@ impl AggregateSender {
             }
             _ => false,
         }
+    }
+
+    /// Folds a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
+    /// row that does not end up in an accumulator. False: nothing was done.
+    fn fold_whole(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64) -> bool {
+        let Some(slices) = self.slices.filter(|_| self.folding && self.wall.is_utc()) else {
+            return false;
+        };
+        let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
+        let (least, greatest) = extent(time_ms);
+        let arrived = batch.arrival_ms.as_ref().and_then(|arrival| arrival.last().copied());
+        let highest = arrived.unwrap_or(i64::MAX).min(others_ms).max(floor_ms);
+        let Some(cut) = slices.cut(least, greatest) else { return false };
+        let earliest = cut.ends().next().expect("there is at least one");
+        if !self.is_clear(slices, earliest, highest) {
+            return false;
+        }
+        cut.indices(time_ms, &mut self.slice_indices);
+        let keys = self.key_columns(batch);
+        let found = Integers::of(&keys).is_some_and(|keys| {
+            self.groups.find_integers(&keys, &cut, &self.slice_indices, &mut self.slots)
+        });
+        if !found {
+            let ends_ms: Vec<i64> = cut.ends().collect();
+            let ends_ms: Vec<i64> =
+                self.slice_indices.iter().map(|&slice| ends_ms[slice as usize]).collect();
+            self.keys.encode(&keys, batch.rows);
+            self.groups.find(&self.keys, &ends_ms, &mut self.slots);
+        }
+        self.update(batch);
+        true
     }
 
     fn take_segments(
@@ -298,7 +340,15 @@ impl AggregateSender {
             self.ship_rows(batch, ends_ms, arrival_ms);
             return;
         }
-        self.fold(batch, ends_ms);
+        self.encode_keys(batch);
+        self.groups.find(&self.keys, ends_ms, &mut self.slots);
+        self.update(batch);
+    }
+
+    /// Folds rows whose groups have been found, and looks whether folding pays.
+    fn update(&mut self, batch: &Batch) {
+        let shape = Arc::clone(&self.shape);
+        update_calls(&shape, 0, &mut self.groups, &self.slots, &shape.ship(&batch.columns));
         self.folded_rows += batch.rows;
         let groups = self.groups.count();
         if groups * 2 > self.folded_rows && self.folded_rows >= JUDGED_ROWS {
@@ -309,17 +359,12 @@ impl AggregateSender {
         }
     }
 
-    fn fold(&mut self, batch: &Batch, ends_ms: &[i64]) {
-        let shape = Arc::clone(&self.shape);
-        self.encode_keys(batch);
-        self.groups.find(&self.keys, ends_ms, &mut self.slots);
-        update_calls(&shape, 0, &mut self.groups, &self.slots, &shape.ship(&batch.columns));
+    fn key_columns(&self, batch: &Batch) -> Vec<ArrayRef> {
+        self.shape.keys.iter().map(|&key| batch.columns[key].clone()).collect()
     }
 
     fn encode_keys(&mut self, batch: &Batch) {
-        let columns: Vec<ArrayRef> =
-            self.shape.keys.iter().map(|&key| batch.columns[key].clone()).collect();
-        self.keys.encode(&columns, batch.rows);
+        self.keys.encode(&self.key_columns(batch), batch.rows);
     }
 
     fn ship_rows(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {

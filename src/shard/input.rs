@@ -29,8 +29,6 @@ use crate::op::calc::Calc;
 
 /// How many chunks a shard decodes before the token comes.
 const AHEAD_CHUNKS: usize = 2;
-/// Rows in a generated chunk.
-pub(crate) const GENERATED_CHUNK_ROWS: u64 = 16_384;
 
 /// A decoded batch: a scan's columns, and the watermark that each row asks for.
 pub(crate) struct ScanBatch {
@@ -259,10 +257,9 @@ impl Input {
                 self.decode_range(split, index, range, in_quotes, now_ms)
             }
             Reach::Generated(generator, _) => {
-                let start = index * GENERATED_CHUNK_ROWS;
-                let rows = generator
-                    .row_count()
-                    .map_or(GENERATED_CHUNK_ROWS, |all| (all - start).min(GENERATED_CHUNK_ROWS));
+                let most = generator.chunk_rows();
+                let start = index * most;
+                let rows = generator.row_count().map_or(most, |all| (all - start).min(most));
                 Ok(self.generate(spec.scan, generator.as_ref(), start, rows, now_ms))
             }
             Reach::Sequential { .. } | Reach::Paced(..) => {
@@ -448,7 +445,7 @@ impl Input {
         if owed <= done && !is_last {
             return None;
         }
-        let rows = (owed - done).min(GENERATED_CHUNK_ROWS);
+        let rows = (owed - done).min(generator.chunk_rows());
         let mut chunk = self.generate(spec.scan, generator.as_ref(), done, rows, now_ms);
         chunk.is_last = is_last;
         Some(chunk)

@@ -39,7 +39,7 @@ use crate::ring::mesh::mesh;
 use crate::state::{Pages, caught};
 use checkpoint::{Manifest, Opened};
 use exchange::OwnerOrigin;
-use input::{GENERATED_CHUNK_ROWS, Input};
+use input::Input;
 use machine::{Parts, Shard};
 use sinks::{Limit, SinkEnds};
 use start::Start;

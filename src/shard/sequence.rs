@@ -244,7 +244,7 @@ impl Shard {
         state.ended = decoded.is_last || is_last_chunk(&state);
         match state.spec.reach {
             Reach::Sequential { .. } => state.position = self.input.position(split),
-            Reach::Paced(..) => state.rows += row_count,
+            Reach::Paced(..) | Reach::Generated(..) => state.rows += row_count,
             _ => {}
         }
         if row_count > 0 {

@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::GENERATED_CHUNK_ROWS;
 use super::checkpoint::{Manifest, SplitRecord};
 use super::token::{Reach, ScanState, SplitSpec, SplitState, Token};
 use super::topology::Topology;
@@ -250,7 +249,7 @@ pub(super) fn split_spec(scan: usize, split: Split, chunk_bytes: u64) -> Listed 
         Split::Generated(generator) => match generator.rows_per_second() {
             Some(rate) => (spec("datagen".into(), Reach::Paced(generator, rate)), None),
             None => {
-                let chunks = generator.row_count().map(|rows| rows.div_ceil(GENERATED_CHUNK_ROWS));
+                let chunks = generator.row_count().map(|rows| rows.div_ceil(generator.chunk_rows()));
                 (spec("datagen".into(), Reach::Generated(generator, chunks)), None)
             }
         },

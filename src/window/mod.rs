@@ -4,6 +4,6 @@ mod slices;
 mod spec;
 mod wall;
 
-pub use slices::Slices;
+pub use slices::{Cut, Slices};
 pub use spec::{Emit, EmitClock, EmitMode, TimeDomain, WindowKind, WindowSpec};
 pub use wall::WallTime;

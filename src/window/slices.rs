@@ -58,6 +58,21 @@ impl Slices {
         }
     }
 
+    /// How times from `least_ms` to `greatest_ms` are cut. `None`: into more slices than are worth counting through, or for attached
+    /// windows.
+    pub fn cut(&self, least_ms: i64, greatest_ms: i64) -> Option<Cut> {
+        let bounded = -TIME_LIMIT_MS < least_ms && least_ms <= greatest_ms && greatest_ms < TIME_LIMIT_MS;
+        if matches!(self.kind, WindowKind::Attached { .. }) || !bounded {
+            return None;
+        }
+        let width_ms = self.width_ms;
+        let start_ms = align(least_ms, width_ms, self.offset_ms);
+        let count = (greatest_ms - start_ms) / width_ms + 1;
+        let countable = count == 1 || (width_ms > 1 && count * width_ms <= i64::from(u32::MAX));
+        let few = count <= CUT_SLICES_MAX && countable;
+        few.then_some(Cut { start_ms, width_ms, count: count as usize })
+    }
+
     /// The ends of the windows that contain slice `slice_end`, ascending; none where slides leave gaps.
     pub fn window_ends(&self, slice_end: i64) -> impl Iterator<Item = i64> + use<> {
         let (first, last, step) = match self.kind {
@@ -114,6 +129,45 @@ impl Slices {
     }
 }
 
+/// How a batch's times are cut into slices, where they fall into few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    start_ms: i64,
+    width_ms: i64,
+    count: usize,
+}
+
+/// Slices that a [`Cut`] has at most.
+const CUT_SLICES_MAX: i64 = 64;
+
+impl Cut {
+    /// The ends of the slices, ascending; there is at least one.
+    pub fn ends(&self) -> impl ExactSizeIterator<Item = i64> + use<> {
+        let Self { start_ms, width_ms, count } = *self;
+        (1..count as u32 + 1).map(move |index| start_ms + i64::from(index) * width_ms)
+    }
+
+    /// Which of the slices each row falls into, counted from 0.
+    ///
+    /// # Shapes
+    ///
+    /// `time_ms`: `[rows]`, within what the cut was made for; `indices` is replaced.
+    pub fn indices(&self, time_ms: &[i64], indices: &mut Vec<u32>) {
+        indices.clear();
+        if self.count == 1 {
+            indices.resize(time_ms.len(), 0);
+            return;
+        }
+        // Distances fit 32 bits, so that a product with 2^64 / width, rounded up, has the quotient in its upper half
+        // (Lemire et al., "Faster remainder by direct computation", 2019): a division takes ten times as long.
+        let inverse = u64::MAX / self.width_ms as u64 + 1;
+        indices.extend(time_ms.iter().map(|&time| {
+            let distance = (time - self.start_ms) as u64;
+            ((u128::from(distance) * u128::from(inverse)) >> 64) as u32
+        }));
+    }
+}
+
 /// The greatest aligned start at or before `time_ms`.
 fn align(time_ms: i64, step_ms: i64, offset_ms: i64) -> i64 {
     time_ms - (time_ms - offset_ms).rem_euclid(step_ms)
@@ -167,6 +221,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_cut_is_what_assigning_gives(
+            kind in kinds(), scale in 0..25u32, times in prop::collection::vec(-1000..1000i64, 1..50),
+        ) {
+            let scaled = |ms: i64| ms << scale;
+            let kind = match kind {
+                WindowKind::Tumble { size_ms, offset_ms } => {
+                    WindowKind::Tumble { size_ms: scaled(size_ms), offset_ms: scaled(offset_ms) + 1 }
+                }
+                other => other,
+            };
+            let factor = if matches!(kind, WindowKind::Tumble { .. }) { 1 << scale } else { 1 };
+            let times: Vec<i64> = times.iter().map(|time| time * factor + time % 7).collect();
+            let slices = Slices::new(kind);
+            let mut ends = times.clone();
+            slices.assign(&mut ends);
+            let (least, greatest) = (*times.iter().min().unwrap(), *times.iter().max().unwrap());
+            let Some(cut) = slices.cut(least, greatest) else {
+                ends.sort_unstable();
+                ends.dedup();
+                let width_ms = slices.width_ms;
+                prop_assert!(greatest - least > 62 * width_ms || width_ms == 1 || greatest - least + 2 * width_ms > 1 << 32);
+                return Ok(());
+            };
+            let mut indices = Vec::new();
+            cut.indices(&times, &mut indices);
+            let names: Vec<i64> = cut.ends().collect();
+            prop_assert_eq!(indices.iter().map(|&index| names[index as usize]).collect::<Vec<_>>(), ends);
+        }
+
         #[test]
         fn a_slice_knows_its_windows(kind in kinds(), time in -1000..1000i64) {
             let slices = Slices::new(kind);

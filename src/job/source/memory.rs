@@ -84,6 +84,11 @@ impl Generator for Memory {
         None
     }
 
+    /// A batch is there already and costs no memory; the fewer chunks, the fewer accumulators travel.
+    fn chunk_rows(&self) -> u64 {
+        131_072
+    }
+
     fn generate(&self, start: u64, count: usize, projection: &[usize]) -> Batch {
         let start = start as usize;
         assert!(start.is_multiple_of(BATCH_ROWS_MAX) && count <= BATCH_ROWS_MAX, "batch by batch");

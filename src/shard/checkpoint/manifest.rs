@@ -22,7 +22,6 @@ use super::blueprint::Blueprint;
 use crate::crash_point;
 use crate::error::StateError;
 use crate::planted;
-use crate::shard::input::GENERATED_CHUNK_ROWS;
 use crate::state::Root;
 use crate::sys::checksum::xxh64;
 use crate::sys::storage::Storage;
@@ -104,7 +103,7 @@ pub struct SplitRecord {
     pub ended: bool,
     /// For a stream: where reading goes on.
     pub position: Option<u64>,
-    /// For a generator on the clock: rows made.
+    /// For a generator: rows made.
     pub rows: u64,
     /// For a plain file that is being read: a hash of its beginning and of the bytes before the next chunk.
     pub content: Option<u64>,
@@ -143,9 +142,8 @@ impl SplitRecord {
                 Place::Bytes((self.next_chunk * chunk_bytes).min(length_bytes), length_bytes)
             }
             (None, Some(position)) => Place::Position(position),
-            // A generator has neither; on the clock it counts rows, else every chunk has as many.
-            (None, None) if self.rows > 0 => Place::Rows(self.rows),
-            (None, None) if self.lines == 0 => Place::Rows(self.next_chunk * GENERATED_CHUNK_ROWS),
+            // A generator has neither, and no lines.
+            (None, None) if self.lines == 0 => Place::Rows(self.rows),
             (None, None) => Place::Lines(self.lines),
         }
     }

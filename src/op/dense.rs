@@ -1,0 +1,103 @@
+//! A cache before a folding table: groups whose key is one integer, found by the integer itself where a batch's keys lie close together.
+//!
+//! Ids of pages, shops, sensors are such keys. What they span is learnt from the rows; nothing is known of them before.
+//!
+//! ```text
+//! entries: [lanes × width] group + 1 u32        lane: a slice        place in it: key − low        0: ask the table
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. It is a cache: an entry says what the table would say, and it may be forgotten at any time.
+
+use crate::window::Cut;
+
+/// Entries of a lane at most: keys farther apart are hashed.
+const WIDTH_MAX: u64 = 1 << 16;
+/// Entries at most: a megabyte.
+const ENTRIES_MAX: usize = 1 << 18;
+
+/// The cache.
+#[derive(Debug, Default)]
+pub(super) struct Dense {
+    low: i64,
+    /// 0: nothing is known yet.
+    width: usize,
+    /// The slice ends that lanes stand for.
+    lanes: Vec<i64>,
+    entries: Vec<u32>,
+}
+
+impl Dense {
+    /// Prepares for keys from `least` to `greatest` in the slices of a cut, and says where the lane of each slice begins; `None`: they
+    /// lie too far apart.
+    pub(super) fn prepare(&mut self, least: i64, greatest: i64, cut: &Cut) -> Option<Vec<usize>> {
+        let span = greatest.wrapping_sub(self.low).cast_unsigned();
+        if least < self.low || span >= self.width as u64 {
+            self.widen(least, greatest)?;
+        }
+        if (self.lanes.len() + cut.ends().len()) * self.width > ENTRIES_MAX {
+            self.forget();
+        }
+        let lanes = cut.ends().map(|end| self.lane(end) * self.width).collect();
+        Some(lanes)
+    }
+
+    /// Has it cover these keys besides those that it covers.
+    fn widen(&mut self, least: i64, greatest: i64) -> Option<()> {
+        let (mut least, mut greatest) = (least, greatest);
+        if self.width > 0 {
+            least = least.min(self.low);
+            greatest = greatest.max(self.low.saturating_add(self.width as i64 - 1));
+        }
+        let span = greatest.checked_sub(least)?.cast_unsigned().checked_add(1)?;
+        if span > WIDTH_MAX {
+            return None;
+        }
+        let width = span.next_power_of_two();
+        self.forget();
+        // Room on either side, for keys that are still to come.
+        self.low = least.saturating_sub(((width - span) / 2).cast_signed());
+        self.width = width as usize;
+        Some(())
+    }
+
+    fn lane(&mut self, end_ms: i64) -> usize {
+        self.lanes.iter().position(|&end| end == end_ms).unwrap_or_else(|| {
+            self.lanes.push(end_ms);
+            self.entries.resize(self.lanes.len() * self.width, 0);
+            self.lanes.len() - 1
+        })
+    }
+
+    /// The groups of rows, each by its key and slice. `miss` says the group of a row that is not known here.
+    ///
+    /// # Shapes
+    ///
+    /// `keys`, `slices`: `[rows]`, as prepared for; `lanes`: what [`Dense::prepare`] said. `slots` is replaced.
+    #[inline]
+    pub(super) fn find(
+        &mut self,
+        keys: &[i64],
+        slices: &[u32],
+        lanes: &[usize],
+        slots: &mut Vec<u32>,
+        mut miss: impl FnMut(usize) -> u32,
+    ) {
+        slots.clear();
+        let (low, entries) = (self.low, self.entries.as_mut_slice());
+        slots.extend(keys.iter().zip(slices).enumerate().map(|(row, (&key, &slice))| {
+            let entry = &mut entries[lanes[slice as usize] + key.wrapping_sub(low) as usize];
+            if *entry == 0 {
+                *entry = miss(row) + 1;
+            }
+            *entry - 1
+        }));
+    }
+
+    /// Forgets all groups, but not what keys span.
+    pub(super) fn forget(&mut self) {
+        self.lanes.clear();
+        self.entries.clear();
+    }
+}
