@@ -40,9 +40,9 @@ pub enum Term {
     Special(u64),
 }
 
-/// Splits a double.
+/// A double all of whose bits lie within the window, in units of 2^-74: nearly every one. `None`: ask [`term`].
 #[inline]
-pub fn term(value: f64) -> Term {
+pub fn within(value: f64) -> Option<i128> {
     let bits = value.to_bits();
     let biased = ((bits >> 52) & 0x7ff) as i32;
     let fraction = bits & ((1 << 52) - 1);
@@ -52,14 +52,16 @@ pub fn term(value: f64) -> Term {
         let magnitude = i128::from(fraction | (1 << 52)) << shift;
         // Negated without a branch: signs come in no order.
         let sign = i128::from(bits.cast_signed() >> 63);
-        return Term::Fixed((magnitude ^ sign) - sign);
+        return Some((magnitude ^ sign) - sign);
     }
-    outside(value)
+    None
 }
 
-/// Splits a double whose last bit lies outside the window.
-#[inline(never)]
-fn outside(value: f64) -> Term {
+/// Splits a double.
+pub fn term(value: f64) -> Term {
+    if let Some(fixed) = within(value) {
+        return Term::Fixed(fixed);
+    }
     let bits = value.to_bits();
     let biased = ((bits >> 52) & 0x7ff) as i32;
     let fraction = bits & ((1 << 52) - 1);

@@ -7,7 +7,7 @@ use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
-use super::exact::{Spill, Term, term};
+use super::exact::{Spill, Term, term, within};
 use super::{Accumulator, Slots};
 
 /// An argument column in one of the few shapes that kernels know.
@@ -231,15 +231,21 @@ pub(super) fn extreme_decimal(words: &mut [u64], value: i128, greatest: bool) {
 fn add_float<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
     let words = table.part_mut::<4>(slot, offset);
     words[2] += 1;
+    if let Some(fixed) = within(value)
+        && let Some(sum) = joined(words[0], words[1]).checked_add(fixed)
+    {
+        (words[0], words[1]) = halves(sum);
+    } else {
+        add_rare(table, slot, offset, value);
+    }
+}
+
+/// Adds a value that has been counted, and that is none of the window or would overflow it.
+#[inline(never)]
+fn add_rare<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
     match term(value) {
-        Term::Fixed(fixed) => {
-            if let Some(sum) = joined(words[0], words[1]).checked_add(fixed) {
-                (words[0], words[1]) = halves(sum);
-            } else {
-                add_fixed(table, slot, offset, fixed);
-            }
-        }
-        Term::Special(flag) => words[2] |= flag,
+        Term::Fixed(fixed) => add_fixed(table, slot, offset, fixed),
+        Term::Special(flag) => table.part_mut::<4>(slot, offset)[2] |= flag,
         Term::Spill => {
             let mut addend = Spill::zero();
             addend.add_value(value);

@@ -55,15 +55,33 @@ fn call<I: Item>(
     Expr { kind, data_type, nullable }
 }
 
-/// `f`, which notes each row that it begins.
+/// Says which row was begun last when it goes: also when a panic unwinds it. Noting each row would cost every loop a store.
+struct Begun<'a> {
+    rows: usize,
+    progress: &'a Cell<usize>,
+}
+
+impl Begun<'_> {
+    #[inline]
+    fn begin(&mut self) {
+        self.rows += 1;
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.progress.set(self.rows.saturating_sub(1));
+    }
+}
+
+/// `f`, which leaves in `progress` the last row that it began.
 fn noted<'a, I: Item, R>(
     progress: &'a Cell<usize>,
-    f: &'a (impl Fn(&I::View) -> R + 'a),
+    mut f: impl FnMut(&I::View) -> R + 'a,
 ) -> impl FnMut(&I::View) -> R + 'a {
-    let mut row = 0;
+    let mut begun = Begun { rows: 0, progress };
     move |item| {
-        progress.set(row);
-        row += 1;
+        begun.begin();
         f(item)
     }
 }
@@ -105,13 +123,8 @@ pub(super) fn text<I: Item>(
     use arrow_array::builder::StringViewBuilder;
     call::<I>(name, (DataType::STRING, false), args, move |columns, rows, progress| {
         let mut texts = StringViewBuilder::with_capacity(rows);
-        let mut row = 0;
-        let append = |item: &I::View| {
-            progress.set(row);
-            row += 1;
-            texts.append_value(f(item));
-        };
-        I::map(columns, rows, append).for_each(drop);
+        let append = |item: &I::View| texts.append_value(f(item));
+        I::map(columns, rows, noted::<I, ()>(progress, append)).for_each(drop);
         Ok(Arc::new(texts.finish()))
     })
 }

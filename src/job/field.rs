@@ -16,13 +16,13 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow_array::builder::{BinaryViewBuilder, BooleanBufferBuilder, StringViewBuilder};
+use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
 use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, make_array};
-use arrow_buffer::NullBufferBuilder;
+use arrow_buffer::{BooleanBuffer, NullBufferBuilder};
 use rkyv::option::ArchivedOption;
 use rkyv::rend::{f32_le, f64_le, i16_le, i32_le, i64_le, u16_le, u32_le, u64_le};
 
@@ -227,28 +227,44 @@ addable!(f64; f32 f64 f32_le f64_le);
 
 impl Column for bool {
     const DATA_TYPE: DataType = DataType::Boolean;
-    type Builder = BooleanBufferBuilder;
+    type Builder = Bits;
 
     fn read(column: &dyn Array, row: usize) -> Self {
         column.as_boolean().value(row)
     }
 }
 
-impl ColumnBuilder<bool> for BooleanBufferBuilder {
+/// A column of booleans.
+#[derive(Debug)]
+pub struct Bits {
+    words: Vec<u64>,
+    /// The last bits, fewer than 64.
+    last: u64,
+    count: usize,
+}
+
+impl ColumnBuilder<bool> for Bits {
     fn with_capacity(rows: usize) -> Self {
-        Self::new(rows)
+        Self { words: Vec::with_capacity(rows / 64 + 1), last: 0, count: 0 }
     }
 
+    #[inline]
     fn push(&mut self, value: bool) {
-        self.append(value);
+        self.last |= u64::from(value) << (self.count % 64);
+        self.count += 1;
+        if self.count.is_multiple_of(64) {
+            self.words.push(std::mem::take(&mut self.last));
+        }
     }
 
     fn push_blank(&mut self) {
-        self.append(false);
+        self.push(false);
     }
 
     fn finish(mut self) -> ArrayRef {
-        Arc::new(BooleanArray::new(BooleanBufferBuilder::finish(&mut self), None))
+        self.words.push(self.last);
+        let bits = BooleanBuffer::new(self.words.into(), 0, self.count);
+        Arc::new(BooleanArray::new(bits, None))
     }
 }
 
