@@ -26,7 +26,7 @@ pub use collect::{Collect, elements};
 pub use finish::finish;
 pub use layout::{Accumulator, Layout};
 pub use merge::{Partials, copy, export, merge};
-pub use update::{Argument, update};
+pub use update::{Argument, Update};
 pub use user::{ACCUMULATOR_BYTES_MAX, Groups, Stored, UserAggregate, UserFunction, add};
 
 /// The accumulators of many groups, by slot number.

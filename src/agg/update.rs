@@ -1,4 +1,4 @@
-//! Update: rows into accumulators, one call and one batch at a time.
+//! Update: rows into accumulators, one call and a block of rows at a time.
 
 use std::borrow::Cow;
 
@@ -67,112 +67,145 @@ fn bytes_at(column: &dyn Array, row: usize) -> &[u8] {
     }
 }
 
-/// Runs `visit` for each row that counts.
+/// Runs `visit` for each row that counts with its slot and value.
 #[inline]
-fn each_row(slots: &[u32], rows: Option<&BooleanBuffer>, mut visit: impl FnMut(usize, u32)) {
-    match rows {
-        None => slots.iter().enumerate().for_each(|(row, &slot)| visit(row, slot)),
-        Some(rows) => rows.set_indices().for_each(|row| visit(row, slots[row])),
+fn each<V: Copy>(
+    slots: &[u32],
+    values: &[V],
+    counted: Option<&BooleanBuffer>,
+    mut visit: impl FnMut(u32, V),
+) {
+    match counted {
+        None => slots.iter().zip(values).for_each(|(&slot, &value)| visit(slot, value)),
+        Some(counted) => counted.set_indices().for_each(|row| visit(slots[row], values[row])),
     }
 }
 
-/// Folds rows into one call's accumulators.
-///
-/// # Shapes
-///
-/// - `slots`: `[rows]`, each row's slot.
-/// - `argument`: `[rows]`; `nulls`: its validity; `filter`: `[rows]`, the rows that FILTER keeps.
-/// - `offset`: the accumulator's first word within a slot.
-/// - `separator`: LISTAGG's.
-///
-/// # Panics
-///
-/// If the argument's shape does not suit the accumulator: a planner bug.
-#[allow(clippy::too_many_arguments)]
-pub fn update<S: Slots>(
+/// The same without values.
+#[inline]
+fn each_row(slots: &[u32], counted: Option<&BooleanBuffer>, mut visit: impl FnMut(usize, u32)) {
+    match counted {
+        None => slots.iter().enumerate().for_each(|(row, &slot)| visit(row, slot)),
+        Some(counted) => counted.set_indices().for_each(|row| visit(row, slots[row])),
+    }
+}
+
+/// One call over one batch, ready to be folded.
+pub struct Update<'a> {
     accumulator: Accumulator,
     offset: usize,
-    separator: &str,
-    table: &mut S,
-    slots: &[u32],
-    argument: &Argument<'_>,
-    nulls: Option<&NullBuffer>,
-    filter: Option<&BooleanBuffer>,
-) {
-    let combined = counted(nulls, filter);
-    let rows = combined.as_ref();
-    match (accumulator, argument) {
-        (Accumulator::Count, _) => {
-            each_row(slots, rows, |_, slot| table.part_mut::<1>(slot, offset)[0] += 1);
-        }
-        (Accumulator::SumInt, Argument::Int(values)) => each_row(slots, rows, |row, slot| {
-            let words = table.part_mut::<2>(slot, offset);
-            words[0] = words[0].wrapping_add(values[row] as u64);
-            words[1] += 1;
-        }),
-        (Accumulator::SumDecimal, Argument::Decimal(values)) => {
-            each_row(slots, rows, |row, slot| {
-                add_decimal(table.part_mut::<3>(slot, offset), values[row], 1);
-            })
-        }
-        (Accumulator::SumFloat, Argument::Float(values)) => {
-            each_row(slots, rows, |row, slot| add_float(table, slot, offset, values[row]));
-        }
-        (Accumulator::Variance, Argument::Float(values)) => {
-            each_row(slots, rows, |row, slot| add_squared(table, slot, offset, values[row]));
-        }
-        (Accumulator::Variance, Argument::Int(values)) => {
-            each_row(slots, rows, |row, slot| add_squared(table, slot, offset, values[row] as f64));
-        }
-        (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => {
-            each_row(slots, rows, |row, slot| {
-                extreme_int(table.part_mut(slot, offset), values[row], greatest);
-            });
-        }
-        (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => {
-            each_row(slots, rows, |row, slot| {
-                extreme_float(table.part_mut(slot, offset), values[row], greatest);
-            });
-        }
-        (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => {
-            each_row(slots, rows, |row, slot| {
-                extreme_decimal(table.part_mut::<3>(slot, offset), values[row], greatest);
-            });
-        }
-        (Accumulator::PickFixed { last }, argument) => each_row(slots, rows, |row, slot| {
-            pick_fixed(table.part_mut(slot, offset), last, || fixed_at(argument, row));
-        }),
-        (_, Argument::Bytes(column)) => each_row(slots, rows, |row, slot| {
-            fold_bytes(accumulator, offset, separator, table, slot, bytes_at(*column, row));
-        }),
-        _ => panic!("{accumulator:?} over a column of another shape"),
-    }
+    separator: &'a str,
+    argument: Argument<'a>,
+    counted: Option<BooleanBuffer>,
 }
 
-/// The rows that are neither NULL nor filtered out; `None`: all.
-fn counted(nulls: Option<&NullBuffer>, filter: Option<&BooleanBuffer>) -> Option<BooleanBuffer> {
-    match (nulls.map(NullBuffer::inner), filter) {
-        (Some(valid), Some(kept)) => Some(valid & kept),
-        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
-        (None, None) => None,
+impl<'a> Update<'a> {
+    /// What folds rows into one call's accumulators.
+    ///
+    /// # Shapes
+    ///
+    /// - `argument`: `[rows]`; `nulls`: its validity; `filter`: `[rows]`, the rows that FILTER keeps.
+    /// - `offset`: the accumulator's first word within a slot.
+    /// - `separator`: LISTAGG's.
+    pub fn new(
+        (accumulator, offset): (Accumulator, usize),
+        separator: &'a str,
+        argument: Argument<'a>,
+        nulls: Option<&NullBuffer>,
+        filter: Option<&BooleanBuffer>,
+    ) -> Self {
+        let counted = match (nulls.map(NullBuffer::inner), filter) {
+            (Some(valid), Some(kept)) => Some(valid & kept),
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (None, None) => None,
+        };
+        Self { accumulator, offset, separator, argument, counted }
+    }
+
+    /// Folds the rows from `start` on whose slots are `slots`.
+    ///
+    /// # Panics
+    ///
+    /// If the argument's shape does not suit the accumulator: a planner bug.
+    pub fn fold<S: Slots>(&self, table: &mut S, slots: &[u32], start: usize) {
+        let (offset, rows) = (self.offset, start..start + slots.len());
+        let counted = self.counted.as_ref().map(|counted| counted.slice(start, slots.len()));
+        let counted = counted.as_ref();
+        match (self.accumulator, &self.argument) {
+            (Accumulator::Count, _) => {
+                each_row(slots, counted, |_, slot| table.part_mut::<1>(slot, offset)[0] += 1);
+            }
+            (Accumulator::SumInt, Argument::Int(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    let words = table.part_mut::<2>(slot, offset);
+                    words[0] = words[0].wrapping_add(value as u64);
+                    words[1] += 1;
+                });
+            }
+            (Accumulator::SumDecimal, Argument::Decimal(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    add_decimal(table.part_mut::<3>(slot, offset), value, 1);
+                });
+            }
+            (Accumulator::SumFloat, Argument::Float(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    add_float(table, slot, offset, value);
+                });
+            }
+            (Accumulator::Variance, Argument::Float(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    add_squared(table, slot, offset, value);
+                });
+            }
+            (Accumulator::Variance, Argument::Int(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    add_squared(table, slot, offset, value as f64);
+                });
+            }
+            (Accumulator::ExtremeInt { greatest }, Argument::Int(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    extreme_int(table.part_mut(slot, offset), value, greatest);
+                });
+            }
+            (Accumulator::ExtremeFloat { greatest }, Argument::Float(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    extreme_float(table.part_mut(slot, offset), value, greatest);
+                });
+            }
+            (Accumulator::ExtremeDecimal { greatest }, Argument::Decimal(values)) => {
+                each(slots, &values[rows], counted, |slot, value| {
+                    extreme_decimal(table.part_mut::<3>(slot, offset), value, greatest);
+                });
+            }
+            (Accumulator::PickFixed { last }, argument) => {
+                each_row(slots, counted, |row, slot| {
+                    pick_fixed(table.part_mut(slot, offset), last, || {
+                        fixed_at(argument, start + row)
+                    });
+                });
+            }
+            (accumulator, Argument::Bytes(column)) => each_row(slots, counted, |row, slot| {
+                let value = bytes_at(*column, start + row);
+                fold_bytes(accumulator, offset, self.separator, table, slot, value);
+            }),
+            (accumulator, _) => panic!("{accumulator:?} over a column of another shape"),
+        }
     }
 }
 
 #[inline]
 fn extreme_int(words: &mut [u64; 2], value: i64, greatest: bool) {
     let held = words[0] as i64;
-    if words[1] == 0 || (if greatest { value > held } else { value < held }) {
-        words[0] = value as u64;
-    }
+    let better = words[1] == 0 || if greatest { value > held } else { value < held };
+    words[0] = if better { value } else { held } as u64;
     words[1] = 1;
 }
 
 #[inline]
 fn extreme_float(words: &mut [u64; 2], value: f64, greatest: bool) {
     let held = f64::from_bits(words[0]);
-    if words[1] == 0 || (if greatest { value > held } else { value < held }) {
-        words[0] = value.to_bits();
-    }
+    let better = words[1] == 0 || if greatest { value > held } else { value < held };
+    words[0] = if better { value } else { held }.to_bits();
     words[1] = 1;
 }
 

@@ -28,6 +28,84 @@ pub struct Call<I, V> {
     _types: PhantomData<fn(I) -> V>,
 }
 
+/// A value of each item, which all its aggregates share: it is worked out once a row, and its sum and its mean are one accumulator.
+///
+/// ```
+/// use tidemill::{Job, Options, Records, Span, Window};
+///
+/// let orders = vec![(0i64, 2.5f64), (1, 4.0), (2, 1.0)];
+/// let (results, receiver) = std::sync::mpsc::channel();
+/// Job::new("orders")
+///     .source("orders", Records::new(orders))
+///     .watermark(|order| order.0, Span::millis(0))
+///     .key_by(|_| 0)
+///     .window(Window::tumbling(Span::seconds(1)))
+///     .aggregate(|on| {
+///         let price = on.value(|order| order.1);
+///         (price.sum(), price.avg(), price.min(), price.max(), price.count_distinct())
+///     })
+///     .sink(move |result| results.send(result.value).unwrap())
+///     .run(Options::default())?;
+/// assert_eq!(receiver.recv().unwrap(), (7.5, 2.5, 1.0, 4.0, 3));
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
+#[derive(Debug)]
+pub struct Value<I, X> {
+    on: On<I>,
+    column: Expr,
+    _type: PhantomData<fn() -> X>,
+}
+
+impl<I: Item, X: Column> Value<I, X> {
+    fn call<V>(&self, function: &'static str) -> Call<I, V> {
+        self.on.call(function, Some(self.column.clone()))
+    }
+
+    /// As [`On::count_distinct`].
+    pub fn count_distinct(&self) -> Call<I, i64> {
+        self.call("COUNT").distinct()
+    }
+
+    /// As [`On::min`].
+    pub fn min(&self) -> Call<I, X> {
+        self.call("MIN")
+    }
+
+    /// As [`On::max`].
+    pub fn max(&self) -> Call<I, X> {
+        self.call("MAX")
+    }
+
+    /// As [`On::first`].
+    pub fn first(&self) -> Call<I, X> {
+        self.call("FIRST_VALUE")
+    }
+
+    /// As [`On::last`].
+    pub fn last(&self) -> Call<I, X> {
+        self.call("LAST_VALUE")
+    }
+}
+
+impl<I: Item> Value<I, f64> {
+    /// As [`On::sum`].
+    pub fn sum(&self) -> Call<I, f64> {
+        self.call("SUM")
+    }
+
+    /// As [`On::avg`].
+    pub fn avg(&self) -> Call<I, f64> {
+        self.call("AVG")
+    }
+}
+
+impl<I: Item> Value<I, i64> {
+    /// As [`On::sum`].
+    pub fn sum(&self) -> Call<I, i64> {
+        self.call("SUM")
+    }
+}
+
 /// A call without its types.
 #[derive(Clone, Debug)]
 pub struct RawCall {
@@ -67,6 +145,15 @@ impl<I: Item> On<I> {
     ) -> Call<I, V> {
         let name = function.to_ascii_lowercase();
         self.call(function, Some(closure::field::<I, X>(&name, &self.item, f)))
+    }
+
+    /// A value for several aggregates. Only `i64` and `f64` can be added up; `f` makes one of what the item has.
+    pub fn value<X: Field>(
+        &self,
+        f: impl Fn(&I::View) -> X + Send + Sync + 'static,
+    ) -> Value<I, X::Column> {
+        let column = closure::field::<I, X>("value", &self.item, f);
+        Value { on: On::new(self.item.clone()), column, _type: PhantomData }
     }
 
     /// How many rows.
@@ -237,8 +324,10 @@ impl RawCall {
     /// The call over columns of which its own follow `columns`, to which they are added.
     pub(super) fn place(self, name: &str, columns: &mut Vec<Expr>) -> AggregateCall {
         let mut add = |expr: Expr| {
-            columns.push(expr);
-            columns.len() - 1
+            columns.iter().position(|column| *column == expr).unwrap_or_else(|| {
+                columns.push(expr);
+                columns.len() - 1
+            })
         };
         let types: Vec<DataType> = self.arguments.iter().map(|expr| expr.data_type).collect();
         let args: Vec<usize> = self.arguments.into_iter().map(&mut add).collect();

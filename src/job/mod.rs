@@ -56,7 +56,7 @@ pub mod source;
 mod stream;
 mod window;
 
-pub use aggregate::{Aggregates, Call, On};
+pub use aggregate::{Aggregates, Call, On, Value};
 pub use custom::{AggregateFunction, Archived};
 pub use draft::Job;
 pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};

@@ -13,7 +13,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::moving::MovedValue;
 use super::shape::{Distinct, Shape};
-use crate::agg::{self, AggregateFunction, Argument, Partials, Slots};
+use crate::agg::{self, AggregateFunction, Argument, Partials, Slots, Update};
 use crate::batch::{Batch, Keys};
 use crate::state::{DistinctSets, Pages, Saved, Table};
 
@@ -57,6 +57,9 @@ impl Slots for TableSlots<'_> {
     }
 }
 
+/// Rows that all calls fold before any folds more: few enough for their groups to stay in the first cache from call to call.
+const BLOCK_ROWS: usize = 256;
+
 /// Folds the rows of shipped `columns` into every call that is not DISTINCT.
 ///
 /// `base`: the first accumulator word of a slot.
@@ -67,6 +70,7 @@ pub fn update_calls<S: Slots>(
     rows: &[u32],
     columns: &[ArrayRef],
 ) {
+    let mut updates = Vec::with_capacity(shape.calls.len());
     for (index, call) in shape.calls.iter().enumerate() {
         if call.distinct || !shape.layout.folds[index] {
             continue;
@@ -88,16 +92,11 @@ pub fn update_calls<S: Slots>(
                 }),
             ),
         };
-        agg::update(
-            accumulator,
-            base + offset,
-            &call.separator,
-            slots,
-            rows,
-            &argument,
-            nulls.as_ref(),
-            filter.as_ref(),
-        );
+        let (place, nulls) = ((accumulator, base + offset), nulls.as_ref());
+        updates.push(Update::new(place, &call.separator, argument, nulls, filter.as_ref()));
+    }
+    for (index, block) in rows.chunks(BLOCK_ROWS).enumerate() {
+        updates.iter().for_each(|update| update.fold(slots, block, index * BLOCK_ROWS));
     }
 }
 
@@ -385,16 +384,8 @@ fn count_new(
         let argument =
             values.first().map_or(Argument::None, |column| argument_of(accumulator, column));
         let separator = &shape.calls[call].separator;
-        agg::update(
-            accumulator,
-            base + offset,
-            separator,
-            &mut table,
-            slots,
-            &argument,
-            None,
-            None,
-        );
+        let update = Update::new((accumulator, base + offset), separator, argument, None, None);
+        update.fold(&mut table, slots, 0);
     }
 }
 

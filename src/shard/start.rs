@@ -249,7 +249,8 @@ pub(super) fn split_spec(scan: usize, split: Split, chunk_bytes: u64) -> Listed 
         Split::Generated(generator) => match generator.rows_per_second() {
             Some(rate) => (spec("datagen".into(), Reach::Paced(generator, rate)), None),
             None => {
-                let chunks = generator.row_count().map(|rows| rows.div_ceil(generator.chunk_rows()));
+                let chunks =
+                    generator.row_count().map(|rows| rows.div_ceil(generator.chunk_rows()));
                 (spec("datagen".into(), Reach::Generated(generator, chunks)), None)
             }
         },

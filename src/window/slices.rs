@@ -61,7 +61,8 @@ impl Slices {
     /// How times from `least_ms` to `greatest_ms` are cut. `None`: into more slices than are worth counting through, or for attached
     /// windows.
     pub fn cut(&self, least_ms: i64, greatest_ms: i64) -> Option<Cut> {
-        let bounded = -TIME_LIMIT_MS < least_ms && least_ms <= greatest_ms && greatest_ms < TIME_LIMIT_MS;
+        let bounded =
+            -TIME_LIMIT_MS < least_ms && least_ms <= greatest_ms && greatest_ms < TIME_LIMIT_MS;
         if matches!(self.kind, WindowKind::Attached { .. }) || !bounded {
             return None;
         }

@@ -72,7 +72,8 @@ fn job<S: RecordSource<Record = Click>>(workload: &str, source: S, tally: &Arc<T
             .key_by(|c| c.page)
             .window(Window::tumbling(Span::seconds(10)))
             .aggregate(|on| {
-                (on.count(), on.sum(|c| c.amount), on.max(|c| c.amount), on.avg(|c| c.amount))
+                let amount = on.value(|c| c.amount);
+                (on.count(), amount.sum(), amount.max(), amount.avg())
             })
             .sink(move |result| {
                 let (count, sum, max, avg) = result.value;
