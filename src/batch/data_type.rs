@@ -125,6 +125,14 @@ impl DataType {
         matches!(self, DataType::Timestamp(_) | DataType::TimestampLtz(_))
     }
 
+    /// Bytes of a value in a key; `None`: that depends on the value.
+    pub fn fixed_bytes(self) -> Option<usize> {
+        match self.arrow() {
+            ArrowType::Boolean => Some(1),
+            other => other.primitive_width(),
+        }
+    }
+
     /// Units of a timestamp column in a millisecond: 1, 1,000 or 1,000,000.
     ///
     /// # Panics

@@ -14,7 +14,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use super::moving::MovedValue;
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, AggregateFunction, Argument, Partials, Slots, Update};
-use crate::batch::{Batch, Keys};
+use crate::batch::{Batch, Integers, Keys};
 use crate::state::{DistinctSets, Pages, Saved, Table};
 
 /// A table's accumulators, as kernels see them: from word `base` of each slot on.
@@ -143,7 +143,7 @@ impl Pane {
     pub fn new(shape: &Shape, word_count: usize) -> Self {
         Self {
             table: Table::new(word_count),
-            sets: shape.distinct.iter().map(|_| DistinctSets::default()).collect(),
+            sets: new_sets(shape),
         }
     }
 
@@ -327,9 +327,14 @@ fn adopt_values(lists: &mut [DistinctSets], pages: &mut Pages, set: u32, values:
     lists.iter_mut().for_each(|sets| sets.flush(pages, |_, _| {}));
 }
 
+/// Empty sets for every distinct list.
+fn new_sets(shape: &Shape) -> Vec<DistinctSets> {
+    shape.distinct.iter().map(|list| DistinctSets::new(list.width())).collect()
+}
+
 /// The sets of every distinct list.
 fn load_sets(shape: &Shape, saved: &mut Saved<'_>, pages: &Pages) -> Vec<DistinctSets> {
-    shape.distinct.iter().map(|_| DistinctSets::load(saved, pages)).collect()
+    shape.distinct.iter().map(|list| DistinctSets::load(list.width(), saved, pages)).collect()
 }
 
 /// Merges the one group in `partials` into the accumulators of `slot` from word `base` on.
@@ -376,7 +381,10 @@ fn count_new(
         list.calls.iter().all(|&call| shape.layout.accumulators[call].0 == agg::Accumulator::Count);
     let values = match counts_only {
         true => Vec::new(),
-        false => Keys::decode(&list.arg_types, ids.iter().map(|&id| sets.value(pages, id))),
+        false => {
+            let values: Vec<_> = ids.iter().map(|&id| sets.value(pages, id)).collect();
+            Keys::decode(&list.arg_types, values.iter().map(|value| &**value))
+        }
     };
     let mut table = TableSlots { pages, table };
     for &call in list.calls.iter().filter(|&&call| shape.layout.folds[call]) {
@@ -397,7 +405,7 @@ pub(super) struct SessionSets {
 
 impl SessionSets {
     pub(super) fn new(shape: &Shape) -> Self {
-        Self { lists: shape.distinct.iter().map(|_| DistinctSets::default()).collect() }
+        Self { lists: new_sets(shape) }
     }
 
     pub(super) fn ensure(&mut self, pages: &mut Pages, record: u32) {
@@ -498,6 +506,12 @@ fn insert_distinct(
     let args: Vec<ArrayRef> = list.args.iter().map(|&arg| columns[arg].clone()).collect();
     let nulls = args.iter().fold(None, |nulls, arg| NullBuffer::union(nulls.as_ref(), arg.nulls()));
     let filter = list.filter.map(|filter| true_rows(&columns[filter]));
+    if filter.is_none()
+        && let Some(integers) = Integers::of(&args)
+        && let Some(full) = sets.insert_integers(pages, rows, integers.values())
+    {
+        return full;
+    }
     let mut values = Keys::default();
     values.encode(&args, rows.len());
     let mut full = false;

@@ -38,6 +38,16 @@ pub struct Distinct {
     pub calls: Vec<usize>,
 }
 
+impl Distinct {
+    /// Bytes of a value, where it is of one column of a fixed width up to 8.
+    pub fn width(&self) -> Option<usize> {
+        match self.arg_types.as_slice() {
+            [only] => only.fixed_bytes().filter(|&bytes| bytes <= 8),
+            _ => None,
+        }
+    }
+}
+
 impl Shape {
     /// The shape of `GROUP BY keys` with `calls`, over columns of `input`.
     pub fn new(input: &Schema, keys: &[usize], calls: &[AggregateCall]) -> Self {

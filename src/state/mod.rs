@@ -27,6 +27,7 @@ mod array;
 mod backlog;
 mod blocks;
 mod buffer;
+mod dictionary;
 mod entries;
 mod fold;
 mod frames;

@@ -11,9 +11,9 @@
 
 use super::array::Array;
 use super::blocks::Blocks;
+use super::dictionary::{Dictionary, Value};
 use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
-use super::table::Table;
 
 /// How many pairs are buffered before they are merged.
 const PENDING_MAX: usize = 1 << 18;
@@ -24,7 +24,7 @@ const COMPACT_VALUES_MIN: u64 = 1 << 16;
 /// The sets of one `DISTINCT` argument list on one shard.
 #[derive(Debug)]
 pub struct DistinctSets {
-    dictionary: Table,
+    dictionary: Dictionary,
     sets: Blocks,
     /// Buffered pairs, a word each: set u32, id u32.
     pending: Array,
@@ -33,10 +33,15 @@ pub struct DistinctSets {
     sorted: Vec<u64>,
 }
 
-impl Default for DistinctSets {
-    fn default() -> Self {
+impl DistinctSets {
+    /// No sets; `width`: bytes of a value of the only column, where that is fixed and at most 8.
+    pub fn new(width: Option<usize>) -> Self {
+        Self::of(Dictionary::new(width))
+    }
+
+    fn of(dictionary: Dictionary) -> Self {
         Self {
-            dictionary: Table::new(0),
+            dictionary,
             sets: Blocks::default(),
             pending: Array::default(),
             pending_count: 0,
@@ -44,19 +49,14 @@ impl Default for DistinctSets {
             sorted: Vec::new(),
         }
     }
-}
 
-impl DistinctSets {
-    /// The sets that were saved.
-    pub fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
-        Self {
-            dictionary: Table::load(0, saved, pages),
-            sets: Blocks::load(saved, pages),
-            pending: Array::load(saved, pages),
-            pending_count: saved.word() as usize,
-            pairs: Vec::new(),
-            sorted: Vec::new(),
-        }
+    /// The sets that were saved, of values of this width.
+    pub fn load(width: Option<usize>, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let mut loaded = Self::of(Dictionary::load(width, saved, pages));
+        loaded.sets = Blocks::load(saved, pages);
+        loaded.pending = Array::load(saved, pages);
+        loaded.pending_count = saved.word() as usize;
+        loaded
     }
 
     /// Saves what is not in pages.
@@ -97,14 +97,14 @@ impl DistinctSets {
         if !worth || self.pending_count > 0 {
             return;
         }
-        let mut fresh = Self::default();
+        let mut fresh = Self::of(self.dictionary.fresh());
         fresh.sets.ensure(pages, self.sets.set_count());
         for set in 0..self.sets.set_count() {
             let ids = self.sets.ids(pages, set).into_iter();
             let mut ids: Vec<u32> = ids
                 .map(|id| {
-                    let value = self.dictionary.key(pages, id).to_vec();
-                    fresh.dictionary.upsert(pages, self.dictionary.hash(pages, id), &value).0
+                    let (hash, value) = (self.value_hash(pages, id), self.value(pages, id).to_vec());
+                    fresh.dictionary.id(pages, hash, &value)
                 })
                 .collect();
             ids.sort_unstable();
@@ -134,15 +134,21 @@ impl DistinctSets {
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
-        let (id, _) = self.dictionary.upsert(pages, hash, value);
-        let index = self.pending_count / PAGE_WORDS;
-        if index == self.pending.len() {
-            self.pending.push(pages);
-        }
-        let at = self.pending_count % PAGE_WORDS;
-        *pages.word_mut(self.pending.page(index), at) = u64::from(set) << 32 | u64::from(id);
-        self.pending_count += 1;
+        let id = self.dictionary.id(pages, hash, value);
+        push_pair(&mut self.pending, &mut self.pending_count, pages, set, id);
         self.pending_count >= PENDING_MAX
+    }
+
+    /// Buffers integers, each for its set. `None`: values are not of that kind, and nothing was done; else whether it is time to flush.
+    ///
+    /// # Shapes
+    ///
+    /// `sets`, `integers`: `[rows]`.
+    pub fn insert_integers(&mut self, pages: &mut Pages, sets: &[u32], integers: &[i64]) -> Option<bool> {
+        let Dictionary::Words(words) = &mut self.dictionary else { return None };
+        let (pending, count) = (&mut self.pending, &mut self.pending_count);
+        words.ids(pages, integers, |pages, row, id| push_pair(pending, count, pages, sets[row], id));
+        Some(self.pending_count >= PENDING_MAX)
     }
 
     /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted.
@@ -166,14 +172,26 @@ impl DistinctSets {
     }
 
     /// The bytes of a value.
-    pub fn value<'a>(&self, pages: &'a Pages, id: u32) -> &'a [u8] {
-        self.dictionary.key(pages, id)
+    pub fn value<'a>(&self, pages: &'a Pages, id: u32) -> Value<'a> {
+        self.dictionary.value(pages, id)
     }
 
     /// The hash of a value.
     pub fn value_hash(&self, pages: &Pages, id: u32) -> u64 {
         self.dictionary.hash(pages, id)
     }
+}
+
+/// Appends a pair to those that are pending.
+#[inline]
+fn push_pair(pending: &mut Array, count: &mut usize, pages: &mut Pages, set: u32, id: u32) {
+    let index = *count / PAGE_WORDS;
+    if index == pending.len() {
+        pending.push(pages);
+    }
+    let word = pages.word_mut(pending.page(index), *count % PAGE_WORDS);
+    *word = u64::from(set) << 32 | u64::from(id);
+    *count += 1;
 }
 
 /// Sorts pairs by a byte-wise radix over the bits that vary; small inputs by comparison.
@@ -211,14 +229,20 @@ mod tests {
     proptest! {
         /// Against plain sets, with flushes at random places.
         #[test]
-        fn sets_are_sets(pairs in prop::collection::vec((0..5u32, 0..200u32, 0..20u8), 0..2000)) {
-            let (mut pages, mut sets) = (Pages::default(), DistinctSets::default());
+        fn sets_are_sets(
+            pairs in prop::collection::vec((0..5u32, 0..200u32, 0..20u8), 0..2000), integers in any::<bool>(),
+        ) {
+            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(integers.then_some(4)));
             (0..5).for_each(|expected| assert_eq!(sets.create(&mut pages), expected));
             let mut twin: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             let mut seen: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             for (set, value, flush) in pairs {
-                let bytes = value.to_le_bytes();
-                sets.insert(&mut pages, set, hash_bytes(&bytes), &bytes);
+                if integers && value % 2 == 0 {
+                    sets.insert_integers(&mut pages, &[set], &[i64::from(value)]).unwrap();
+                } else {
+                    let bytes = [&[0][..], &value.to_le_bytes()].concat();
+                    sets.insert(&mut pages, set, hash_bytes(&bytes), &bytes);
+                }
                 twin.entry(set).or_default().insert(value);
                 if flush == 0 {
                     note(&mut sets, &mut pages, &mut seen);
@@ -285,7 +309,7 @@ mod tests {
         let mut fresh = Vec::new();
         sets.flush(pages, |set, id| fresh.push((set, id)));
         for (set, id) in fresh {
-            let value = u32::from_le_bytes(sets.value(pages, id).try_into().unwrap());
+            let value = u32::from_le_bytes(sets.value(pages, id)[1..].try_into().unwrap());
             assert!(seen.entry(set).or_default().insert(value), "a pair is new once");
         }
     }

@@ -1,0 +1,344 @@
+//! A dictionary of values: each gets an id, dense from 0 in order of first arrival.
+//!
+//! Values are bytes, as keys are encoded. Most are of one fixed-width column, numbers of devices or of orders; then a value is a word,
+//! its entry of the index holds the word itself, and a look-up waits for memory once. Others lie in a [`Table`].
+//!
+//! # Layout
+//!
+//! ```text
+//! of words:  index entry:  value │ id + 1, 0: empty      values: a word an id
+//! of bytes:  a table whose slots are the ids
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. An id never changes its value.
+//! 2. At most 5/8 of an index of words are full, and every value is reachable from its bucket without passing an empty entry.
+
+use std::ops::Deref;
+
+use super::array::Array;
+use super::pages::{PAGE_WORDS, PageId, Pages};
+use super::prefetch::prefetch_word;
+use super::saved::Saved;
+use super::table::Table;
+use crate::batch::hash::{hash_bytes, hash_with};
+
+/// Entries of an index of words in a page.
+const PAGE_ENTRIES: usize = PAGE_WORDS / 2;
+/// How many rows lie between the hint for an entry and its look-up.
+const AHEAD_ROWS: usize = 16;
+
+/// Values and their ids. Dropping it without [`Dictionary::release`] leaks its pages until the space goes.
+#[derive(Debug)]
+pub(super) enum Dictionary {
+    /// Of one fixed-width column.
+    Words(Words),
+    /// Of anything else.
+    Bytes(Table),
+}
+
+/// The bytes of a value.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// Where they lie.
+    Lying(&'a [u8]),
+    /// Made of a word; so many count.
+    Made([u8; 9], usize),
+}
+
+impl Deref for Value<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Value::Lying(bytes) => bytes,
+            Value::Made(bytes, length) => &bytes[..*length],
+        }
+    }
+}
+
+impl Dictionary {
+    /// An empty one; `width`: bytes of a value of the only column, where that is fixed and at most 8.
+    pub(super) fn new(width: Option<usize>) -> Self {
+        match width {
+            Some(width) => Dictionary::Words(Words::new(width)),
+            None => Dictionary::Bytes(Table::new(0)),
+        }
+    }
+
+    /// The one that was saved.
+    pub(super) fn load(width: Option<usize>, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        match width {
+            Some(width) => Dictionary::Words(Words::load(width, saved, pages)),
+            None => Dictionary::Bytes(Table::load(0, saved, pages)),
+        }
+    }
+
+    /// Saves what is not in pages.
+    pub(super) fn save(&self, out: &mut Vec<u64>) {
+        match self {
+            Dictionary::Words(words) => words.save(out),
+            Dictionary::Bytes(table) => table.save(out),
+        }
+    }
+
+    /// An empty one for the same values.
+    pub(super) fn fresh(&self) -> Self {
+        Self::new(match self {
+            Dictionary::Words(words) => Some(words.width),
+            Dictionary::Bytes(_) => None,
+        })
+    }
+
+    /// How many values it knows.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Dictionary::Words(words) => words.count as usize,
+            Dictionary::Bytes(table) => table.count(),
+        }
+    }
+
+    /// The id of a value, given if need be.
+    #[inline]
+    pub(super) fn id(&mut self, pages: &mut Pages, hash: u64, value: &[u8]) -> u32 {
+        match self {
+            Dictionary::Words(words) => words.id(pages, words.word_of(value)),
+            Dictionary::Bytes(table) => table.upsert(pages, hash, value).0,
+        }
+    }
+
+    /// Has memory fetched for the look-up of the next rows' values; see [`Table::look_ahead`].
+    #[inline]
+    pub(super) fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
+        if let Dictionary::Bytes(table) = self {
+            table.look_ahead(pages, hashes, row);
+        }
+    }
+
+    /// The bytes of a value.
+    pub(super) fn value<'a>(&self, pages: &'a Pages, id: u32) -> Value<'a> {
+        match self {
+            Dictionary::Words(words) => words.value(pages, id),
+            Dictionary::Bytes(table) => Value::Lying(table.key(pages, id)),
+        }
+    }
+
+    /// The hash of a value.
+    pub(super) fn hash(&self, pages: &Pages, id: u32) -> u64 {
+        match self {
+            Dictionary::Words(words) => hash_bytes(&words.value(pages, id)),
+            Dictionary::Bytes(table) => table.hash(pages, id),
+        }
+    }
+
+    /// Frees all pages.
+    pub(super) fn release(self, pages: &mut Pages) {
+        match self {
+            Dictionary::Words(words) => words.release(pages),
+            Dictionary::Bytes(table) => table.release(pages),
+        }
+    }
+}
+
+/// A dictionary of words.
+#[derive(Debug)]
+pub(super) struct Words {
+    /// Bytes of a value.
+    width: usize,
+    index: Array,
+    mask: usize,
+    values: Array,
+    count: u32,
+}
+
+impl Words {
+    fn new(width: usize) -> Self {
+        assert!((1..=8).contains(&width));
+        Self { width, index: Array::default(), mask: 0, values: Array::default(), count: 0 }
+    }
+
+    fn load(width: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let mut words = Self::new(width);
+        words.index = Array::load(saved, pages);
+        words.mask = (words.index.len() * PAGE_ENTRIES).saturating_sub(1);
+        words.values = Array::load(saved, pages);
+        (words.count, _) = saved.pair();
+        words
+    }
+
+    fn save(&self, out: &mut Vec<u64>) {
+        self.index.save(out);
+        self.values.save(out);
+        out.push(u64::from(self.count));
+    }
+
+    /// The word of a value's bytes: behind the mark of NULL, which no value is.
+    #[inline]
+    fn word_of(&self, value: &[u8]) -> u64 {
+        debug_assert_eq!((value[0], value.len()), (0, self.width + 1));
+        let mut bytes = [0; 8];
+        bytes[..self.width].copy_from_slice(&value[1..]);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn value(&self, pages: &Pages, id: u32) -> Value<'static> {
+        let at = id as usize;
+        let word = pages.get(self.values.page(at / PAGE_WORDS))[at % PAGE_WORDS];
+        let mut bytes = [0; 9];
+        bytes[1..].copy_from_slice(&word.to_le_bytes());
+        Value::Made(bytes, self.width + 1)
+    }
+
+    /// Calls `to` with the id of each integer in turn, given if need be. `integers` are as wide as the column, or widened.
+    #[inline]
+    pub(super) fn ids(
+        &mut self,
+        pages: &mut Pages,
+        integers: &[i64],
+        mut to: impl FnMut(&mut Pages, usize, u32),
+    ) {
+        let bits = u64::MAX >> (64 - 8 * self.width);
+        for (row, &integer) in integers.iter().enumerate() {
+            if let Some(&ahead) = integers.get(row + AHEAD_ROWS)
+                && self.count > 0
+            {
+                let (page, at) = self.place(self.bucket(ahead.cast_unsigned() & bits));
+                prefetch_word(pages, page, at);
+            }
+            let id = self.id(pages, integer.cast_unsigned() & bits);
+            to(pages, row, id);
+        }
+    }
+
+    #[inline]
+    fn bucket(&self, word: u64) -> usize {
+        hash_with(0, word) as usize & self.mask
+    }
+
+    #[inline]
+    fn place(&self, bucket: usize) -> (PageId, usize) {
+        (self.index.page(bucket / PAGE_ENTRIES), bucket % PAGE_ENTRIES * 2)
+    }
+
+    #[inline]
+    fn id(&mut self, pages: &mut Pages, word: u64) -> u32 {
+        if (self.count as usize + 1) * 8 > self.index.len() * PAGE_ENTRIES * 5 {
+            self.grow(pages);
+        }
+        let mut bucket = self.bucket(word);
+        loop {
+            let (page, at) = self.place(bucket);
+            let entry = &pages.get(page)[at..at + 2];
+            if entry[1] == 0 {
+                return self.insert(pages, (page, at), word);
+            }
+            if entry[0] == word {
+                return entry[1] as u32 - 1;
+            }
+            bucket = (bucket + 1) & self.mask;
+        }
+    }
+
+    fn insert(&mut self, pages: &mut Pages, (page, at): (PageId, usize), word: u64) -> u32 {
+        let id = self.count;
+        let index = id as usize;
+        if index / PAGE_WORDS == self.values.len() {
+            self.values.push(pages);
+        }
+        *pages.word_mut(self.values.page(index / PAGE_WORDS), index % PAGE_WORDS) = word;
+        pages.words_mut(page, at, 2).copy_from_slice(&[word, u64::from(id) + 1]);
+        self.count += 1;
+        id
+    }
+
+    /// Twice the index. Entries know their words, so no value is read.
+    fn grow(&mut self, pages: &mut Pages) {
+        let mut old = std::mem::take(&mut self.index);
+        let page_count = (old.len() * 2).max(1);
+        for _ in 0..page_count {
+            self.index.push(pages);
+        }
+        self.mask = page_count * PAGE_ENTRIES - 1;
+        for page in old.iter() {
+            for at in (0..PAGE_WORDS).step_by(2) {
+                let entry: [u64; 2] = *pages.get(page)[at..].first_chunk().expect("two words");
+                if entry[1] != 0 {
+                    self.enter(pages, entry);
+                }
+            }
+        }
+        old.release(pages);
+    }
+
+    fn enter(&self, pages: &mut Pages, entry: [u64; 2]) {
+        let mut bucket = self.bucket(entry[0]);
+        loop {
+            let (page, at) = self.place(bucket);
+            if pages.get(page)[at + 1] == 0 {
+                pages.words_mut(page, at, 2).copy_from_slice(&entry);
+                return;
+            }
+            bucket = (bucket + 1) & self.mask;
+        }
+    }
+
+    fn release(mut self, pages: &mut Pages) {
+        self.index.release(pages);
+        self.values.release(pages);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a map, one value or many at a time, saved and loaded on the way; a value is its column's bytes.
+        #[test]
+        fn ids_are_those_of_a_map(
+            width in 1..=8usize,
+            steps in prop::collection::vec(prop::collection::vec(any::<i32>(), 0..1500), 1..6),
+            spread in 0..3u32,
+        ) {
+            let (mut pages, mut dictionary) = (Pages::default(), Dictionary::new(Some(width)));
+            let mut twin: HashMap<u64, u32> = HashMap::new();
+            let bits = u64::MAX >> (64 - 8 * width);
+            for (step, numbers) in steps.into_iter().enumerate() {
+                let numbers: Vec<i64> = numbers.iter().map(|&number| i64::from(number >> (spread * 10))).collect();
+                let mut ids = Vec::new();
+                if step % 2 == 0 {
+                    let Dictionary::Words(words) = &mut dictionary else { unreachable!() };
+                    words.ids(&mut pages, &numbers, |_, _, id| ids.push(id));
+                } else {
+                    for number in &numbers {
+                        let mut value = vec![0];
+                        value.extend_from_slice(&number.to_le_bytes()[..width]);
+                        ids.push(dictionary.id(&mut pages, hash_bytes(&value), &value));
+                    }
+                }
+                for (number, id) in numbers.iter().zip(ids) {
+                    let next = twin.len() as u32;
+                    prop_assert_eq!(*twin.entry(number.cast_unsigned() & bits).or_insert(next), id);
+                }
+                let mut saved = Vec::new();
+                dictionary.save(&mut saved);
+                dictionary = Dictionary::load(Some(width), &mut Saved::new(&saved), &pages);
+            }
+            prop_assert_eq!(dictionary.count(), twin.len());
+            for (word, id) in twin {
+                let value = dictionary.value(&pages, id);
+                let mut expected = vec![0];
+                expected.extend_from_slice(&word.to_le_bytes()[..width]);
+                prop_assert_eq!(&*value, &expected);
+                prop_assert_eq!(dictionary.hash(&pages, id), hash_bytes(&expected));
+            }
+            dictionary.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+    }
+}
