@@ -88,6 +88,16 @@ impl Keys {
         }
     }
 
+    /// The hashes of `rows` rows of `columns`, as [`Keys::encode`] has them.
+    pub fn hashes_of(columns: &[ArrayRef], rows: usize) -> Vec<u64> {
+        let mut keys = Self::default();
+        if let Some(integers) = Integers::of(columns) {
+            return (0..rows).map(|row| integers.encoded(row).0).collect();
+        }
+        keys.encode(columns, rows);
+        keys.hashes
+    }
+
     /// The columns that were encoded, from keys chosen by `get`.
     pub fn decode<'a>(
         types: &[DataType],

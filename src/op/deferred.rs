@@ -56,6 +56,7 @@ impl Deferred {
         let (keys, ends_ms) = (&payload.keys, &payload.ends_ms);
         match &payload.data {
             Data::Partials(partials) => self.push(shape, pages, keys, ends_ms, partials),
+            Data::Grouped(..) => unreachable!("distinct values do not wait"),
             Data::Rows(columns) => {
                 let (keys, ends_ms, partials) = folded(shape, keys, ends_ms, columns);
                 self.push(shape, pages, &keys, &ends_ms, &partials)

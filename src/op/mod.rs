@@ -67,6 +67,8 @@ pub enum Data {
     Partials(Partials),
     /// Rows: the columns that [`shape::Shape::shipped`] names.
     Rows(Vec<ArrayRef>),
+    /// The same where keys repeat: they are sent once each, and with every row goes which of them is its own, counted from 0.
+    Grouped(Vec<u32>, Vec<ArrayRef>),
 }
 
 /// What a receiver yields.

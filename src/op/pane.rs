@@ -141,10 +141,7 @@ pub struct Pane {
 impl Pane {
     /// An empty pane whose slots have `word_count` words.
     pub fn new(shape: &Shape, word_count: usize) -> Self {
-        Self {
-            table: Table::new(word_count),
-            sets: new_sets(shape),
-        }
+        Self { table: Table::new(word_count), sets: new_sets(shape) }
     }
 
     /// The slot of a key, made if need be.

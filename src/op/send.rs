@@ -136,7 +136,7 @@ impl AggregateSender {
             return;
         }
         let processing = self.plan.window.domain == TimeDomain::Processing;
-        if !processing && self.fold_whole(batch, others_ms, floor_ms) {
+        if !processing && self.take_whole(batch, others_ms, floor_ms) {
             return;
         }
         let mut time_ms = match processing {
@@ -208,10 +208,11 @@ impl AggregateSender {
         }
     }
 
-    /// Folds a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
+    /// Takes a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
     /// row that does not end up in an accumulator. False: nothing was done.
-    fn fold_whole(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64) -> bool {
-        let Some(slices) = self.slices.filter(|_| self.folding && self.wall.is_utc()) else {
+    fn take_whole(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64) -> bool {
+        let grouped = self.folding || self.plan.ship == Ship::RowsByValue;
+        let Some(slices) = self.slices.filter(|_| grouped && self.wall.is_utc()) else {
             return false;
         };
         let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
@@ -235,7 +236,7 @@ impl AggregateSender {
             self.keys.encode(&keys, batch.rows);
             self.groups.find(&self.keys, &ends_ms, &mut self.slots);
         }
-        self.update(batch);
+        self.take_grouped(batch);
         true
     }
 
@@ -336,17 +337,25 @@ impl AggregateSender {
     }
 
     fn take(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
-        if !self.folding {
+        if !self.folding && self.plan.ship != Ship::RowsByValue {
             self.ship_rows(batch, ends_ms, arrival_ms);
             return;
         }
         self.encode_keys(batch);
         self.groups.find(&self.keys, ends_ms, &mut self.slots);
-        self.update(batch);
+        self.take_grouped(batch);
     }
 
-    /// Folds rows whose groups have been found, and looks whether folding pays.
-    fn update(&mut self, batch: &Batch) {
+    /// Takes rows whose groups have been found.
+    fn take_grouped(&mut self, batch: &Batch) {
+        match self.plan.ship {
+            Ship::RowsByValue => self.ship_by_value(batch),
+            _ => self.fold(batch),
+        }
+    }
+
+    /// Folds rows, and looks whether folding pays.
+    fn fold(&mut self, batch: &Batch) {
         let shape = Arc::clone(&self.shape);
         update_calls(&shape, 0, &mut self.groups, &self.slots, &shape.ship(&batch.columns));
         self.folded_rows += batch.rows;
@@ -371,7 +380,7 @@ impl AggregateSender {
         self.encode_keys(batch);
         let columns = self.shape.ship(&batch.columns);
         let with_arrival = self.plan.ship == Ship::Rows;
-        let destinations = self.destinations(&columns, batch.rows);
+        let destinations = destinations(&self.keys.hashes, self.shard_count);
         for (shard, rows) in
             destinations.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty())
         {
@@ -394,23 +403,44 @@ impl AggregateSender {
         }
     }
 
-    /// Which rows go to which shard.
-    fn destinations(&self, columns: &[ArrayRef], rows: usize) -> Vec<Vec<u32>> {
-        let mut destinations = vec![Vec::new(); self.shard_count];
-        if self.plan.ship == Ship::RowsByValue {
+    /// Ships rows to the owners of their distinct values, each group's key once.
+    fn ship_by_value(&mut self, batch: &Batch) {
+        let columns = self.shape.ship(&batch.columns);
+        if self.shard_count == 1 {
+            let rows: Vec<u32> = (0..self.slots.len() as u32).collect();
+            self.ship_groups(0, &rows, columns);
+        } else {
             let args: Vec<ArrayRef> =
                 self.shape.distinct[0].args.iter().map(|&arg| columns[arg].clone()).collect();
-            let mut values = Keys::default();
-            values.encode(&args, rows);
-            for (row, &hash) in values.hashes.iter().enumerate() {
-                destinations[shard_of(hash, self.shard_count)].push(row as u32);
-            }
-        } else {
-            for (row, &hash) in self.keys.hashes.iter().enumerate() {
-                destinations[shard_of(hash, self.shard_count)].push(row as u32);
+            let hashes = Keys::hashes_of(&args, batch.rows);
+            for (shard, rows) in destinations(&hashes, self.shard_count).into_iter().enumerate() {
+                if !rows.is_empty() {
+                    let columns = take_columns(&columns, &UInt32Array::from(rows.clone()));
+                    self.ship_groups(shard, &rows, columns);
+                }
             }
         }
-        destinations
+        self.groups.clear();
+    }
+
+    /// Ships the rows at these indices, whose columns are `columns`, with the groups that they belong to.
+    fn ship_groups(&mut self, shard: usize, rows: &[u32], columns: Vec<ArrayRef>) {
+        let (mut keys, mut ends_ms) = (Keys::default(), Vec::new());
+        let mut places = vec![u32::MAX; self.groups.count()];
+        let mut group_of = |slot: u32| {
+            let place = &mut places[slot as usize];
+            if *place == u32::MAX {
+                *place = ends_ms.len() as u32;
+                let (hash, key, end_ms) = self.groups.group(slot);
+                keys.push(hash, key);
+                ends_ms.push(end_ms);
+            }
+            *place
+        };
+        let groups = rows.iter().map(|&row| group_of(self.slots[row as usize])).collect();
+        let data = Data::Grouped(groups, columns);
+        let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), data };
+        self.out.push_back(Shipment::Payload(shard, payload));
     }
 
     /// Takes accumulators from an earlier stage, for the owners of their keys.
@@ -484,6 +514,15 @@ impl AggregateSender {
     pub fn late_rows(&self) -> &LateRows {
         &self.late
     }
+}
+
+/// Which rows go to which shard, by these hashes.
+fn destinations(hashes: &[u64], shard_count: usize) -> Vec<Vec<u32>> {
+    let mut destinations = vec![Vec::new(); shard_count];
+    for (row, &hash) in hashes.iter().enumerate() {
+        destinations[shard_of(hash, shard_count)].push(row as u32);
+    }
+    destinations
 }
 
 fn empty_partials() -> Payload {

@@ -192,6 +192,40 @@ impl WindowAggregate {
         }
     }
 
+    /// Rows whose keys came once each.
+    fn receive_grouped(
+        &mut self,
+        keys: &Keys,
+        ends_ms: &[i64],
+        groups: &[u32],
+        columns: &[arrow_array::ArrayRef],
+    ) {
+        let shape = Arc::clone(&self.shape);
+        for (end, members) in runs_by_end(ends_ms) {
+            let mut pages = std::mem::take(&mut self.pages);
+            let pane = self.pane(end);
+            let mut slots = vec![u32::MAX; keys.count()];
+            for &member in &members {
+                let key = member as usize;
+                slots[key] = pane.slot(&mut pages, keys.hashes[key], keys.get(key));
+            }
+            let of_row = groups.iter().map(|&group| slots[group as usize]);
+            if members.len() == keys.count() {
+                pane.update(&shape, &mut pages, &of_row.collect::<Vec<u32>>(), columns);
+            } else {
+                let (rows, of_row): (Vec<u32>, Vec<u32>) =
+                    (0..).zip(of_row).filter(|&(_, slot)| slot != u32::MAX).unzip();
+                let columns = take_columns(columns, &UInt32Array::from(rows));
+                pane.update(&shape, &mut pages, &of_row, &columns);
+            }
+            self.pages = pages;
+            if self.yields_increments() {
+                slots.retain(|&slot| slot != u32::MAX);
+                self.touch(end, &slots);
+            }
+        }
+    }
+
     fn receive_partials(&mut self, keys: &Keys, ends_ms: &[i64], partials: &Partials) {
         let shape = Arc::clone(&self.shape);
         let mut pages = std::mem::take(&mut self.pages);
@@ -451,6 +485,9 @@ impl Receiver for WindowAggregate {
                 self.receive_partials(&payload.keys, &payload.ends_ms, partials)
             }
             Data::Rows(columns) => self.receive_rows(&payload.keys, &payload.ends_ms, columns),
+            Data::Grouped(groups, columns) => {
+                self.receive_grouped(&payload.keys, &payload.ends_ms, groups, columns);
+            }
         }
     }
 

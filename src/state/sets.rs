@@ -103,7 +103,8 @@ impl DistinctSets {
             let ids = self.sets.ids(pages, set).into_iter();
             let mut ids: Vec<u32> = ids
                 .map(|id| {
-                    let (hash, value) = (self.value_hash(pages, id), self.value(pages, id).to_vec());
+                    let (hash, value) =
+                        (self.value_hash(pages, id), self.value(pages, id).to_vec());
                     fresh.dictionary.id(pages, hash, &value)
                 })
                 .collect();
@@ -144,10 +145,16 @@ impl DistinctSets {
     /// # Shapes
     ///
     /// `sets`, `integers`: `[rows]`.
-    pub fn insert_integers(&mut self, pages: &mut Pages, sets: &[u32], integers: &[i64]) -> Option<bool> {
+    pub fn insert_integers(
+        &mut self,
+        pages: &mut Pages,
+        sets: &[u32],
+        integers: &[i64],
+    ) -> Option<bool> {
         let Dictionary::Words(words) = &mut self.dictionary else { return None };
         let (pending, count) = (&mut self.pending, &mut self.pending_count);
-        words.ids(pages, integers, |pages, row, id| push_pair(pending, count, pages, sets[row], id));
+        words
+            .ids(pages, integers, |pages, row, id| push_pair(pending, count, pages, sets[row], id));
         Some(self.pending_count >= PENDING_MAX)
     }
 
