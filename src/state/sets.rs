@@ -16,7 +16,7 @@ use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
 
 /// How many pairs are buffered before they are merged.
-const PENDING_MAX: usize = 1 << 18;
+const PENDING_MAX: usize = 1 << 20;
 
 /// A smaller dictionary is not worth rebuilding.
 const COMPACT_VALUES_MIN: u64 = 1 << 16;
