@@ -18,7 +18,7 @@ const WIDTH_MAX: u64 = 1 << 16;
 const ENTRIES_MAX: usize = 1 << 18;
 
 /// The cache.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Dense {
     low: i64,
     /// 0: nothing is known yet.

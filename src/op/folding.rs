@@ -13,18 +13,21 @@
 //! 1. Groups are numbered from 0 in order of arrival; `words` holds a slot for each.
 //! 2. The index holds every group once, and at most half of it is full.
 
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
 use rkyv::util::AlignedVec;
 
 use super::dense::Dense;
+use super::names::Names;
 use crate::agg::Slots;
-use crate::batch::hash::equal_bytes;
+use crate::batch::hash::{equal_bytes, hash_bytes};
 use crate::batch::{Integers, Keys};
 use crate::window::Cut;
 
 /// Entries of the smallest index.
 const INDEX_MIN: usize = 1024;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group {
     hash: u64,
     end_ms: i64,
@@ -33,7 +36,7 @@ struct Group {
 }
 
 /// The groups of a chunk so far.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Folding {
     word_count: usize,
     index: Vec<u64>,
@@ -43,6 +46,8 @@ pub(super) struct Folding {
     blobs: Vec<AlignedVec>,
     blob_bytes: usize,
     dense: Dense,
+    names: Names,
+    numbers: Vec<i64>,
 }
 
 impl Folding {
@@ -57,6 +62,8 @@ impl Folding {
             blobs: Vec::new(),
             blob_bytes: 0,
             dense: Dense::default(),
+            names: Names::default(),
+            numbers: Vec::new(),
         }
     }
 
@@ -90,30 +97,64 @@ impl Folding {
         }
     }
 
-    /// As [`Folding::find`], for keys of one integer in the slices of a cut; false, and nothing done, where keys lie too far apart.
-    pub(super) fn find_integers(
+    /// As [`Folding::find`], for keys of one column in the slices of a cut, without encoding and hashing them row by row; false, and
+    /// nothing done, where keys are neither integers close together nor short strings.
+    pub(super) fn find_directly(
         &mut self,
-        keys: &Integers<'_>,
+        keys: &[ArrayRef],
         cut: &Cut,
         slices: &[u32],
         slots: &mut Vec<u32>,
     ) -> bool {
+        let [column] = keys else { return false };
+        if let Some(integers) = Integers::of(keys) {
+            return self.find_numbers(integers.values(), cut, slices, slots, |row, slot_of| {
+                let (hash, key, length) = integers.encoded(row);
+                slot_of(hash, &key[..length])
+            });
+        }
+        let Some(strings) = column.as_string_view_opt().filter(|strings| strings.null_count() == 0)
+        else {
+            return false;
+        };
+        let mut names = std::mem::take(&mut self.names);
+        let mut numbers = std::mem::take(&mut self.numbers);
+        let named = !names.is_full() && names.number(strings, &mut numbers);
+        let found = named
+            && self.find_numbers(&numbers, cut, slices, slots, |row, slot_of| {
+                let key = [&[0][..], strings.value(row).as_bytes()].concat();
+                slot_of(hash_bytes(&key), &key)
+            });
+        (self.names, self.numbers) = (names, numbers);
+        found
+    }
+
+    /// The slots of rows by numbers that stand for their keys; `encode` hands on the hash and the bytes of a row's key.
+    fn find_numbers(
+        &mut self,
+        numbers: &[i64],
+        cut: &Cut,
+        slices: &[u32],
+        slots: &mut Vec<u32>,
+        encode: impl Fn(usize, &mut dyn FnMut(u64, &[u8]) -> u32) -> u32,
+    ) -> bool {
         let mut dense = std::mem::take(&mut self.dense);
-        let (least, greatest) = extent(keys.values());
+        let (least, greatest) = extent(numbers);
         let lanes = dense.prepare(least, greatest, cut);
         if let Some(lanes) = &lanes {
             let ends_ms: Vec<i64> = cut.ends().collect();
-            dense.find(keys.values(), slices, lanes, slots, |row| {
-                let (hash, key, length) = keys.encoded(row);
-                self.slot(hash, ends_ms[slices[row] as usize], &key[..length])
+            dense.find(numbers, slices, lanes, slots, |row| {
+                let end_ms = ends_ms[slices[row] as usize];
+                encode(row, &mut |hash, key| self.slot(hash, end_ms, key))
             });
         }
         self.dense = dense;
         lanes.is_some()
     }
 
+    /// The slot of a key in a slice, made if need be.
     #[inline]
-    fn slot(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
+    pub(super) fn slot(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
         let mixed = mix(hash, end_ms);
         let mask = self.index.len() - 1;
         let mut bucket = mixed as usize & mask;
@@ -189,6 +230,9 @@ impl Folding {
         self.blobs.clear();
         self.blob_bytes = 0;
         self.dense.forget();
+        if self.names.is_full() {
+            self.names.forget();
+        }
     }
 
     fn blob_at(&mut self, blob: u64) -> &mut AlignedVec {
@@ -263,12 +307,69 @@ impl Slots for Folding {
 mod tests {
     use std::collections::HashMap;
 
+    use std::sync::Arc;
+
+    use arrow_array::{Int32Array, Int64Array, StringViewArray};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::batch::hash::hash_bytes;
+    use crate::window::{Slices, WindowKind};
+
+    /// Keys of one column: integers close together or far apart, strings short or long.
+    fn column(kind: u8, numbers: &[i64]) -> ArrayRef {
+        let strings = |length: usize| {
+            StringViewArray::from_iter_values(
+                numbers.iter().map(|number| format!("{number:0length$}")),
+            )
+        };
+        match kind {
+            0 => Arc::new(Int64Array::from(numbers.to_vec())),
+            1 => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| n << 40))),
+            2 => Arc::new(Int32Array::from_iter_values(numbers.iter().map(|&n| n as i32))),
+            3 => Arc::new(strings(4)),
+            _ => Arc::new(strings(14)),
+        }
+    }
 
     proptest! {
+        /// Against the same table, asked with encoded keys.
+        #[test]
+        fn keys_are_found_directly_as_they_are_by_their_bytes(
+            kind in 0..5u8,
+            batches in prop::collection::vec((prop::collection::vec((-3000..3000i64, 0..90i64), 1..300), any::<bool>()), 1..5),
+        ) {
+            let slices = Slices::new(WindowKind::Tumble { size_ms: 10, offset_ms: 0 });
+            let (mut folding, mut twin) = (Folding::new(1), Folding::new(1));
+            for (rows, clear) in batches {
+                let (numbers, times): (Vec<i64>, Vec<i64>) = rows.into_iter().unzip();
+                let (least, greatest) = extent(&times);
+                let cut = slices.cut(least, greatest).unwrap();
+                let (mut indices, mut slots, mut expected) = (Vec::new(), Vec::new(), Vec::new());
+                cut.indices(&times, &mut indices);
+                let keys = [column(kind, &numbers)];
+                let direct = folding.find_directly(&keys, &cut, &indices, &mut slots);
+                prop_assert_eq!(direct, match kind {
+                    1 => extent(&numbers).0 == extent(&numbers).1,
+                    4 => false,
+                    _ => true,
+                });
+                if !direct {
+                    continue;
+                }
+                let (mut encoded, mut ends_ms) = (Keys::default(), times);
+                encoded.encode(&keys, numbers.len());
+                slices.assign(&mut ends_ms);
+                twin.find(&encoded, &ends_ms, &mut expected);
+                prop_assert_eq!(slots, expected);
+                let groups = (0..folding.count() as u32).map(|slot| (folding.group(slot), twin.group(slot)));
+                groups.for_each(|(one, two)| assert_eq!(one, two));
+                if clear {
+                    folding.clear();
+                    twin.clear();
+                }
+            }
+        }
+
         /// Against a `HashMap`: many and few groups in turn, with bytes of their own.
         #[test]
         fn groups_are_a_map(chunks in prop::collection::vec((1..3000u32, 0..3000usize), 1..5)) {

@@ -21,6 +21,7 @@ pub mod expand;
 mod folding;
 pub mod global_window;
 pub mod moving;
+mod names;
 pub mod pane;
 pub mod process;
 mod process_state;

@@ -25,7 +25,7 @@ use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Integers, Keys, take_columns};
+use crate::batch::{Batch, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 
@@ -226,10 +226,7 @@ impl AggregateSender {
         }
         cut.indices(time_ms, &mut self.slice_indices);
         let keys = self.key_columns(batch);
-        let found = Integers::of(&keys).is_some_and(|keys| {
-            self.groups.find_integers(&keys, &cut, &self.slice_indices, &mut self.slots)
-        });
-        if !found {
+        if !self.groups.find_directly(&keys, &cut, &self.slice_indices, &mut self.slots) {
             let ends_ms: Vec<i64> = cut.ends().collect();
             let ends_ms: Vec<i64> =
                 self.slice_indices.iter().map(|&slice| ends_ms[slice as usize]).collect();

@@ -1,0 +1,129 @@
+//! Short strings as numbers: keys of one column of strings that fit their views, each given a number when it first comes.
+//!
+//! With the numbers such keys are found as integers are ([`super::dense`]), without being encoded and hashed as bytes in every row.
+//!
+//! # Invariants
+//!
+//! 1. Numbers are dense, from 0; a string keeps its number until all are forgotten.
+//! 2. A view of at most [`INLINE_BYTES_MAX`] bytes is its string: equal strings have equal views.
+//! 3. At most half of the index is full.
+
+use arrow_array::StringViewArray;
+
+/// The longest string that a view holds itself, in bytes.
+const INLINE_BYTES_MAX: u32 = 12;
+/// Entries of the index.
+const ENTRIES: usize = 1 << 13;
+
+/// Strings and their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    /// A view and its number + 1, 0: empty; open addressing. Empty until the first string comes.
+    index: Vec<(u128, u32)>,
+    count: u32,
+}
+
+impl Names {
+    /// The numbers of a column's strings; false: one is too long, or there are too many. Those that had come keep their numbers.
+    ///
+    /// # Shapes
+    ///
+    /// `numbers` is replaced: `[rows]`.
+    pub(super) fn number(&mut self, column: &StringViewArray, numbers: &mut Vec<i64>) -> bool {
+        let views = column.views();
+        if views.iter().any(|&view| view as u32 > INLINE_BYTES_MAX) {
+            return false;
+        }
+        if self.index.is_empty() {
+            self.index.resize(ENTRIES, (0, 0));
+        }
+        numbers.clear();
+        for &view in views.iter() {
+            match self.number_of(view) {
+                Some(number) => numbers.push(number.into()),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Whether no more strings can be numbered.
+    pub(super) fn is_full(&self) -> bool {
+        self.count as usize * 2 >= ENTRIES
+    }
+
+    #[inline]
+    fn number_of(&mut self, view: u128) -> Option<u32> {
+        let mut at = place(view);
+        loop {
+            let entry = &mut self.index[at];
+            if entry.1 == 0 {
+                break;
+            }
+            if entry.0 == view {
+                return Some(entry.1 - 1);
+            }
+            at = (at + 1) % ENTRIES;
+        }
+        if self.is_full() {
+            return None;
+        }
+        self.count += 1;
+        self.index[at] = (view, self.count);
+        Some(self.count - 1)
+    }
+
+    /// Forgets all.
+    pub(super) fn forget(&mut self) {
+        self.index.fill((0, 0));
+        self.count = 0;
+    }
+}
+
+#[inline]
+fn place(view: u128) -> usize {
+    let mixed = (view as u64 ^ (view >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 48) as usize % ENTRIES
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_those_of_a_map(batches in prop::collection::vec(prop::collection::vec("[ab]{0,13}", 0..200), 0..5)) {
+            let (mut names, mut twin) = (Names::default(), HashMap::new());
+            for batch in batches {
+                let mut numbers = Vec::new();
+                let fits = batch.iter().all(|name| name.len() <= 12);
+                prop_assert_eq!(names.number(&StringViewArray::from_iter_values(&batch), &mut numbers), fits);
+                if fits {
+                    let expected = batch.into_iter().map(|name| {
+                        let next = twin.len() as i64;
+                        *twin.entry(name).or_insert(next)
+                    });
+                    prop_assert_eq!(numbers, expected.collect::<Vec<_>>());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn too_many_are_refused_until_they_are_forgotten() {
+        let column = |from: u32, to: u32| {
+            StringViewArray::from_iter_values((from..to).map(|n| n.to_string()))
+        };
+        let (mut names, mut numbers, most) = (Names::default(), Vec::new(), ENTRIES as u32 / 2);
+        assert!(names.number(&column(0, most), &mut numbers));
+        assert!(names.is_full() && names.number(&column(5, 9), &mut numbers));
+        assert!(!names.number(&column(most, most + 1), &mut numbers));
+        names.forget();
+        assert!(names.number(&column(most, most + 1), &mut numbers));
+        assert_eq!(numbers, [0]);
+    }
+}
