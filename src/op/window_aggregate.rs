@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use arrow_array::UInt32Array;
+use arrow_array::{ArrayRef, UInt32Array};
 
 use super::ages::Ages;
 use super::deferred::Deferred;
@@ -168,7 +168,7 @@ impl WindowAggregate {
         pane.table.words(&self.pages, slot)[self.touched_at()] != 0
     }
 
-    fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[arrow_array::ArrayRef]) {
+    fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[ArrayRef]) {
         for (end, rows) in runs_by_end(ends_ms) {
             let shape = Arc::clone(&self.shape);
             let mut pages = std::mem::take(&mut self.pages);
@@ -193,15 +193,9 @@ impl WindowAggregate {
     }
 
     /// Rows whose keys came once each.
-    fn receive_grouped(
-        &mut self,
-        keys: &Keys,
-        ends_ms: &[i64],
-        groups: &[u32],
-        columns: &[arrow_array::ArrayRef],
-    ) {
-        let shape = Arc::clone(&self.shape);
-        for (end, members) in runs_by_end(ends_ms) {
+    fn receive_grouped(&mut self, payload: &Payload, groups: &[u32], columns: &[ArrayRef]) {
+        let (shape, keys) = (Arc::clone(&self.shape), &payload.keys);
+        for (end, members) in runs_by_end(&payload.ends_ms) {
             let mut pages = std::mem::take(&mut self.pages);
             let pane = self.pane(end);
             let mut slots = vec![u32::MAX; keys.count()];
@@ -485,9 +479,7 @@ impl Receiver for WindowAggregate {
                 self.receive_partials(&payload.keys, &payload.ends_ms, partials)
             }
             Data::Rows(columns) => self.receive_rows(&payload.keys, &payload.ends_ms, columns),
-            Data::Grouped(groups, columns) => {
-                self.receive_grouped(&payload.keys, &payload.ends_ms, groups, columns);
-            }
+            Data::Grouped(groups, columns) => self.receive_grouped(&payload, groups, columns),
         }
     }
 
