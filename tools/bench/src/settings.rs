@@ -21,6 +21,7 @@ Options:
   --runs N           times each is run; medians count      3
   --shards N[,N]     shards; `compare` takes several       2; compare: 1,2
   --only LIST        w0 … w5; for `compare` also engines, contestants, and memory, records, csv, json
+  --time-limit N     for `compare`: after so many seconds a contestant is ended       300
   --formats LIST     for `files`                           csv,json
   --contestants LIST for `compare`: engines or contestants; ours, loop, timely, renoir, duckdb, polars, datafusion, flink
   --binary PATH      the tidemill that is run              target/release/tidemill
@@ -38,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     /// Empty: what the suite likes.
     pub(crate) shard_counts: Vec<usize>,
+    pub(crate) time_limit_seconds: u64,
     pub(crate) formats: Vec<String>,
     pub(crate) only: Vec<String>,
     pub(crate) contestants: Vec<String>,
@@ -58,6 +60,7 @@ pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<Settings, Strin
         runs: 3,
         shards: 2,
         shard_counts: Vec::new(),
+        time_limit_seconds: 300,
         formats: vec!["csv".into(), "json".into()],
         only: Vec::new(),
         contestants: Vec::new(),
@@ -83,7 +86,7 @@ pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<Settings, Strin
 impl Settings {
     fn set(&mut self, option: &str, value: Option<String>) -> Result<(), String> {
         const OPTIONS: &str =
-            "--rows, --runs, --shards, --only, --formats, --contestants, --binary, --help";
+            "--rows, --runs, --shards, --only, --time-limit, --formats, --contestants, --binary, --help";
         let value = || value.ok_or_else(|| format!("{option} needs a value, as in `{option} 2`"));
         match option {
             "--rows" => self.rows = number(option, &value()?)?,
@@ -94,6 +97,7 @@ impl Settings {
                 self.shard_counts = counts.collect::<Result<_, String>>()?;
                 self.shards = *self.shard_counts.iter().max().ok_or("--shards needs a number")?;
             }
+            "--time-limit" => self.time_limit_seconds = number(option, &value()?)?,
             "--only" => self.only = words(&value()?),
             "--contestants" => self.contestants = words(&value()?),
             "--formats" => {
