@@ -5,15 +5,20 @@
 //! cargo run --release -p tidemill-bench -- compare      beside other engines, see [`compare`]
 //! cargo run --release -p tidemill-bench -- state        what durable state costs, see [`state`]
 //! cargo run --release -p tidemill-bench -- library      the typed builder beside SQL, see [`library`]
+//! cargo run --release -p tidemill-bench -- growth       as a load grows in one direction, see [`growth`]
+//! cargo run --release -p tidemill-bench -- latency      from a row's due time to its result, see [`latency`]
 //! ```
 //!
 //! A figure counts only with its answer: each workload is first run into a file, and what it adds up to is compared with a
 //! plain loop over the same CSV. Data and results lie in `target/bench`. Peak memory is the process's `VmHWM`.
 
 mod compare;
+mod growth;
+mod latency;
 mod library;
 mod memory;
 mod naive;
+mod script;
 mod settings;
 mod state;
 mod typed;
@@ -84,8 +89,10 @@ fn run_suite(settings: &Settings) -> Result<(), String> {
         "compare" => compare::run(settings)?,
         "state" => state::run(settings, parts),
         "library" => library::run(settings)?,
+        "growth" => growth::run(settings)?,
+        "latency" => latency::run(settings)?,
         _ => {
-            let suites = "files, compare, state, library";
+            let suites = "files, compare, state, library, growth, latency";
             return Err(format!("there is no suite '{suite}'; there are {suites}; see --help"));
         }
     }

@@ -15,12 +15,17 @@ Suites:
   compare    Tidemill beside its peers: loops written by hand, timely, renoir, DuckDB, Polars, DataFusion, Flink
   state      what durable state costs; parts: throughput, pause, bytes, recovery (all if none is named)
   library    the typed builder beside SQL
+  growth     as a load grows: keys, slide, disorder, late, skew, width, early, snapshots, state, shards,
+             shards-many (words of --only)
+  latency    from a row's due time to its result: tumble, early, timer (words of --only)
 
 Options:
   --rows N           rows generated                        10000000
   --runs N           times each is run; medians count      3
   --shards N[,N]     shards; `compare` takes several       2; compare: 1,2
   --only LIST        w0 … w5; for `compare` also engines, contestants, and memory, records, csv, json
+  --seconds N        for `latency`: how long each load lasts       30
+  --time-limit N     for `compare`: after so many seconds a contestant is ended       300
   --formats LIST     for `files`                           csv,json
   --contestants LIST for `compare`: engines or contestants; ours, loop, timely, renoir, duckdb, polars, datafusion, flink
   --binary PATH      the tidemill that is run              target/release/tidemill
@@ -38,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     /// Empty: what the suite likes.
     pub(crate) shard_counts: Vec<usize>,
+    pub(crate) seconds: u64,
+    pub(crate) time_limit_seconds: u64,
     pub(crate) formats: Vec<String>,
     pub(crate) only: Vec<String>,
     pub(crate) contestants: Vec<String>,
@@ -58,6 +65,8 @@ pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<Settings, Strin
         runs: 3,
         shards: 2,
         shard_counts: Vec::new(),
+        seconds: 30,
+        time_limit_seconds: 300,
         formats: vec!["csv".into(), "json".into()],
         only: Vec::new(),
         contestants: Vec::new(),
@@ -82,8 +91,7 @@ pub(crate) fn read(args: impl Iterator<Item = String>) -> Result<Settings, Strin
 
 impl Settings {
     fn set(&mut self, option: &str, value: Option<String>) -> Result<(), String> {
-        const OPTIONS: &str =
-            "--rows, --runs, --shards, --only, --formats, --contestants, --binary, --help";
+        const OPTIONS: &str = "--rows, --runs, --shards, --only, --seconds, --time-limit, --formats, --contestants, --binary, --help";
         let value = || value.ok_or_else(|| format!("{option} needs a value, as in `{option} 2`"));
         match option {
             "--rows" => self.rows = number(option, &value()?)?,
@@ -94,6 +102,8 @@ impl Settings {
                 self.shard_counts = counts.collect::<Result<_, String>>()?;
                 self.shards = *self.shard_counts.iter().max().ok_or("--shards needs a number")?;
             }
+            "--seconds" => self.seconds = number(option, &value()?)?,
+            "--time-limit" => self.time_limit_seconds = number(option, &value()?)?,
             "--only" => self.only = words(&value()?),
             "--contestants" => self.contestants = words(&value()?),
             "--formats" => {

@@ -110,7 +110,7 @@ fn job<S: RecordSource<Record = Click>>(workload: &str, source: S, tally: &Arc<T
 }
 
 /// An answer that shards add to at once: each thread to a part of its own, which it alone stores to.
-struct Tally {
+pub(crate) struct Tally {
     id: usize,
     parts: Mutex<Vec<Arc<Part>>>,
 }
@@ -128,12 +128,13 @@ thread_local! {
 static TALLIES: AtomicUsize = AtomicUsize::new(0);
 
 impl Tally {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { id: TALLIES.fetch_add(1, Ordering::Relaxed) + 1, parts: Mutex::default() }
     }
 
+    /// Adds what `row` makes of an answer without rows.
     #[inline]
-    fn add(&self, row: impl FnOnce(&mut Answer)) {
+    pub(crate) fn add(&self, row: impl FnOnce(&mut Answer)) {
         let mut answer = Answer::default();
         row(&mut answer);
         PART.with_borrow_mut(|(id, part)| {
@@ -154,7 +155,7 @@ impl Tally {
     }
 
     /// What all parts come to, after the job has ended.
-    fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         let mut answer = Answer::default();
         for part in self.parts.lock().expect("nobody panics here").iter() {
             let [rows, counts, cents, hash] =

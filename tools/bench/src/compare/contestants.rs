@@ -143,6 +143,8 @@ pub(super) struct Line {
     pub(super) shards: usize,
     pub(super) runs: Vec<Run>,
     pub(super) failures: Vec<String>,
+    /// A run took longer than it may.
+    pub(super) is_ended: bool,
 }
 
 impl Line {
@@ -151,7 +153,8 @@ impl Line {
         workload: &'static str,
         shards: usize,
     ) -> Self {
-        Self { contestant, workload, shards, runs: Vec::new(), failures: Vec::new() }
+        let (runs, failures) = (Vec::new(), Vec::new());
+        Self { contestant, workload, shards, runs, failures, is_ended: false }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Tidemill beside its peers, on the same rows, in one run.
 //!
 //! ```text
-//! cargo run --release -p tidemill-bench -- compare [--rows N] [--runs N] [--shards 1,2] [--only W1,duckdb,csv] [--contestants ours,timely]
+//! cargo run --release -p tidemill-bench -- compare [--rows N] [--runs N] [--shards 1,2] [--only W1,duckdb,csv] [--contestants ours,timely] [--time-limit SECONDS]
 //! ```
 //!
 //! Each contestant runs in a process of its own, in turn with the others of its workload, as often as `--runs` says. It prints one line,
 //! its seconds and its answer ([`peer_clicks`]); CPU seconds and peak memory are the kernel's (`wait4`). The plain loop judges: an answer
-//! other than its own is a failure of the run, named with both values, and its time does not count.
+//! other than its own is a failure of the run, named with both values, and its time does not count. Who takes longer than `--time-limit`
+//! is ended, with a word in the table, and not run again on that workload.
 //!
 //! # What is timed
 //!
@@ -51,6 +52,7 @@ use crate::Settings;
 use crate::typed::{Click, generated};
 use contestants::{Input, Line, Program};
 use install::Programs;
+use process::Outcome;
 
 /// The word that makes this binary a contestant.
 pub(crate) const CONTESTANT: &str = "contestant";
@@ -78,10 +80,12 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
         }
         let judge = judge(settings, &mut programs, workload)?;
         for _ in 0..settings.runs {
-            for line in &mut lines {
+            // Who has been ended once is not asked again.
+            for line in lines.iter_mut().filter(|line| !line.is_ended) {
                 let data = data(settings, line)?;
                 match process::run(settings, &programs, line, &data, Some(&judge)) {
-                    Ok(run) => line.runs.push(run),
+                    Ok(Outcome::Ran(run)) => line.runs.push(run),
+                    Ok(Outcome::Ended) => line.is_ended = true,
                     Err(message) => line.failures.push(message),
                 }
             }
@@ -103,7 +107,10 @@ fn judge(
     }
     let line = Line::new(contestant, workload, 1);
     let data = data(settings, &line)?;
-    Ok(process::run(settings, programs, &line, &data, None)?.answer)
+    match process::run(settings, programs, &line, &data, None)? {
+        Outcome::Ran(run) => Ok(run.answer),
+        Outcome::Ended => Err("the plain loop, which judges, does not end in --time-limit".into()),
+    }
 }
 
 /// The file that a contestant reads, or Flink's folder, made if it is not there.

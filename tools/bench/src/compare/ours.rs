@@ -7,15 +7,14 @@ use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Float64Array, Int64Array, StringViewArray};
 use peer_clicks::{Answer, Task, fail, stream_clicks};
 use tidemill::batch::{Batch, Schema};
-use tidemill::connector::{Output, Sink, SinkPart, Style};
+use tidemill::connector::{Sink, SinkPart};
 use tidemill::error::JobError;
-use tidemill::job::{Launch, bind};
-use tidemill::plan::Op;
+use tidemill::job::Launch;
 use tidemill::sys::clock::Clock;
 use tidemill::{RecordFile, Records};
 
 use crate::typed::{self, Click};
-use crate::{TABLE, WORKLOADS};
+use crate::{TABLE, WORKLOADS, script};
 
 /// Runs the task and reports.
 pub(super) fn run(task: &Task) {
@@ -44,16 +43,10 @@ fn sql(task: &Task) -> (u64, f64, Answer) {
     let Some((name, query)) = query else { task.unknown() };
     let table = TABLE.replace("$PATH", &task.data).replace("$FORMAT", &task.input);
     let total = Arc::new(Mutex::new(Answer::default()));
+    let sink: Arc<dyn Sink> = Arc::new(AddsUp { workload: name, total: Arc::clone(&total) });
     let watch = Clock.start();
-    let output = Output::new(Box::new(std::io::sink()), Style::Csv);
-    let mut script =
-        bind(&(table + query), &output, &[]).unwrap_or_else(|errors| fail(&format!("{errors:?}")));
-    for node in &mut script.plan.nodes {
-        if let Op::Sink { sink, .. } = &mut node.op {
-            *sink = Arc::new(AddsUp { workload: name, total: Arc::clone(&total) });
-        }
-    }
-    let report = Launch::new(&script.plan, Some(task.shards), None)
+    let plan = script::plan(&(table + query), &sink).unwrap_or_else(|error| fail(&error));
+    let report = Launch::new(&plan, Some(task.shards), None)
         .and_then(|launch| launch.run().outcome())
         .unwrap_or_else(|error| fail(&error.to_string()));
     let seconds = watch.elapsed().as_secs_f64();

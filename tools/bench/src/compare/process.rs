@@ -1,9 +1,11 @@
 //! One run of one contestant, in a process of its own.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use peer_clicks::Answer;
 use serde_json::Value;
@@ -29,6 +31,15 @@ pub(super) struct Run {
     pub(super) answer: Answer,
 }
 
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// By itself, with a right answer.
+    Ran(Run),
+    /// By us, after `--time-limit`.
+    Ended,
+}
+
 /// Runs it and compares its answer with the judge's.
 ///
 /// # Errors
@@ -40,7 +51,7 @@ pub(super) fn run(
     line: &Line,
     data: &Path,
     judge: Option<&Answer>,
-) -> Result<Run, String> {
+) -> Result<Outcome, String> {
     let contestant = line.contestant;
     let said_path = settings.folder.join("contestant.stderr");
     let said = fs::File::create(&said_path).map_err(|error| error.to_string())?;
@@ -56,11 +67,13 @@ pub(super) fn run(
     let load = load();
     let watch = Clock.start();
     let mut child = command.spawn().map_err(|error| format!("cannot be started: {error}"))?;
-    let mut text = String::new();
-    let mut stdout = child.stdout.take().expect("it was asked for");
-    stdout.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let limit = Duration::from_secs(settings.time_limit_seconds);
+    let (text, is_over) = read_within(&mut child, limit).map_err(|error| error.to_string())?;
     let used = child.wait4().map_err(|error| error.to_string())?;
     let wall_seconds = watch.elapsed().as_secs_f64();
+    if is_over {
+        return Ok(Outcome::Ended);
+    }
     if !used.status.success() {
         let said = fs::read_to_string(&said_path).unwrap_or_default();
         let last: Vec<&str> = said.lines().rev().take(5).collect();
@@ -76,7 +89,26 @@ pub(super) fn run(
     }
     let cpu_seconds = (used.rusage.utime + used.rusage.stime).as_secs_f64();
     let peak_bytes = used.rusage.maxrss;
-    Ok(Run { seconds, wall_seconds, cpu_seconds, peak_bytes, load, answer })
+    Ok(Outcome::Ran(Run { seconds, wall_seconds, cpu_seconds, peak_bytes, load, answer }))
+}
+
+/// All that a process says until it ends; and whether it was killed because that took longer than `limit`.
+fn read_within(child: &mut Child, limit: Duration) -> io::Result<(String, bool)> {
+    let mut stdout = child.stdout.take().expect("it was asked for");
+    let pid = child.id().to_string();
+    std::thread::scope(|scope| {
+        let (ended, wait) = mpsc::channel::<()>();
+        // It is there to be killed until it has been waited for, which is after this thread.
+        let guard = scope.spawn(move || {
+            let is_over = wait.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            is_over && Command::new("kill").args(["-KILL", &pid]).status().is_ok()
+        });
+        let mut text = String::new();
+        let read = stdout.read_to_string(&mut text);
+        drop(ended);
+        let is_over = guard.join().expect("nobody panics here");
+        read.map(|_| (text, is_over))
+    })
 }
 
 /// A contestant's line: rows, seconds, answer. Engines that talk on standard output may do so before it.
@@ -114,5 +146,17 @@ mod tests {
         assert_eq!(parse(line).unwrap(), (9, 0.5, answer));
         assert!(parse(&line.replace("cents", "sense")).unwrap_err().ends_with("without cents"));
         assert!(parse("").is_err());
+    }
+
+    #[test]
+    fn who_takes_too_long_is_ended() {
+        let run = |script: &str, ms| {
+            let mut command = Command::new("sh");
+            let mut child = command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+            let read = read_within(&mut child, Duration::from_millis(ms)).unwrap();
+            (read, child.wait4().unwrap().status.success())
+        };
+        assert_eq!(run("echo it", 60_000), (("it\n".to_owned(), false), true));
+        assert_eq!(run("echo it; exec sleep 600", 100), (("it\n".to_owned(), true), false));
     }
 }

@@ -14,6 +14,7 @@ use super::contestants::{Input, Line};
 /// Where the figures go.
 pub(super) struct Report {
     rows: u64,
+    time_limit_seconds: u64,
     path: PathBuf,
     head: Value,
 }
@@ -29,6 +30,7 @@ impl Report {
         );
         Self {
             rows: settings.rows,
+            time_limit_seconds: settings.time_limit_seconds,
             path: settings.folder.join(format!("compare-{date}.json")),
             head: json!({
                 "date": date,
@@ -62,8 +64,9 @@ impl Report {
     fn print_line(&self, line: &Line, lines: &[&mut Line]) {
         let (name, input) = (line.contestant.name(), line.contestant.input.name());
         let Some(seconds) = seconds(line) else {
-            let why = line.failures.first().map_or("not run", String::as_str);
-            println!("| {name} | {input} | {} | failed: {why} | | | | | | |", line.shards);
+            let ended = format!("ended after {} s", self.time_limit_seconds);
+            let why = line.failures.first().map_or(ended, |why| format!("failed: {why}"));
+            println!("| {name} | {input} | {} | {why} | | | | | | |", line.shards);
             return;
         };
         let rate = |seconds: f64| self.rows as f64 / seconds / 1e6;
@@ -111,10 +114,11 @@ fn failures(line: &Line) -> Vec<String> {
     line.failures.iter().map(tell).collect()
 }
 
-/// The median of a line's seconds, if all its runs were right.
+/// The median of a line's seconds, if all its runs ended and were right.
 fn seconds(line: &Line) -> Option<f64> {
     let mut seconds: Vec<f64> = line.runs.iter().map(|run| run.seconds).collect();
-    (!seconds.is_empty() && line.failures.is_empty()).then(|| median(&mut seconds))
+    let counts = !line.is_ended && !seconds.is_empty() && line.failures.is_empty();
+    counts.then(|| median(&mut seconds))
 }
 
 /// Our seconds from the same input, at as many shards or, if it has no such choice, at the most.
@@ -166,6 +170,7 @@ fn raw(line: &Line) -> Value {
         "shards": line.shards,
         "runs": line.runs.iter().map(run).collect::<Vec<_>>(),
         "failures": line.failures,
+        "ended": line.is_ended,
     })
 }
 
