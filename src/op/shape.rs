@@ -3,7 +3,7 @@
 
 use arrow_array::ArrayRef;
 
-use crate::agg::{AggregateCall, AggregateFunction, Layout};
+use crate::agg::{AggregateCall, Layout};
 use crate::batch::{DataType, Schema};
 
 /// A GROUP BY, prepared for execution.
@@ -51,9 +51,7 @@ impl Shape {
             .map(|call| AggregateCall {
                 args: call.args.iter().map(|&arg| place(arg)).collect(),
                 filter: call.filter.map(place),
-                // The extremes of distinct values are the extremes.
-                distinct: call.distinct
-                    && !matches!(call.function, AggregateFunction::Min | AggregateFunction::Max),
+                distinct: call.is_distinct(),
                 ..call.clone()
             })
             .collect();
@@ -82,11 +80,6 @@ impl Shape {
         self
     }
 
-    /// Whether groups can be folded before the exchange: distinct values must travel as rows.
-    pub fn is_foldable(&self) -> bool {
-        self.distinct.is_empty() && self.calls.iter().all(AggregateCall::folds_early)
-    }
-
     /// Whether a result depends on the order of rows.
     pub fn is_order_sensitive(&self) -> bool {
         self.calls.iter().any(AggregateCall::is_order_sensitive)
@@ -95,12 +88,6 @@ impl Shape {
     /// Whether rows must go to every window in the order of their arrival, also where windows share slices.
     pub fn picks_by_arrival(&self) -> bool {
         self.calls.iter().any(AggregateCall::picks_by_arrival)
-    }
-
-    /// Whether counting can be split by distinct value over all shards and added up behind a second exchange.
-    pub fn is_splittable(&self) -> bool {
-        let folds = self.calls.iter().all(AggregateCall::folds_early);
-        self.distinct.len() == 1 && !self.is_order_sensitive() && folds
     }
 
     /// The same calls over accumulators that are already free of duplicates: the second stage of a split.
