@@ -142,10 +142,7 @@ pub struct Pane {
 impl Pane {
     /// An empty pane whose slots have `word_count` words.
     pub fn new(shape: &Shape, word_count: usize) -> Self {
-        Self {
-            table: Table::new(word_count),
-            sets: shape.distinct.iter().map(|_| DistinctSets::default()).collect(),
-        }
+        Self { table: Table::new(word_count), sets: new_sets(shape) }
     }
 
     /// The slot of a key, made if need be.
@@ -328,8 +325,13 @@ fn adopt_values(lists: &mut [DistinctSets], pages: &mut Pages, set: u32, values:
 }
 
 /// The sets of every distinct list.
+fn new_sets(shape: &Shape) -> Vec<DistinctSets> {
+    shape.distinct.iter().map(|list| DistinctSets::new(list.order)).collect()
+}
+
+/// The same as they were saved.
 fn load_sets(shape: &Shape, saved: &mut Saved<'_>, pages: &Pages) -> Vec<DistinctSets> {
-    shape.distinct.iter().map(|_| DistinctSets::load(saved, pages)).collect()
+    shape.distinct.iter().map(|list| DistinctSets::load(list.order, saved, pages)).collect()
 }
 
 /// Merges the one group in `partials` into the accumulators of `slot` from word `base` on.
@@ -405,7 +407,7 @@ pub(super) struct SessionSets {
 
 impl SessionSets {
     pub(super) fn new(shape: &Shape) -> Self {
-        Self { lists: shape.distinct.iter().map(|_| DistinctSets::default()).collect() }
+        Self { lists: new_sets(shape) }
     }
 
     pub(super) fn ensure(&mut self, pages: &mut Pages, record: u32) {

@@ -5,6 +5,7 @@ use arrow_array::ArrayRef;
 
 use crate::agg::{AggregateCall, Layout};
 use crate::batch::{DataType, Schema};
+use crate::state::Order;
 
 /// A GROUP BY, prepared for execution.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Distinct {
     pub filter: Option<usize>,
     /// Which calls.
     pub calls: Vec<usize>,
+    /// In which order those want the values.
+    pub order: Order,
 }
 
 impl Shape {
@@ -102,8 +105,9 @@ impl Shape {
         let calls: Vec<AggregateCall> =
             places.iter().map(|&place| self.calls[place].clone()).collect();
         let kept = |list: &Distinct| {
-            let calls = (0..places.len()).filter(|&call| list.calls.contains(&places[call]));
-            Distinct { calls: calls.collect(), ..list.clone() }
+            let places = (0..places.len()).filter(|&call| list.calls.contains(&places[call]));
+            let places: Vec<usize> = places.collect();
+            Distinct { order: order_of(&calls, &places), calls: places, ..list.clone() }
         };
         let mut distinct: Vec<Distinct> = self.distinct.iter().map(kept).collect();
         distinct.retain(|list| !list.calls.is_empty());
@@ -123,6 +127,7 @@ fn distinct_lists(calls: &[AggregateCall], type_of: impl Fn(usize) -> DataType) 
         match lists.iter_mut().find(|list| list.args == call.args && list.filter == call.filter) {
             Some(list) => list.calls.push(index),
             None => lists.push(Distinct {
+                order: Order::Any,
                 args: call.args.clone(),
                 arg_types: call.args.iter().map(|&arg| type_of(arg)).collect(),
                 filter: call.filter,
@@ -130,5 +135,16 @@ fn distinct_lists(calls: &[AggregateCall], type_of: impl Fn(usize) -> DataType) 
             }),
         }
     }
+    for list in &mut lists {
+        list.order = order_of(calls, &list.calls);
+    }
     lists
+}
+
+/// The order in which the calls at `places` want their distinct values.
+fn order_of(calls: &[AggregateCall], places: &[usize]) -> Order {
+    match places.iter().any(|&place| calls[place].is_order_sensitive()) {
+        true => Order::Arrival,
+        false => Order::Any,
+    }
 }

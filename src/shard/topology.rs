@@ -41,7 +41,7 @@ use crate::op::shape::Shape;
 use crate::op::trigger::Trigger;
 use crate::op::window_aggregate::{Stage, WindowAggregate};
 use crate::plan::{self, GroupingSet, Identity, Lineage, NodeIndex, Op, Plan, Watermark};
-use crate::state::{Pages, Saved};
+use crate::state::{Order, Pages, Saved};
 use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
@@ -166,15 +166,17 @@ impl Exchange {
     pub(crate) fn schema_hash(&self) -> u64 {
         let shape = &self.shape;
         let lists = shape.distinct.iter().map(|list| (&list.arg_types, &list.calls));
+        let in_order = shape.distinct.iter().filter(|list| list.order == Order::Arrival);
         let users = shape.calls.iter().map(|call| call.function.provenance());
         let text = format!(
-            "{:?} {:?} {:?} {:?} {}{}",
+            "{:?} {:?} {:?} {:?} {}{}{}",
             self.owner,
             shape.layout,
             shape.key_types,
             lists.collect::<Vec<_>>(),
             STATE_VERSION,
-            users.collect::<String>()
+            users.collect::<String>(),
+            in_order.map(|list| format!("{:?}", list.order)).collect::<String>()
         );
         xxh64(text.as_bytes())
     }

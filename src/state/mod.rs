@@ -45,7 +45,7 @@ pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
 pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
 pub use saved::Saved;
-pub use sets::DistinctSets;
+pub use sets::{DistinctSets, Order};
 pub use space::Space;
 pub use survey::{Damage, Survey, check_head, survey};
 pub use table::Table;

@@ -4,9 +4,13 @@
 //! (set, id) are buffered, sorted and merged in bulk, a run of ids per set at a time. Whoever reads a
 //! count flushes first.
 //!
+//! Sets that are *in order* hand their values out as they came. There an entry of the dictionary is a value of one set, and knows
+//! when it came: were entries shared, one set's order would show in another's, and so which groups share a shard.
+//!
 //! # Invariants
 //!
-//! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value.
+//! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value. In order, emptying a set ends its ids,
+//!    and their numbers are used again.
 //! 2. A pair counts as new exactly once, in the flush that adds it.
 
 use super::array::Array;
@@ -21,6 +25,15 @@ const PENDING_MAX: usize = 1 << 18;
 /// A smaller dictionary is not worth rebuilding.
 const COMPACT_VALUES_MIN: u64 = 1 << 16;
 
+/// How sets hand their values out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As is cheapest.
+    Any,
+    /// As they came to their set.
+    Arrival,
+}
+
 /// The sets of one `DISTINCT` argument list on one shard.
 #[derive(Debug)]
 pub struct DistinctSets {
@@ -31,31 +44,49 @@ pub struct DistinctSets {
     pending_count: usize,
     pairs: Vec<u64>,
     sorted: Vec<u64>,
+    /// In order: how many entries there have been, and room for the key of one.
+    arrivals: Option<(u64, Vec<u8>)>,
 }
 
-impl Default for DistinctSets {
-    fn default() -> Self {
+/// Words of a dictionary's entry: in order, when it came.
+fn entry_words(order: Order) -> usize {
+    match order {
+        Order::Any => 0,
+        Order::Arrival => 1,
+    }
+}
+
+/// What tells the hashes of one set's entries from another's, in order.
+fn salt(set: u32) -> u64 {
+    (u64::from(set) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Bytes before the value in the key of an entry, in order: the set.
+const SET_BYTES: usize = size_of::<u32>();
+
+impl DistinctSets {
+    /// No sets.
+    pub fn new(order: Order) -> Self {
         Self {
-            dictionary: Table::new(0),
+            dictionary: Table::new(entry_words(order)),
             sets: Blocks::default(),
             pending: Array::default(),
             pending_count: 0,
             pairs: Vec::new(),
             sorted: Vec::new(),
+            arrivals: (order == Order::Arrival).then(Default::default),
         }
     }
-}
 
-impl DistinctSets {
     /// The sets that were saved.
-    pub fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
+    pub fn load(order: Order, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         Self {
-            dictionary: Table::load(0, saved, pages),
+            dictionary: Table::load(entry_words(order), saved, pages),
             sets: Blocks::load(saved, pages),
             pending: Array::load(saved, pages),
             pending_count: saved.word() as usize,
-            pairs: Vec::new(),
-            sorted: Vec::new(),
+            arrivals: (order == Order::Arrival).then(|| (saved.word(), Vec::new())),
+            ..Self::new(order)
         }
     }
 
@@ -65,6 +96,7 @@ impl DistinctSets {
         self.sets.save(out);
         self.pending.save(out);
         out.push(self.pending_count as u64);
+        out.extend(self.arrivals.iter().map(|(count, _)| count));
     }
 
     /// A new empty set; sets are numbered from 0.
@@ -81,23 +113,42 @@ impl DistinctSets {
 
     /// Empties a set, which must have no pairs pending.
     pub fn clear_set(&mut self, pages: &mut Pages, set: u32) {
+        if self.arrivals.is_some() {
+            let ids = self.sets.ids(pages, set);
+            ids.into_iter().for_each(|id| self.dictionary.remove(pages, id));
+        }
         self.sets.clear(pages, set);
     }
 
     /// Adds all of `from` to `into` and calls `added` with every id that is new there. Neither may have pairs pending.
-    pub fn union(&mut self, pages: &mut Pages, into: u32, from: u32, added: impl FnMut(u32)) {
-        let ids = self.sets.ids(pages, from);
-        self.sets.insert(pages, into, &ids, added);
+    pub fn union(&mut self, pages: &mut Pages, into: u32, from: u32, mut added: impl FnMut(u32)) {
+        if self.arrivals.is_none() {
+            let ids = self.sets.ids(pages, from);
+            self.sets.insert(pages, into, &ids, added);
+            return;
+        }
+        let mut ids = Vec::new();
+        for id in self.ids(pages, from) {
+            let (hash, value) = (self.value_hash(pages, id), self.value(pages, id).to_vec());
+            ids.push(self.entry(pages, into, hash, &value));
+        }
+        ids.sort_unstable();
+        let mut new = Vec::new();
+        self.sets.insert(pages, into, &ids, |id| new.push(id));
+        self.sort_by_arrival(pages, &mut new);
+        new.into_iter().for_each(&mut added);
     }
 
-    /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead.
+    /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead. In order none is.
     pub fn compact(&mut self, pages: &mut Pages) {
         let known = self.dictionary.count() as u64;
-        let worth = known >= COMPACT_VALUES_MIN && known >= self.sets.id_count() * 4;
+        let worth = self.arrivals.is_none()
+            && known >= COMPACT_VALUES_MIN
+            && known >= self.sets.id_count() * 4;
         if !worth || self.pending_count > 0 {
             return;
         }
-        let mut fresh = Self::default();
+        let mut fresh = Self::new(Order::Any);
         fresh.sets.ensure(pages, self.sets.set_count());
         for set in 0..self.sets.set_count() {
             let ids = self.sets.ids(pages, set).into_iter();
@@ -113,9 +164,17 @@ impl DistinctSets {
         std::mem::replace(self, fresh).release(pages);
     }
 
-    /// The ids in a set, ascending. Pairs that are pending are not among them.
+    /// The ids in a set, ascending, or in order. Pairs that are pending are not among them.
     pub fn ids(&self, pages: &Pages, set: u32) -> Vec<u32> {
-        self.sets.ids(pages, set)
+        let mut ids = self.sets.ids(pages, set);
+        if self.arrivals.is_some() {
+            self.sort_by_arrival(pages, &mut ids);
+        }
+        ids
+    }
+
+    fn sort_by_arrival(&self, pages: &Pages, ids: &mut [u32]) {
+        ids.sort_by_cached_key(|&id| self.dictionary.words(pages, id)[0]);
     }
 
     /// Frees everything.
@@ -134,7 +193,7 @@ impl DistinctSets {
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
-        let (id, _) = self.dictionary.upsert(pages, hash, value);
+        let id = self.entry(pages, set, hash, value);
         let index = self.pending_count / PAGE_WORDS;
         if index == self.pending.len() {
             self.pending.push(pages);
@@ -145,7 +204,24 @@ impl DistinctSets {
         self.pending_count >= PENDING_MAX
     }
 
-    /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted.
+    /// The id of a value of `set`.
+    #[inline]
+    fn entry(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> u32 {
+        let Some((count, key)) = &mut self.arrivals else {
+            return self.dictionary.upsert(pages, hash, value).0;
+        };
+        key.clear();
+        key.extend_from_slice(&set.to_le_bytes());
+        key.extend_from_slice(value);
+        let (id, made) = self.dictionary.upsert(pages, hash ^ salt(set), key);
+        if made {
+            self.dictionary.words_mut(pages, id)[0] = *count;
+            *count += 1;
+        }
+        id
+    }
+
+    /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted by set, and then as [`DistinctSets::ids`] are.
     pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, u32)) {
         let mut rest = std::mem::take(&mut self.pending_count);
         self.pairs.clear();
@@ -156,23 +232,37 @@ impl DistinctSets {
         }
         sort_pairs(&mut self.pairs, &mut self.sorted);
         self.pairs.dedup();
-        let mut ids = Vec::new();
+        let (mut ids, mut new) = (Vec::new(), Vec::new());
         for run in self.pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
             let set = (run[0] >> 32) as u32;
             ids.clear();
             ids.extend(run.iter().map(|&pair| pair as u32));
-            self.sets.insert(pages, set, &ids, |id| added(set, id));
+            if self.arrivals.is_none() {
+                self.sets.insert(pages, set, &ids, |id| added(set, id));
+                continue;
+            }
+            new.clear();
+            self.sets.insert(pages, set, &ids, |id| new.push(id));
+            self.sort_by_arrival(pages, &mut new);
+            new.iter().for_each(|&id| added(set, id));
         }
     }
 
     /// The bytes of a value.
     pub fn value<'a>(&self, pages: &'a Pages, id: u32) -> &'a [u8] {
-        self.dictionary.key(pages, id)
+        let key = self.dictionary.key(pages, id);
+        if self.arrivals.is_some() { &key[SET_BYTES..] } else { key }
     }
 
     /// The hash of a value.
     pub fn value_hash(&self, pages: &Pages, id: u32) -> u64 {
-        self.dictionary.hash(pages, id)
+        let hash = self.dictionary.hash(pages, id);
+        if self.arrivals.is_none() {
+            return hash;
+        }
+        let key = self.dictionary.key(pages, id);
+        let set = key.first_chunk().expect("a set stands before the value");
+        hash ^ salt(u32::from_le_bytes(*set))
     }
 }
 
@@ -212,7 +302,7 @@ mod tests {
         /// Against plain sets, with flushes at random places.
         #[test]
         fn sets_are_sets(pairs in prop::collection::vec((0..5u32, 0..200u32, 0..20u8), 0..2000)) {
-            let (mut pages, mut sets) = (Pages::default(), DistinctSets::default());
+            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(Order::Any));
             (0..5).for_each(|expected| assert_eq!(sets.create(&mut pages), expected));
             let mut twin: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             let mut seen: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
@@ -272,12 +362,68 @@ mod tests {
             prop_assert_eq!(pages.state_bytes(), 0);
         }
 
+        /// In order, against plain lists: each set's values come as they first came to it, whatever other sets hold, and wherever
+        /// it is flushed; sets are emptied and used again, joined, saved and loaded.
+        #[test]
+        fn sets_in_order_hand_out_what_came_first(steps in prop::collection::vec((0..3u32, 0..3u32, 0..12u8, 0..40u8), 0..300)) {
+            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(Order::Arrival));
+            (0..3).for_each(|set| sets.ensure(&mut pages, set));
+            let (mut twin, mut told) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
+            for (set, other, operation, value) in steps {
+                let at = set as usize;
+                if operation > 2 {
+                    let bytes = value.to_le_bytes();
+                    sets.insert(&mut pages, set, hash_bytes(&bytes), &bytes);
+                    if !twin[at].contains(&value) {
+                        twin[at].push(value);
+                    }
+                    continue;
+                }
+                tell(&mut sets, &mut pages, &mut told);
+                prop_assert_eq!(&told, &twin);
+                match operation {
+                    0 => {
+                        sets.clear_set(&mut pages, set);
+                        (twin[at], told[at]) = (Vec::new(), Vec::new());
+                    }
+                    1 if set != other => {
+                        let mut ids = Vec::new();
+                        sets.union(&mut pages, set, other, |id| ids.push(id));
+                        told[at].extend(ids.iter().map(|&id| sets.value(&pages, id)[0]));
+                        let new: Vec<u8> = twin[other as usize].iter().copied().filter(|value| !twin[at].contains(value)).collect();
+                        twin[at].extend(new);
+                    }
+                    _ => {
+                        let mut saved = Vec::new();
+                        sets.save(&mut saved);
+                        sets = DistinctSets::load(Order::Arrival, &mut Saved::new(&saved), &pages);
+                    }
+                }
+                for (set, twin) in twin.iter().enumerate() {
+                    let ids = sets.ids(&pages, set as u32);
+                    let values: Vec<u8> = ids.iter().map(|&id| sets.value(&pages, id)[0]).collect();
+                    prop_assert_eq!(&values, twin);
+                    prop_assert!(ids.iter().zip(twin).all(|(&id, &value)| sets.value_hash(&pages, id) == hash_bytes(&[value])));
+                }
+            }
+            sets.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+
         #[test]
         fn radix_sorts(mut pairs in prop::collection::vec(any::<u64>(), 5000..6000)) {
             let mut expected = pairs.clone();
             expected.sort_unstable();
             sort_pairs(&mut pairs, &mut Vec::new());
             prop_assert_eq!(pairs, expected);
+        }
+    }
+
+    fn tell(sets: &mut DistinctSets, pages: &mut Pages, told: &mut [Vec<u8>]) {
+        let mut new = Vec::new();
+        sets.flush(pages, |set, id| new.push((set, id)));
+        for (set, id) in new {
+            told[set as usize].push(sets.value(pages, id)[0]);
         }
     }
 
