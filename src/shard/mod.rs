@@ -95,7 +95,7 @@ pub struct Beginning {
 /// What a job came to.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Late rows dropped, by the tables they came from.
+    /// Late rows, by the tables they came from.
     pub late: Vec<(String, LateRows)>,
     /// Why it ended early.
     pub failure: Option<JobError>,
