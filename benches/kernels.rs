@@ -18,7 +18,7 @@ use tidemill::connector::clicks::numbers;
 use tidemill::format::resolve;
 use tidemill::op::pane::TableSlots;
 use tidemill::ring::spsc::ring;
-use tidemill::state::{DistinctSets, Pages, Table};
+use tidemill::state::{DistinctSets, Pages, Table, Values};
 use tidemill::window::{Slices, WindowKind};
 
 const ROWS: usize = 4096;
@@ -156,7 +156,7 @@ fn tables(criterion: &mut Criterion) {
 }
 
 fn distinct(criterion: &mut Criterion) {
-    let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(Some(8)));
+    let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(Values::Words(8)));
     sets.ensure(&mut pages, 999);
     let rows: Vec<u32> = scattered(1000).map(|set| set as u32).collect();
     let values: Vec<i64> = scattered(100_000).map(u64::cast_signed).collect();

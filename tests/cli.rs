@@ -210,6 +210,23 @@ fn limit_ends_an_endless_table() {
     assert_eq!(ended.out.lines().count(), 3);
 }
 
+/// A bad record behind the last row that was asked for failed the job, and a limit began anew when its job went on.
+#[test]
+fn nobody_asks_for_what_is_behind_a_limit() {
+    let folder = folder_with("t.csv", "1\n2\nthree\n4\n");
+    let numbers = file_table("a INT", &path(&folder, "t.csv"), "'format' = 'csv'");
+    let texts = file_table("s STRING", &path(&folder, "t.csv"), "'format' = 'csv'");
+    for query in [format!("{numbers} SELECT a"), format!("{texts} SELECT CAST(s AS INT) AS a")] {
+        let ended = sql(&format!("{query} FROM t LIMIT 2")).expect(0);
+        assert_eq!(ended.out, "{\"op\":\"+I\",\"a\":1}\n{\"op\":\"+I\",\"a\":2}\n");
+        sql(&format!("{query} FROM t LIMIT 3")).expect(1).says("three");
+    }
+    let (script, state) = (format!("{numbers} SELECT a FROM t LIMIT 2"), path(&folder, "state"));
+    tidemill(&["run", "-e", &script, "--state", &state])
+        .expect(1)
+        .says("LIMIT counts the rows of one run");
+}
+
 #[test]
 fn the_script_and_the_rows_can_come_from_stdin() {
     let script = format!("{NUMBERS} SELECT id FROM t LIMIT 1");

@@ -151,7 +151,7 @@ fn sink_table(path: &str, key: &str, columns: &[String]) -> String {
 
 fn column(at: usize, call: usize) -> String {
     let data_type = match call {
-        2 | 3 | 5 | 7 => "STRING",
+        2 | 3 | 5 | 7 | 10 => "STRING",
         4 => "DOUBLE",
         1 | 9 => "INT",
         _ => "BIGINT",

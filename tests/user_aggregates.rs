@@ -166,30 +166,32 @@ proptest! {
         prop_assert_eq!(gather(&path, from, shards, runtime, chunk), expected);
     }
 
-    /// Sessions get all of their rows, in an order that depends on the rows alone.
+    /// Sessions get all of their rows: as they came, and those of sessions that were merged one session after the other, as they began.
     #[test]
     fn sessions_are_gathered_whole(rows in rows(1..120), (shards, runtime, chunk) in settings()) {
         let folder = tempfile::tempdir().unwrap();
         let path = write(&folder, &rows);
         let from = "SESSION(TABLE t PARTITION BY k, DESCRIPTOR(ts), INTERVAL '2' SECOND)";
-        let gathered = gather(&path, from, shards, runtime, chunk);
-        prop_assert_eq!(&gathered, &gather(&path, from, 1, RuntimeKind::Sim(0), 1 << 20));
-        let mut sorted = rows.clone();
-        sorted.sort_by_key(|(at_ms, key, _)| (*key, *at_ms));
-        let mut expected = Gathered::new();
-        for (at_ms, key, text) in sorted {
-            let key = i32::from(key);
-            let last = expected.last_key_value().map(|(session, _)| *session);
-            let joined = last.filter(|session| session.0 == key && session.2 >= at_ms);
-            let mut texts = joined.and_then(|session| expected.remove(&session)).unwrap_or_default();
-            texts.push(text.into_bytes());
-            let start = joined.map_or(at_ms, |session| session.1);
-            expected.insert((key, start, at_ms + 2_000), texts);
+        // As they began: key, start, end, texts.
+        let mut open: Vec<(i32, i64, i64, Vec<Vec<u8>>)> = Vec::new();
+        for (at_ms, key, text) in &rows {
+            let (key, start, end) = (i32::from(*key), *at_ms, *at_ms + 2_000);
+            let touches = |session: &mut (i32, i64, i64, Vec<Vec<u8>>)| {
+                session.0 == key && session.1 <= end && session.2 >= start
+            };
+            let home = open.iter_mut().position(touches).unwrap_or(open.len());
+            if home == open.len() {
+                open.push((key, start, end, Vec::new()));
+            }
+            let merged: Vec<_> = open.extract_if(home + 1.., touches).collect();
+            let session = &mut open[home];
+            for (_, start, end, texts) in merged.into_iter().chain([(key, start, end, vec![text.as_bytes().to_vec()])]) {
+                (session.1, session.2) = (session.1.min(start), session.2.max(end));
+                session.3.extend(texts);
+            }
         }
-        expected.values_mut().for_each(|texts| texts.sort());
-        let mut gathered = gathered;
-        gathered.values_mut().for_each(|texts| texts.sort());
-        prop_assert_eq!(gathered, expected);
+        let expected: Gathered = open.into_iter().map(|(key, start, end, texts)| ((key, start, end), texts)).collect();
+        prop_assert_eq!(gather(&path, from, shards, runtime, chunk), expected);
     }
 }
 

@@ -75,6 +75,12 @@ impl AggregateCall {
         }
     }
 
+    /// Whether it takes each value once. The extremes of distinct values are the extremes.
+    pub fn is_distinct(&self) -> bool {
+        let extreme = matches!(self.function, AggregateFunction::Min | AggregateFunction::Max);
+        self.distinct && !extreme
+    }
+
     /// Whether the result may be NULL: of ours all but COUNT.
     pub fn nullable(&self) -> bool {
         match &self.function {
@@ -105,6 +111,35 @@ impl AggregateCall {
             AggregateFunction::User(function) => function.0.folds_early(),
             _ => true,
         }
+    }
+}
+
+/// What of a group may travel to its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Travel {
+    /// Accumulators of some of its rows.
+    Accumulators,
+    /// Its rows, to many owners by their distinct value, whose counts are added up at one.
+    Values,
+    /// Its rows.
+    Rows,
+}
+
+/// What may travel for a group of these calls, where no row is shown by itself.
+pub fn travel(calls: &[AggregateCall]) -> Travel {
+    let mut distinct = calls.iter().filter(|call| call.is_distinct());
+    let folds = calls.iter().all(AggregateCall::folds_early);
+    let in_order = calls.iter().any(AggregateCall::is_order_sensitive);
+    match distinct.next() {
+        None if folds => Travel::Accumulators,
+        Some(first) if folds && !in_order => {
+            let list = (&first.args, first.filter);
+            match distinct.all(|call| (&call.args, call.filter) == list) {
+                true => Travel::Values,
+                false => Travel::Rows,
+            }
+        }
+        _ => Travel::Rows,
     }
 }
 

@@ -21,7 +21,7 @@ mod merge;
 mod update;
 mod user;
 
-pub use call::{AggregateCall, AggregateFunction, bind};
+pub use call::{AggregateCall, AggregateFunction, Travel, bind, travel};
 pub use collect::{Collect, elements};
 pub use finish::finish;
 pub use layout::{Accumulator, Layout};

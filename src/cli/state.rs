@@ -365,10 +365,7 @@ fn verify(args: &VerifyArgs) -> Result<(), Exit> {
         error => failed(&args.folder, &error),
     })?;
     for (epoch, path, damage) in &found.damage {
-        say(&format!(
-            "{path}: {} at byte {} is damaged: {} (snapshot {epoch})\n",
-            damage.what, damage.offset_bytes, damage.reason
-        ))?;
+        say(&format!("{path}: {damage} (snapshot {epoch})\n"))?;
     }
     let checked = format!(
         "{} snapshot{}, {} pages ({}B) in {}",
@@ -381,9 +378,16 @@ fn verify(args: &VerifyArgs) -> Result<(), Exit> {
     if found.damage.is_empty() {
         return say(&format!("{folder} is whole: {checked}\n"));
     }
-    say(&format!(
-        "{folder} is damaged in {} places: {checked}\n",
-        grouped(found.damage.len() as u64)
-    ))?;
+    let unread = found.damage.iter().filter(|(_, _, damage)| damage.other_version).count();
+    let count = |places: usize| grouped(places as u64);
+    let text = match unread {
+        0 => format!("{folder} is damaged in {} places: {checked}\n", count(found.damage.len())),
+        unread => format!(
+            "{folder} is of another version in {} places, damaged in {}: {checked}\n",
+            count(unread),
+            count(found.damage.len() - unread)
+        ),
+    };
+    say(&text)?;
     Err(Exit::said(1))
 }

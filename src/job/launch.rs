@@ -185,7 +185,7 @@ pub struct Totals {
     pub malformed: u64,
     /// Rows that moved a watermark ahead by more than a day at once: a wrong timestamp makes all rows after it late.
     pub jumps: u64,
-    /// Late rows dropped.
+    /// Late rows: dropped, or handed on to who reads them.
     pub late: u64,
     /// Windows fired.
     pub fired: u64,

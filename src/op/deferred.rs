@@ -15,7 +15,7 @@ use super::folding::Folding;
 use super::pane::{Pane, TableSlots, update_calls};
 use super::shape::Shape;
 use super::{Data, Payload};
-use crate::agg::{Partials, export};
+use crate::agg::{Partials, Travel, export, travel};
 use crate::batch::Keys;
 use crate::crash_point;
 use crate::planted;
@@ -37,7 +37,7 @@ pub(super) struct Deferred {
 impl Deferred {
     /// Whether what comes is to wait: it pays where state is larger than memory. Distinct values do not travel as accumulators.
     pub(super) fn applies(shape: &Shape, pages: &Pages) -> bool {
-        pages.is_crowded() && shape.is_foldable()
+        pages.is_crowded() && travel(&shape.calls) == Travel::Accumulators
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -326,12 +326,12 @@ fn adopt_values(lists: &mut [DistinctSets], pages: &mut Pages, set: u32, values:
 
 /// Empty sets for every distinct list.
 fn new_sets(shape: &Shape) -> Vec<DistinctSets> {
-    shape.distinct.iter().map(|list| DistinctSets::new(list.width())).collect()
+    shape.distinct.iter().map(|list| DistinctSets::new(list.values())).collect()
 }
 
-/// The sets of every distinct list.
+/// The sets of every distinct list, as they were saved.
 fn load_sets(shape: &Shape, saved: &mut Saved<'_>, pages: &Pages) -> Vec<DistinctSets> {
-    shape.distinct.iter().map(|list| DistinctSets::load(list.width(), saved, pages)).collect()
+    shape.distinct.iter().map(|list| DistinctSets::load(list.values(), saved, pages)).collect()
 }
 
 /// Merges the one group in `partials` into the accumulators of `slot` from word `base` on.

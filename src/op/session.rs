@@ -21,6 +21,8 @@
 //! 2. Every live record is in one timer, that of its end or of an earlier one. One that was merged into another stays in its
 //!    timer, empty, until that comes up.
 //! 3. `timers` has the slot of every timer in `timer_table`.
+//! 4. A key's records are listed by when they began to be, the youngest first. Of two that are merged the older takes the other in, so
+//!    that what goes by the order of rows gets those of sessions that were merged one session after the other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -176,7 +178,8 @@ impl Session {
         settle: &mut dyn FnMut(&mut Self),
     ) -> Option<u32> {
         let (mut start, mut end) = (time_ms, time_ms.saturating_add(self.gap_ms));
-        let mut home: Option<u32> = None;
+        // With what stands before it in the list.
+        let mut home: Option<(u32, Option<u32>)> = None;
         let mut previous: Option<u32> = None;
         let mut next = self.keys.words(&self.pages, key_slot)[0];
         while next != 0 {
@@ -189,20 +192,18 @@ impl Session {
                 continue;
             }
             (start, end) = (start.min(held_start), end.max(held_end));
-            match home {
-                None => {
-                    home = Some(record);
-                    previous = Some(record);
-                }
-                Some(home) => {
-                    settle(self);
-                    self.merge_records(home, record);
-                    self.unlink(key_slot, previous, record);
-                    self.empty_record(record);
-                    self.set_word(record, OWNER, 0);
-                }
+            if let Some((younger, before)) = home {
+                settle(self);
+                self.merge_records(record, younger);
+                self.unlink(key_slot, before, younger);
+                self.empty_record(younger);
+                self.set_word(younger, OWNER, 0);
+                previous = if previous == Some(younger) { before } else { previous };
             }
+            home = Some((record, previous));
+            previous = Some(record);
         }
+        let home = home.map(|(record, _)| record);
         if home.is_none() && self.wall.instant_of(end - 1) <= watermark_ms {
             self.late.record(time_ms, watermark_ms);
             return None;
@@ -225,6 +226,7 @@ impl Session {
         record
     }
 
+    /// Adds a record to another, as what came later.
     fn merge_records(&mut self, into: u32, from: u32) {
         let age = self.word(into, AGE).min(self.word(from, AGE));
         self.set_word(into, AGE, age);
@@ -495,7 +497,7 @@ impl Receiver for Session {
                 records.push(next as u32 - 1);
                 next = self.word(next as u32 - 1, NEXT).cast_unsigned();
             }
-            // Who adopts them puts each in front: what is merged into what depends on their order.
+            // Who adopts them puts each in front.
             for record in records.into_iter().rev() {
                 let part = MovedPart::Session(self.word(record, START), self.word(record, END));
                 let values = self.sets.values(&self.pages, record);

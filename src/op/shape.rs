@@ -3,8 +3,9 @@
 
 use arrow_array::ArrayRef;
 
-use crate::agg::{AggregateCall, AggregateFunction, Layout};
+use crate::agg::{AggregateCall, Layout};
 use crate::batch::{DataType, Schema};
+use crate::state::Values;
 
 /// A GROUP BY, prepared for execution.
 #[derive(Clone, Debug)]
@@ -36,14 +37,21 @@ pub struct Distinct {
     pub filter: Option<usize>,
     /// Which calls.
     pub calls: Vec<usize>,
+    /// Whether one of those wants the values in the order in which they came.
+    pub in_order: bool,
 }
 
 impl Distinct {
-    /// Bytes of a value, where it is of one column of a fixed width up to 8.
-    pub fn width(&self) -> Option<usize> {
-        match self.arg_types.as_slice() {
+    /// What the values are.
+    pub fn values(&self) -> Values {
+        let width = match self.arg_types.as_slice() {
             [only] => only.fixed_bytes().filter(|&bytes| bytes <= 8),
             _ => None,
+        };
+        match (self.in_order, width) {
+            (true, _) => Values::InOrder,
+            (false, Some(width)) => Values::Words(width),
+            (false, None) => Values::Bytes,
         }
     }
 }
@@ -61,9 +69,7 @@ impl Shape {
             .map(|call| AggregateCall {
                 args: call.args.iter().map(|&arg| place(arg)).collect(),
                 filter: call.filter.map(place),
-                // The extremes of distinct values are the extremes.
-                distinct: call.distinct
-                    && !matches!(call.function, AggregateFunction::Min | AggregateFunction::Max),
+                distinct: call.is_distinct(),
                 ..call.clone()
             })
             .collect();
@@ -92,11 +98,6 @@ impl Shape {
         self
     }
 
-    /// Whether groups can be folded before the exchange: distinct values must travel as rows.
-    pub fn is_foldable(&self) -> bool {
-        self.distinct.is_empty() && self.calls.iter().all(AggregateCall::folds_early)
-    }
-
     /// Whether a result depends on the order of rows.
     pub fn is_order_sensitive(&self) -> bool {
         self.calls.iter().any(AggregateCall::is_order_sensitive)
@@ -105,12 +106,6 @@ impl Shape {
     /// Whether rows must go to every window in the order of their arrival, also where windows share slices.
     pub fn picks_by_arrival(&self) -> bool {
         self.calls.iter().any(AggregateCall::picks_by_arrival)
-    }
-
-    /// Whether counting can be split by distinct value over all shards and added up behind a second exchange.
-    pub fn is_splittable(&self) -> bool {
-        let folds = self.calls.iter().all(AggregateCall::folds_early);
-        self.distinct.len() == 1 && !self.is_order_sensitive() && folds
     }
 
     /// The same calls over accumulators that are already free of duplicates: the second stage of a split.
@@ -125,8 +120,9 @@ impl Shape {
         let calls: Vec<AggregateCall> =
             places.iter().map(|&place| self.calls[place].clone()).collect();
         let kept = |list: &Distinct| {
-            let calls = (0..places.len()).filter(|&call| list.calls.contains(&places[call]));
-            Distinct { calls: calls.collect(), ..list.clone() }
+            let places = (0..places.len()).filter(|&call| list.calls.contains(&places[call]));
+            let places: Vec<usize> = places.collect();
+            Distinct { in_order: any_in_order(&calls, &places), calls: places, ..list.clone() }
         };
         let mut distinct: Vec<Distinct> = self.distinct.iter().map(kept).collect();
         distinct.retain(|list| !list.calls.is_empty());
@@ -146,6 +142,7 @@ fn distinct_lists(calls: &[AggregateCall], type_of: impl Fn(usize) -> DataType) 
         match lists.iter_mut().find(|list| list.args == call.args && list.filter == call.filter) {
             Some(list) => list.calls.push(index),
             None => lists.push(Distinct {
+                in_order: false,
                 args: call.args.clone(),
                 arg_types: call.args.iter().map(|&arg| type_of(arg)).collect(),
                 filter: call.filter,
@@ -153,5 +150,13 @@ fn distinct_lists(calls: &[AggregateCall], type_of: impl Fn(usize) -> DataType) 
             }),
         }
     }
+    for list in &mut lists {
+        list.in_order = any_in_order(calls, &list.calls);
+    }
     lists
+}
+
+/// Whether one of the calls at `places` wants its distinct values in the order in which they came.
+fn any_in_order(calls: &[AggregateCall], places: &[usize]) -> bool {
+    places.iter().any(|&place| calls[place].is_order_sensitive())
 }

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use super::optimise::inputs;
 use super::{Node, NodeIndex, Op, Plan, ProcessWindow, is_late_read};
-use crate::agg::AggregateFunction;
+use crate::agg::{AggregateCall, AggregateFunction, Travel, travel};
 use crate::batch::{DataType, Schema};
 use crate::expr::{Expr, ExprKind, Value};
 use crate::window::{Emit, EmitClock, EmitMode, TimeDomain, WindowKind, WindowSpec};
@@ -191,7 +191,13 @@ fn aggregate_lines(node: &Node, schema: &Schema, late_read: bool) -> Vec<String>
     if !shown.is_empty() {
         lines.push(format!("aggregates: {}", shown.join(", ")));
     }
-    lines.push(exchange(keys, schema));
+    lines.push(match window.kind {
+        WindowKind::Attached { start_column, .. } if keys.is_empty() => {
+            exchange(&[start_column], schema)
+        }
+        _ if keys.is_empty() => exchange_to_one(window, aggregates, emit),
+        _ => exchange(keys, schema),
+    });
     lines.extend(late_rule(window, emit, late_read));
     lines.extend(firing(window, emit));
     lines
@@ -205,10 +211,7 @@ fn process_lines(node: &Node, schema: &Schema) -> Vec<String> {
         format!("state: uid '{}', version {}", function.uid(), function.version()),
         format!("yields: {}", node.schema),
     ];
-    lines.push(match keys.is_empty() {
-        true => "exchange: all rows to one shard".into(),
-        false => exchange(keys, schema),
-    });
+    lines.push(exchange(keys, schema));
     lines.extend(window.map(|ProcessWindow { start, end, time, lateness_ms }| {
         let later = match lateness_ms {
             0 => String::new(),
@@ -290,10 +293,22 @@ fn span(ms: i64) -> String {
 
 fn exchange(keys: &[usize], schema: &Schema) -> String {
     if keys.is_empty() {
-        return "exchange: all rows to one shard, pre-aggregated on each".into();
+        return "exchange: all rows to one shard".into();
     }
     let keys: Vec<&str> = keys.iter().map(|&key| name(schema, key)).collect();
     format!("exchange: by {}", keys.join(", "))
+}
+
+/// The exchange of an aggregation without keys.
+fn exchange_to_one(window: &WindowSpec, calls: &[AggregateCall], emit: &Emit) -> String {
+    let is_session = matches!(window.kind, WindowKind::Session { .. });
+    let by_rows = emit.shows_rows() || window.kind.is_of_rows() || is_session;
+    let text = match if by_rows { Travel::Rows } else { travel(calls) } {
+        Travel::Accumulators => "all rows to one shard, pre-aggregated on each",
+        Travel::Values => "rows by their distinct value, the counts of all shards to one",
+        Travel::Rows => "all rows to one shard",
+    };
+    format!("exchange: {text}")
 }
 
 /// `read`: somebody reads the rows that are late.

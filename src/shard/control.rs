@@ -102,7 +102,7 @@ pub struct Progress {
     pub malformed: AtomicU64,
     /// Rows that moved their split's watermark ahead by more than a day at once.
     pub jumps: AtomicU64,
-    /// Late rows dropped.
+    /// Late rows: dropped, or handed on to who reads them.
     pub late: AtomicU64,
     /// Windows fired.
     pub fired: AtomicU64,

@@ -78,11 +78,17 @@ impl Shard {
         Ok(true)
     }
 
-    pub(super) fn end_chunk(&mut self, running: Running) -> Result<(), JobError> {
-        if let Some(failure) = running.failure {
-            self.sinks.flush()?;
-            return Err(failure);
+    /// Ends the job with a failure, unless it has shown all that it was asked for: nobody asked for what is behind that.
+    fn fail(&mut self, failure: JobError) -> Result<(), JobError> {
+        if self.sinks.are_full() {
+            return Ok(());
         }
+        self.sinks.flush()?;
+        Err(failure)
+    }
+
+    pub(super) fn end_chunk(&mut self, running: Running) -> Result<(), JobError> {
+        running.failure.map_or(Ok(()), |failure| self.fail(failure))?;
         let topology = Arc::clone(&self.topology);
         for (index, exchange) in topology.exchanges.iter().enumerate() {
             if !matches!(exchange.feeds, Feeds::Scans(_)) {
@@ -146,8 +152,7 @@ impl Shard {
                         self.run_targets(&step.targets, &batch, source)?;
                     }
                     if let Some(failure) = failure {
-                        self.sinks.flush()?;
-                        return Err(function_failed(&**function, failure.message));
+                        self.fail(function_failed(&**function, failure.message))?;
                     }
                 }
                 (StepKind::Calc { .. }, Worker::Calc(calc)) => {
@@ -157,11 +162,10 @@ impl Shard {
                         self.run_targets(&step.targets, &batch, source)?;
                     }
                     if let Some(failure) = failure {
-                        self.sinks.flush()?;
-                        return Err(JobError::Expression {
+                        self.fail(JobError::Expression {
                             origin: "the query".into(),
                             message: failure.message,
-                        });
+                        })?;
                     }
                 }
                 _ => unreachable!("workers are made from their steps"),

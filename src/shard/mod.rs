@@ -95,7 +95,7 @@ pub struct Beginning {
 /// What a job came to.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Late rows dropped, by the tables they came from.
+    /// Late rows, by the tables they came from.
     pub late: Vec<(String, LateRows)>,
     /// Why it ended early.
     pub failure: Option<JobError>,
@@ -259,6 +259,13 @@ impl Job {
     /// Opens the state folder, if the job has one.
     fn open_state(&self) -> Result<Option<Opened>, JobError> {
         let Some(state) = &self.state else { return Ok(None) };
+        if self.topology.sinks.iter().any(|spec| spec.limit.is_some()) {
+            return Err(JobError::Refused(
+                "LIMIT counts the rows of one run, not of all runs on a state folder; leave LIMIT out, or run without \
+                 state"
+                    .into(),
+            ));
+        }
         let chunk_bytes = self.settings.chunk_bytes;
         let opened =
             checkpoint::open(state, &self.topology, &self.control, self.shard_count, chunk_bytes)?;

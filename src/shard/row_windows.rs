@@ -11,7 +11,6 @@
 use std::collections::BTreeSet;
 
 use super::topology::{Exchange, Owner};
-use crate::agg::AggregateCall;
 use crate::op::count_window::CountWindow;
 use crate::op::global_window::GlobalWindow;
 use crate::op::{Receiver, WATERMARK_END};
@@ -79,9 +78,9 @@ pub(super) fn check(plan: &Plan, node: NodeIndex) -> Result<(), String> {
             }
             _ => Ok(()),
         },
-        Op::WindowAggregate { input, window, keys, aggregates, emit } => {
+        Op::WindowAggregate { input, window, keys, emit, .. } => {
             if window.kind.is_of_rows() {
-                check_window(window, aggregates, emit)?;
+                check_window(window, emit)?;
                 check_input(plan, *input, window, keys, emit)?;
             }
             check_behind(plan, *input, window, emit)
@@ -91,11 +90,7 @@ pub(super) fn check(plan: &Plan, node: NodeIndex) -> Result<(), String> {
 }
 
 /// The window by itself.
-fn check_window(
-    window: &WindowSpec,
-    aggregates: &[AggregateCall],
-    emit: &Emit,
-) -> Result<(), String> {
+fn check_window(window: &WindowSpec, emit: &Emit) -> Result<(), String> {
     let positive = |name: &str, rows: u64| match rows {
         0 => Err(format!("{name} is a number of rows greater than 0")),
         _ => Ok(()),
@@ -123,14 +118,7 @@ fn check_window(
         }
         _ => {}
     }
-    let ordered = aggregates.iter().find(|call| call.distinct && call.is_order_sensitive());
-    ordered.map_or(Ok(()), |call| {
-        Err(format!(
-            "{}(DISTINCT …) in a count or global window would depend on how distinct values are kept; without DISTINCT it is as \
-             in Flink",
-            call.function
-        ))
-    })
+    Ok(())
 }
 
 /// Whether what a window of rows reads comes in an order.

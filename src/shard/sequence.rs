@@ -276,14 +276,12 @@ impl Shard {
             batches,
             times,
             next_shard,
-            is_last: is_last && failure.is_none(),
+            is_last: is_last || stopped,
             barrier,
             failure,
         });
         token.chosen = next;
         if is_last || stopped {
-            let running = self.running.as_mut().expect("set above");
-            running.is_last = running.failure.is_none();
             self.announce_over();
         } else if next_shard == self.index {
             self.input.observe(&token);

@@ -83,10 +83,15 @@ impl SinkEnds {
             part.row_count += rows as u64;
             self.control.progress[self.shard].rows_out.fetch_add(rows as u64, Ordering::Relaxed);
         }
-        if self.limits.iter().all(Limit::is_reached) {
+        if self.are_full() {
             self.control.stop();
         }
         Ok(())
+    }
+
+    /// Whether every sink has a limit, and as many rows.
+    pub(crate) fn are_full(&self) -> bool {
+        !self.limits.is_empty() && self.limits.iter().all(Limit::is_reached)
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut Part> {

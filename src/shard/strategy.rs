@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::topology::{Exchange, Feeds, Owner};
+use crate::agg::{Travel, travel};
 use crate::op::send::{SendPlan, Ship};
 use crate::op::shape::Shape;
 use crate::op::window_aggregate::Stage;
@@ -70,12 +71,13 @@ pub(super) fn strategy(
         return (plan(false, Ship::Rows), owner, None);
     }
     let shared = matches!(window.kind, WindowKind::Hop { .. } | WindowKind::Cumulate { .. });
-    let folded = if shape.is_foldable() { Ship::Folded } else { Ship::Rows };
+    let travel = travel(&shape.calls);
+    let folded = if travel == Travel::Accumulators { Ship::Folded } else { Ship::Rows };
     if emit.is_once() {
         // Merging slices loses the order of arrival across them. LISTAGG loses it in Flink too; FIRST_VALUE and
         // LAST_VALUE, which Flink refuses to merge, keep it here.
         let per_window = shared && shape.picks_by_arrival();
-        if shape.is_splittable() {
+        if travel == Travel::Values {
             let (first, second) = (Stage::First(emit), Stage::Final);
             return (
                 plan(per_window, Ship::RowsByValue),
@@ -85,11 +87,10 @@ pub(super) fn strategy(
         }
         return (plan(per_window, folded), Owner::Aggregate(Stage::Final), None);
     }
-    let row_by_row = emit.early_delay_ms == Some(0) || emit.late_delay_ms.is_some();
-    if row_by_row {
+    if emit.shows_rows() {
         return (plan(shared, Ship::Rows), Owner::Trigger, None);
     }
-    if shape.is_splittable() {
+    if travel == Travel::Values {
         return (
             plan(shared, Ship::RowsByValue),
             Owner::Aggregate(Stage::First(emit)),

@@ -158,12 +158,14 @@ impl Token {
     }
 
     /// The next chunk among splits that can always be read: of the split whose turn it is, else of the one with the
-    /// lowest (watermark, ordinal). Turns end at fixed positions, so that smaller chunks leave the order as it is.
+    /// lowest (watermark, ordinal). Turns end at fixed positions, so that smaller chunks leave the order as it is; what is no
+    /// plain file has chunks of its own, each of which is a turn.
     pub(crate) fn choose(&self) -> Option<Chunk> {
         let open = |split: &SplitState| !split.ended && !split.is_live();
         let kept = self.turn.filter(|&split| {
             let state = &self.splits[split];
-            open(state) && !state.next_chunk.is_multiple_of(self.turn_chunks)
+            let is_plain = matches!(state.spec.reach, Reach::Ranged(..));
+            open(state) && is_plain && !state.next_chunk.is_multiple_of(self.turn_chunks)
         });
         let lowest = || {
             let splits = self.splits.iter().enumerate().filter(|(_, split)| open(split));

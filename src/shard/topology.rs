@@ -165,7 +165,7 @@ impl Exchange {
     /// What the words of the owner's state mean, as a number.
     pub(crate) fn schema_hash(&self) -> u64 {
         let shape = &self.shape;
-        let lists = shape.distinct.iter().map(|list| (&list.arg_types, &list.calls));
+        let lists = shape.distinct.iter().map(|list| (&list.arg_types, &list.calls, list.values()));
         let users = shape.calls.iter().map(|call| call.function.provenance());
         let text = format!(
             "{:?} {:?} {:?} {:?} {}{}",

@@ -3,16 +3,20 @@
 //! Values are bytes, as keys are encoded. Most are of one fixed-width column, numbers of devices or of orders; then a value is a word,
 //! its entry of the index holds the word itself, and a look-up waits for memory once. Others lie in a [`Table`].
 //!
+//! A dictionary *in order* knows when each value came. There an entry is a value of one set: were entries shared, one set's order would show
+//! in another's, and so which groups share a shard.
+//!
 //! # Layout
 //!
 //! ```text
 //! of words:  index entry:  value │ id + 1, 0: empty      values: a word an id
 //! of bytes:  a table whose slots are the ids
+//! in order:  the same; keys begin with the set, slots have a word: how many entries came before
 //! ```
 //!
 //! # Invariants
 //!
-//! 1. An id never changes its value.
+//! 1. An id never changes its value. In order, ids are ended with their set, and their numbers used again.
 //! 2. At most 5/8 of an index of words are full, and every value is reachable from its bucket without passing an empty entry.
 
 use std::ops::Deref;
@@ -29,6 +33,17 @@ const PAGE_ENTRIES: usize = PAGE_WORDS / 2;
 /// How many rows lie between the hint for an entry and its look-up.
 const AHEAD_ROWS: usize = 16;
 
+/// What values a dictionary is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Of one column that is not NULL and has a fixed width, up to 8 bytes.
+    Words(usize),
+    /// Of anything else.
+    Bytes,
+    /// Of anything, in the order in which they come.
+    InOrder,
+}
+
 /// Values and their ids. Dropping it without [`Dictionary::release`] leaks its pages until the space goes.
 #[derive(Debug)]
 pub(super) enum Dictionary {
@@ -36,6 +51,8 @@ pub(super) enum Dictionary {
     Words(Words),
     /// Of anything else.
     Bytes(Table),
+    /// In order.
+    InOrder(Entries),
 }
 
 /// The bytes of a value.
@@ -59,19 +76,24 @@ impl Deref for Value<'_> {
 }
 
 impl Dictionary {
-    /// An empty one; `width`: bytes of a value of the only column, where that is fixed and at most 8.
-    pub(super) fn new(width: Option<usize>) -> Self {
-        match width {
-            Some(width) => Dictionary::Words(Words::new(width)),
-            None => Dictionary::Bytes(Table::new(0)),
+    /// An empty one.
+    pub(super) fn new(values: Values) -> Self {
+        match values {
+            Values::Words(width) => Dictionary::Words(Words::new(width)),
+            Values::Bytes => Dictionary::Bytes(Table::new(0)),
+            Values::InOrder => Dictionary::InOrder(Entries::of(Table::new(1), 0)),
         }
     }
 
     /// The one that was saved.
-    pub(super) fn load(width: Option<usize>, saved: &mut Saved<'_>, pages: &Pages) -> Self {
-        match width {
-            Some(width) => Dictionary::Words(Words::load(width, saved, pages)),
-            None => Dictionary::Bytes(Table::load(0, saved, pages)),
+    pub(super) fn load(values: Values, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        match values {
+            Values::Words(width) => Dictionary::Words(Words::load(width, saved, pages)),
+            Values::Bytes => Dictionary::Bytes(Table::load(0, saved, pages)),
+            Values::InOrder => {
+                let table = Table::load(1, saved, pages);
+                Dictionary::InOrder(Entries::of(table, saved.word()))
+            }
         }
     }
 
@@ -80,14 +102,19 @@ impl Dictionary {
         match self {
             Dictionary::Words(words) => words.save(out),
             Dictionary::Bytes(table) => table.save(out),
+            Dictionary::InOrder(entries) => {
+                entries.table.save(out);
+                out.push(entries.arrivals);
+            }
         }
     }
 
     /// An empty one for the same values.
     pub(super) fn fresh(&self) -> Self {
         Self::new(match self {
-            Dictionary::Words(words) => Some(words.width),
-            Dictionary::Bytes(_) => None,
+            Dictionary::Words(words) => Values::Words(words.width),
+            Dictionary::Bytes(_) => Values::Bytes,
+            Dictionary::InOrder(_) => Values::InOrder,
         })
     }
 
@@ -95,17 +122,46 @@ impl Dictionary {
     pub(super) fn count(&self) -> usize {
         match self {
             Dictionary::Words(words) => words.count as usize,
-            Dictionary::Bytes(table) => table.count(),
+            Dictionary::Bytes(table) | Dictionary::InOrder(Entries { table, .. }) => table.count(),
         }
     }
 
-    /// The id of a value, given if need be.
+    /// Whether it knows when values came.
     #[inline]
-    pub(super) fn id(&mut self, pages: &mut Pages, hash: u64, value: &[u8]) -> u32 {
+    pub(super) fn is_in_order(&self) -> bool {
+        matches!(self, Dictionary::InOrder(_))
+    }
+
+    /// The id of a value, given if need be; in order, of a value of this set.
+    #[inline]
+    pub(super) fn id(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> u32 {
         match self {
             Dictionary::Words(words) => words.id(pages, words.word_of(value)),
             Dictionary::Bytes(table) => table.upsert(pages, hash, value).0,
+            Dictionary::InOrder(entries) => entries.id(pages, set, hash, value),
         }
+    }
+
+    /// In order, what sorts values as they came.
+    ///
+    /// # Panics
+    ///
+    /// If it is not in order.
+    pub(super) fn arrival(&self, pages: &Pages, id: u32) -> u64 {
+        let Dictionary::InOrder(entries) = self else {
+            unreachable!("nobody noted when they came")
+        };
+        entries.table.words(pages, id)[0]
+    }
+
+    /// In order, ends an id.
+    ///
+    /// # Panics
+    ///
+    /// If it is not in order: others share their ids.
+    pub(super) fn remove(&mut self, pages: &mut Pages, id: u32) {
+        let Dictionary::InOrder(entries) = self else { unreachable!("ids are shared") };
+        entries.table.remove(pages, id);
     }
 
     /// Has memory fetched for the look-up of the next rows' values; see [`Table::look_ahead`].
@@ -121,6 +177,9 @@ impl Dictionary {
         match self {
             Dictionary::Words(words) => words.value(pages, id),
             Dictionary::Bytes(table) => Value::Lying(table.key(pages, id)),
+            Dictionary::InOrder(entries) => {
+                Value::Lying(&entries.table.key(pages, id)[SET_BYTES..])
+            }
         }
     }
 
@@ -129,6 +188,11 @@ impl Dictionary {
         match self {
             Dictionary::Words(words) => hash_bytes(&words.value(pages, id)),
             Dictionary::Bytes(table) => table.hash(pages, id),
+            Dictionary::InOrder(Entries { table, .. }) => {
+                let set =
+                    table.key(pages, id).first_chunk().expect("a set stands before the value");
+                table.hash(pages, id) ^ salt(u32::from_le_bytes(*set))
+            }
         }
     }
 
@@ -136,8 +200,46 @@ impl Dictionary {
     pub(super) fn release(self, pages: &mut Pages) {
         match self {
             Dictionary::Words(words) => words.release(pages),
-            Dictionary::Bytes(table) => table.release(pages),
+            Dictionary::Bytes(table) | Dictionary::InOrder(Entries { table, .. }) => {
+                table.release(pages);
+            }
         }
+    }
+}
+
+/// What tells the hashes of one set's entries from another's.
+fn salt(set: u32) -> u64 {
+    (u64::from(set) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Bytes of the set before the value in an entry's key.
+const SET_BYTES: usize = size_of::<u32>();
+
+/// Values of sets, and when they came.
+#[derive(Debug)]
+pub(super) struct Entries {
+    table: Table,
+    /// How many there have been.
+    arrivals: u64,
+    /// Room for an entry's key.
+    key: Vec<u8>,
+}
+
+impl Entries {
+    fn of(table: Table, arrivals: u64) -> Self {
+        Self { table, arrivals, key: Vec::new() }
+    }
+
+    fn id(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> u32 {
+        self.key.clear();
+        self.key.extend_from_slice(&set.to_le_bytes());
+        self.key.extend_from_slice(value);
+        let (id, made) = self.table.upsert(pages, hash ^ salt(set), &self.key);
+        if made {
+            self.table.words_mut(pages, id)[0] = self.arrivals;
+            self.arrivals += 1;
+        }
+        id
     }
 }
 
@@ -305,7 +407,7 @@ mod tests {
             steps in prop::collection::vec(prop::collection::vec(any::<i32>(), 0..1500), 1..6),
             spread in 0..3u32,
         ) {
-            let (mut pages, mut dictionary) = (Pages::default(), Dictionary::new(Some(width)));
+            let (mut pages, mut dictionary) = (Pages::default(), Dictionary::new(Values::Words(width)));
             let mut twin: HashMap<u64, u32> = HashMap::new();
             let bits = u64::MAX >> (64 - 8 * width);
             for (step, numbers) in steps.into_iter().enumerate() {
@@ -318,7 +420,7 @@ mod tests {
                     for number in &numbers {
                         let mut value = vec![0];
                         value.extend_from_slice(&number.to_le_bytes()[..width]);
-                        ids.push(dictionary.id(&mut pages, hash_bytes(&value), &value));
+                        ids.push(dictionary.id(&mut pages, 0, hash_bytes(&value), &value));
                     }
                 }
                 for (number, id) in numbers.iter().zip(ids) {
@@ -327,7 +429,7 @@ mod tests {
                 }
                 let mut saved = Vec::new();
                 dictionary.save(&mut saved);
-                dictionary = Dictionary::load(Some(width), &mut Saved::new(&saved), &pages);
+                dictionary = Dictionary::load(Values::Words(width), &mut Saved::new(&saved), &pages);
             }
             prop_assert_eq!(dictionary.count(), twin.len());
             for (word, id) in twin {

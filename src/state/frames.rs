@@ -33,6 +33,18 @@ pub const FRAME_BYTES: u64 = PAGE_WORDS as u64 * 8;
 pub(super) const NOWHERE: u32 = u32::MAX;
 /// `tidemill` as little-endian bytes, and the version of all formats in this folder.
 pub(super) const MAGIC: [u64; 2] = [u64::from_le_bytes(*b"tidemill"), 1];
+/// The version of a file whose head is `words`, if another version of this program wrote it.
+pub(super) fn other_version(words: &[u64]) -> Option<u64> {
+    (words[0] == MAGIC[0] && words[1] != MAGIC[1]).then_some(words[1])
+}
+
+/// What to say of a layout that is not ours.
+pub(super) fn written_by_another(version: u64) -> String {
+    format!(
+        "it was written by another version of tidemill (layout {version}); go on with that one, or start over with `--fresh`"
+    )
+}
+
 /// The file grows by at least so many frames (4 MiB), or by an eighth.
 const GROWTH_FRAMES_MIN: u32 = 256;
 /// Frames that are read ahead at a time (4 MiB).
@@ -126,12 +138,17 @@ impl Frames {
         let file = storage.open_frames(path, false).map_err(failed)?;
         let length_bytes = file.length_bytes().map_err(failed)?;
         let frame_count = (length_bytes / FRAME_BYTES) as u32;
+        if let Some(version) = (frame_count > 0).then(|| other_version(file.words(0, 2))).flatten()
+        {
+            let path = path.display().to_string();
+            return Err(StateError::Foreign { path, reason: written_by_another(version) });
+        }
         if frame_count == 0 || file.words(0, 2) != MAGIC {
             return Err(StateError::Damaged {
                 path: path.display().to_string(),
                 what: "the file's head".into(),
                 offset_bytes: 0,
-                reason: "it is not a state file of this version".into(),
+                reason: "it is no state file".into(),
             });
         }
         let free = FreeMap {

@@ -27,10 +27,10 @@ use std::iter::repeat;
 use std::sync::Arc;
 
 use super::buffer::PAGE_LINES;
-use super::frames::{Frames, NOWHERE, Run, frames_of};
+use super::frames::{Frames, NOWHERE, Run, frames_of, written_by_another};
 use super::pages::{Ack, Acks, Dirty, Latest, PAGE_WORDS, PageId, Sealed};
 use super::places::{LEAF_PLACES, PLACE_WORDS, PageTable, Place};
-use super::root::RootParts;
+use super::root::{NoRoot, RootParts};
 use super::writer::{Log, Writer, materialise};
 use crate::crash_point;
 use crate::error::StateError;
@@ -124,14 +124,19 @@ impl Ledger {
             root.word_count as usize,
             root.checksum,
         )?;
-        let damaged =
-            |reason: &str| frames.damaged(root.frame, "a page table's root", reason.into());
-        let parts = RootParts::parse(words).map_err(damaged)?;
+        let foreign = |reason| {
+            let path = frames.path().display().to_string();
+            StateError::Foreign { path, reason }
+        };
+        let parts = RootParts::parse(words).map_err(|error| match error {
+            NoRoot::OtherVersion(version) => foreign(written_by_another(version)),
+            NoRoot::Damaged(reason) => {
+                frames.damaged(root.frame, "a page table's root", reason.into())
+            }
+        })?;
         if parts.schema_hash != schema_hash {
-            return Err(StateError::Foreign {
-                path: frames.path().display().to_string(),
-                reason: "the operator's state has another layout than this build gives it".into(),
-            });
+            let reason = "the operator's state has another layout than this build gives it";
+            return Err(foreign(reason.into()));
         }
         ledger.root = Some(Run { frame: root.frame, count: frames_of(words.len()) });
         let leaf =

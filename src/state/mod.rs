@@ -47,6 +47,7 @@ mod unwind;
 mod writer;
 
 pub use backlog::{Backlog, Record};
+pub use dictionary::Values;
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};

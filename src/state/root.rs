@@ -12,6 +12,15 @@ const VERSION: u32 = 1;
 /// Words before the header.
 const FIXED_WORDS: usize = 4;
 
+/// Why words are no root that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoot {
+    /// They have another layout.
+    OtherVersion(u64),
+    /// They are not as they should be.
+    Damaged(&'static str),
+}
+
 /// What a root says.
 pub(super) struct RootParts<'a> {
     pub(super) epoch: u32,
@@ -28,13 +37,16 @@ impl<'a> RootParts<'a> {
     /// # Errors
     ///
     /// What is wrong with them.
-    pub(super) fn parse(words: &'a [u64]) -> Result<Self, &'static str> {
-        if words.len() < FIXED_WORDS || words[0] != MAGIC || words[1] as u32 != VERSION {
-            return Err("it is no root of this version");
+    pub(super) fn parse(words: &'a [u64]) -> Result<Self, NoRoot> {
+        if words.len() < FIXED_WORDS || words[0] != MAGIC {
+            return Err(NoRoot::Damaged("it is no root"));
+        }
+        if words[1] as u32 != VERSION {
+            return Err(NoRoot::OtherVersion(u64::from(words[1] as u32)));
         }
         let (page_count, header_count) = (words[3] as u32 as usize, (words[3] >> 32) as usize);
         if words.len() != FIXED_WORDS + header_count + page_count.div_ceil(LEAF_PLACES) * 2 {
-            return Err("its length is not what it says");
+            return Err(NoRoot::Damaged("its length is not what it says"));
         }
         let (header, leaves) = words[FIXED_WORDS..].split_at(header_count);
         let leaves = leaves.as_chunks::<2>().0;

@@ -4,14 +4,18 @@
 //! (set, id) are buffered, sorted and merged in bulk, a run of ids per set at a time. Whoever reads a
 //! count flushes first.
 //!
+//! Sets that are *in order* hand their values out as they came. There an entry of the dictionary is a value of one set, and knows
+//! when it came: were entries shared, one set's order would show in another's, and so which groups share a shard.
+//!
 //! # Invariants
 //!
-//! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value.
+//! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value. In order, emptying a set ends its ids,
+//!    and their numbers are used again.
 //! 2. A pair counts as new exactly once, in the flush that adds it.
 
 use super::array::Array;
 use super::blocks::Blocks;
-use super::dictionary::{Dictionary, Value};
+use super::dictionary::{Dictionary, Value, Values};
 use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
 
@@ -34,9 +38,9 @@ pub struct DistinctSets {
 }
 
 impl DistinctSets {
-    /// No sets; `width`: bytes of a value of the only column, where that is fixed and at most 8.
-    pub fn new(width: Option<usize>) -> Self {
-        Self::of(Dictionary::new(width))
+    /// No sets.
+    pub fn new(values: Values) -> Self {
+        Self::of(Dictionary::new(values))
     }
 
     fn of(dictionary: Dictionary) -> Self {
@@ -50,9 +54,9 @@ impl DistinctSets {
         }
     }
 
-    /// The sets that were saved, of values of this width.
-    pub fn load(width: Option<usize>, saved: &mut Saved<'_>, pages: &Pages) -> Self {
-        let mut loaded = Self::of(Dictionary::load(width, saved, pages));
+    /// The sets that were saved.
+    pub fn load(values: Values, saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let mut loaded = Self::of(Dictionary::load(values, saved, pages));
         loaded.sets = Blocks::load(saved, pages);
         loaded.pending = Array::load(saved, pages);
         loaded.pending_count = saved.word() as usize;
@@ -81,19 +85,38 @@ impl DistinctSets {
 
     /// Empties a set, which must have no pairs pending.
     pub fn clear_set(&mut self, pages: &mut Pages, set: u32) {
+        if self.dictionary.is_in_order() {
+            let ids = self.sets.ids(pages, set);
+            ids.into_iter().for_each(|id| self.dictionary.remove(pages, id));
+        }
         self.sets.clear(pages, set);
     }
 
     /// Adds all of `from` to `into` and calls `added` with every id that is new there. Neither may have pairs pending.
-    pub fn union(&mut self, pages: &mut Pages, into: u32, from: u32, added: impl FnMut(u32)) {
-        let ids = self.sets.ids(pages, from);
-        self.sets.insert(pages, into, &ids, added);
+    pub fn union(&mut self, pages: &mut Pages, into: u32, from: u32, mut added: impl FnMut(u32)) {
+        if !self.dictionary.is_in_order() {
+            let ids = self.sets.ids(pages, from);
+            self.sets.insert(pages, into, &ids, added);
+            return;
+        }
+        let mut ids = Vec::new();
+        for id in self.ids(pages, from) {
+            let (hash, value) = (self.value_hash(pages, id), self.value(pages, id).to_vec());
+            ids.push(self.dictionary.id(pages, into, hash, &value));
+        }
+        ids.sort_unstable();
+        let mut new = Vec::new();
+        self.sets.insert(pages, into, &ids, |id| new.push(id));
+        self.sort_by_arrival(pages, &mut new);
+        new.into_iter().for_each(&mut added);
     }
 
-    /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead.
+    /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead. In order none is.
     pub fn compact(&mut self, pages: &mut Pages) {
         let known = self.dictionary.count() as u64;
-        let worth = known >= COMPACT_VALUES_MIN && known >= self.sets.id_count() * 4;
+        let worth = !self.dictionary.is_in_order()
+            && known >= COMPACT_VALUES_MIN
+            && known >= self.sets.id_count() * 4;
         if !worth || self.pending_count > 0 {
             return;
         }
@@ -105,7 +128,7 @@ impl DistinctSets {
                 .map(|id| {
                     let (hash, value) =
                         (self.value_hash(pages, id), self.value(pages, id).to_vec());
-                    fresh.dictionary.id(pages, hash, &value)
+                    fresh.dictionary.id(pages, set, hash, &value)
                 })
                 .collect();
             ids.sort_unstable();
@@ -114,9 +137,17 @@ impl DistinctSets {
         std::mem::replace(self, fresh).release(pages);
     }
 
-    /// The ids in a set, ascending. Pairs that are pending are not among them.
+    /// The ids in a set, ascending, or in order. Pairs that are pending are not among them.
     pub fn ids(&self, pages: &Pages, set: u32) -> Vec<u32> {
-        self.sets.ids(pages, set)
+        let mut ids = self.sets.ids(pages, set);
+        if self.dictionary.is_in_order() {
+            self.sort_by_arrival(pages, &mut ids);
+        }
+        ids
+    }
+
+    fn sort_by_arrival(&self, pages: &Pages, ids: &mut [u32]) {
+        ids.sort_by_cached_key(|&id| self.dictionary.arrival(pages, id));
     }
 
     /// Frees everything.
@@ -135,7 +166,7 @@ impl DistinctSets {
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
-        let id = self.dictionary.id(pages, hash, value);
+        let id = self.dictionary.id(pages, set, hash, value);
         push_pair(&mut self.pending, &mut self.pending_count, pages, set, id);
         self.pending_count >= PENDING_MAX
     }
@@ -158,7 +189,7 @@ impl DistinctSets {
         Some(self.pending_count >= PENDING_MAX)
     }
 
-    /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted.
+    /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted by set, and then as [`DistinctSets::ids`] are.
     pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, u32)) {
         let mut rest = std::mem::take(&mut self.pending_count);
         self.pairs.clear();
@@ -169,12 +200,19 @@ impl DistinctSets {
         }
         sort_pairs(&mut self.pairs, &mut self.sorted);
         self.pairs.dedup();
-        let mut ids = Vec::new();
+        let (mut ids, mut new) = (Vec::new(), Vec::new());
         for run in self.pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
             let set = (run[0] >> 32) as u32;
             ids.clear();
             ids.extend(run.iter().map(|&pair| pair as u32));
-            self.sets.insert(pages, set, &ids, |id| added(set, id));
+            if !self.dictionary.is_in_order() {
+                self.sets.insert(pages, set, &ids, |id| added(set, id));
+                continue;
+            }
+            new.clear();
+            self.sets.insert(pages, set, &ids, |id| new.push(id));
+            self.sort_by_arrival(pages, &mut new);
+            new.iter().for_each(|&id| added(set, id));
         }
     }
 
@@ -239,7 +277,8 @@ mod tests {
         fn sets_are_sets(
             pairs in prop::collection::vec((0..5u32, 0..200u32, 0..20u8), 0..2000), integers in any::<bool>(),
         ) {
-            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(integers.then_some(4)));
+            let values = if integers { Values::Words(4) } else { Values::Bytes };
+            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(values));
             (0..5).for_each(|expected| assert_eq!(sets.create(&mut pages), expected));
             let mut twin: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
             let mut seen: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
@@ -303,12 +342,68 @@ mod tests {
             prop_assert_eq!(pages.state_bytes(), 0);
         }
 
+        /// In order, against plain lists: each set's values come as they first came to it, whatever other sets hold, and wherever
+        /// it is flushed; sets are emptied and used again, joined, saved and loaded.
+        #[test]
+        fn sets_in_order_hand_out_what_came_first(steps in prop::collection::vec((0..3u32, 0..3u32, 0..12u8, 0..40u8), 0..300)) {
+            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(Values::InOrder));
+            (0..3).for_each(|set| sets.ensure(&mut pages, set));
+            let (mut twin, mut told) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
+            for (set, other, operation, value) in steps {
+                let at = set as usize;
+                if operation > 2 {
+                    let bytes = value.to_le_bytes();
+                    sets.insert(&mut pages, set, hash_bytes(&bytes), &bytes);
+                    if !twin[at].contains(&value) {
+                        twin[at].push(value);
+                    }
+                    continue;
+                }
+                tell(&mut sets, &mut pages, &mut told);
+                prop_assert_eq!(&told, &twin);
+                match operation {
+                    0 => {
+                        sets.clear_set(&mut pages, set);
+                        (twin[at], told[at]) = (Vec::new(), Vec::new());
+                    }
+                    1 if set != other => {
+                        let mut ids = Vec::new();
+                        sets.union(&mut pages, set, other, |id| ids.push(id));
+                        told[at].extend(ids.iter().map(|&id| sets.value(&pages, id)[0]));
+                        let new: Vec<u8> = twin[other as usize].iter().copied().filter(|value| !twin[at].contains(value)).collect();
+                        twin[at].extend(new);
+                    }
+                    _ => {
+                        let mut saved = Vec::new();
+                        sets.save(&mut saved);
+                        sets = DistinctSets::load(Values::InOrder, &mut Saved::new(&saved), &pages);
+                    }
+                }
+                for (set, twin) in twin.iter().enumerate() {
+                    let ids = sets.ids(&pages, set as u32);
+                    let values: Vec<u8> = ids.iter().map(|&id| sets.value(&pages, id)[0]).collect();
+                    prop_assert_eq!(&values, twin);
+                    prop_assert!(ids.iter().zip(twin).all(|(&id, &value)| sets.value_hash(&pages, id) == hash_bytes(&[value])));
+                }
+            }
+            sets.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+
         #[test]
         fn radix_sorts(mut pairs in prop::collection::vec(any::<u64>(), 5000..6000)) {
             let mut expected = pairs.clone();
             expected.sort_unstable();
             sort_pairs(&mut pairs, &mut Vec::new());
             prop_assert_eq!(pairs, expected);
+        }
+    }
+
+    fn tell(sets: &mut DistinctSets, pages: &mut Pages, told: &mut [Vec<u8>]) {
+        let mut new = Vec::new();
+        sets.flush(pages, |set, id| new.push((set, id)));
+        for (set, id) in new {
+            told[set as usize].push(sets.value(pages, id)[0]);
         }
     }
 

@@ -8,13 +8,16 @@
 //! 1. Every word that an operator would be given has been checked: roots, leaves, pages, deltas.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use super::buffer::LINE_WORDS;
-use super::frames::{FRAME_BYTES, MAGIC, NOWHERE, Run, checksum, frames_of};
+use super::frames::{
+    FRAME_BYTES, MAGIC, NOWHERE, Run, checksum, frames_of, other_version, written_by_another,
+};
 use super::ledger::Root;
 use super::pages::PAGE_WORDS;
 use super::places::{LEAF_PLACES, PLACE_WORDS, Place};
-use super::root::RootParts;
+use super::root::{NoRoot, RootParts};
 use super::writer::delta_parts;
 use crate::sys::storage::StoredFile;
 
@@ -27,6 +30,16 @@ pub struct Damage {
     pub offset_bytes: u64,
     /// How it shows.
     pub reason: String,
+    /// It is whole, for all that can be seen, but of another version of this program.
+    pub other_version: bool,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, offset_bytes, reason, other_version } = self;
+        let how = if *other_version { "cannot be read" } else { "is damaged" };
+        write!(f, "{what} at byte {offset_bytes} {how}: {reason}")
+    }
 }
 
 /// A page space as its page table has it.
@@ -51,9 +64,10 @@ pub struct Survey {
 pub fn check_head(file: &dyn StoredFile) -> Result<(), Damage> {
     let what = "the file's head";
     let words = read(file, 0, MAGIC.len()).map_err(|reason| damage(what, 0, 0, &reason))?;
-    match words == MAGIC {
-        true => Ok(()),
-        false => Err(damage(what, 0, 0, "it is not a state file of this version")),
+    match other_version(&words) {
+        Some(version) => Err(foreign(what, 0, version)),
+        None if words == MAGIC => Ok(()),
+        None => Err(damage(what, 0, 0, "it is no state file")),
     }
 }
 
@@ -72,8 +86,11 @@ pub fn survey(file: &dyn StoredFile, root: &Root, found: &mut Vec<Damage>) -> Su
     };
     let parts = match RootParts::parse(&words) {
         Ok(parts) => parts,
-        Err(reason) => {
-            found.push(damage(what, root.frame, 0, reason));
+        Err(error) => {
+            found.push(match error {
+                NoRoot::OtherVersion(version) => foreign(what, root.frame, version),
+                NoRoot::Damaged(reason) => damage(what, root.frame, 0, reason),
+            });
             return survey;
         }
     };
@@ -148,7 +165,12 @@ fn check_page(file: &dyn StoredFile, page: usize, place: &Place) -> Result<(), D
 
 fn damage(what: &str, frame: u32, word: u32, reason: &str) -> Damage {
     let offset_bytes = u64::from(frame) * FRAME_BYTES + u64::from(word) * 8;
-    Damage { what: what.to_owned(), offset_bytes, reason: reason.to_owned() }
+    Damage { what: what.to_owned(), offset_bytes, reason: reason.to_owned(), other_version: false }
+}
+
+/// What another version of this program wrote.
+fn foreign(what: &str, frame: u32, version: u64) -> Damage {
+    Damage { other_version: true, ..damage(what, frame, 0, &written_by_another(version)) }
 }
 
 /// Words from the beginning of a frame on, if they are those that were written.

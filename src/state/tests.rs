@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::StateError;
 use crate::sys::random::Random;
 use crate::sys::storage::{SimDisk, Storage};
 
@@ -463,4 +464,39 @@ fn damage_is_named() {
         bench.disk.kill();
     }
     assert!(damaged > 30 && whole > 30, "{damaged} damaged, {whole} whole");
+}
+
+/// What a newer layout looks like was once called damage.
+#[test]
+fn another_version_is_named() {
+    let mut bench = Bench::new(12);
+    bench.step(&Step::Alloc(false));
+    bench.step(&Step::Change(0, 100, 30, 77));
+    bench.step(&Step::Seal(0));
+    let (root, _) = bench.committed.clone().unwrap();
+    let path = Path::new("space");
+    let named = |root: &Root| {
+        let opened = Frames::open(&bench.storage, path)
+            .and_then(|frames| Space::open(&frames, 7, Some(root), 9, 1 << 20).map(drop));
+        let error = opened.unwrap_err();
+        assert!(matches!(error, StateError::Foreign { .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("written by another version of tidemill (layout 3)"),
+            "{error}"
+        );
+        let found = surveyed(&bench.storage, path, root);
+        assert!(
+            found[0].other_version && found[0].to_string().contains("cannot be read"),
+            "{found:?}"
+        );
+    };
+    let mut words = bench.frames.words(root.frame, root.word_count as usize).unwrap().to_vec();
+    words[1] ^= 2;
+    bench.disk.kill();
+    let version_byte = u64::from(root.frame) * FRAME_BYTES + 8;
+    bench.disk.flip_bit(path, version_byte, 1);
+    named(&Root { checksum: frames::checksum(&words), ..root });
+    bench.disk.flip_bit(path, version_byte, 1);
+    bench.disk.flip_bit(path, 8, 1);
+    named(&root);
 }

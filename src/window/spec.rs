@@ -152,6 +152,11 @@ impl Emit {
     pub fn is_once(&self) -> bool {
         self.early_delay_ms.is_none() && self.late_delay_ms.is_none()
     }
+
+    /// Whether a row may be shown by itself, as soon as it comes.
+    pub fn shows_rows(&self) -> bool {
+        self.early_delay_ms == Some(0) || self.late_delay_ms.is_some()
+    }
 }
 
 impl fmt::Display for WindowSpec {

@@ -11,6 +11,7 @@ use tidemill::connector::{Output, Style};
 use tidemill::error::JobError;
 use tidemill::job::{Launch, RuntimeKind, StateOptions, Totals, WentOnFrom, bind};
 use tidemill::plan::Plan;
+use tidemill::shard::Control;
 
 /// A buffer that a job prints to.
 #[derive(Clone, Default)]
@@ -49,8 +50,8 @@ pub(crate) struct Run {
     pub failure: Option<String>,
 }
 
-/// A job over a bounded input that runs longer than this hangs.
-const HANG_SECONDS: f64 = 20.0;
+/// A job that has done nothing for so long hangs. One that a busy machine slows down still does something.
+const HANG_SECONDS: u32 = 20;
 
 /// Runs a script; after `seconds` it is told to stop.
 pub(crate) fn run_script(text: &str, setting: Setting, seconds: Option<f64>) -> Run {
@@ -96,9 +97,11 @@ pub(crate) fn run_edited(
     };
     let control = job.control();
     let (ended, wait) = mpsc::channel::<()>();
-    let limit = Duration::from_secs_f64(seconds.unwrap_or(HANG_SECONDS));
     let timer = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
-        let stopped = wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
+        let stopped = match seconds {
+            Some(seconds) => is_under_way(&wait, Duration::from_secs_f64(seconds)),
+            None => hangs(&control, &wait),
+        };
         if stopped {
             control.stop();
         }
@@ -107,7 +110,7 @@ pub(crate) fn run_edited(
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run()));
     drop(ended);
     let hung = timer.unwrap().join().unwrap() && seconds.is_none();
-    let hung = hung.then(|| format!("it did not end within {HANG_SECONDS} s"));
+    let hung = hung.then(|| format!("it did nothing for {HANG_SECONDS} s"));
     let Ok(report) = caught else {
         return Run { failure: Some("it panicked".into()), ..Run::default() };
     };
@@ -121,6 +124,25 @@ pub(crate) fn run_edited(
         late_count: report.late.iter().map(|(_, late)| late.count).sum(),
         failure: report.failure.map(|failure| failure.to_string()).or(hung),
     }
+}
+
+/// Waits for a job; whether it is still under way then.
+fn is_under_way(wait: &mpsc::Receiver<()>, limit: Duration) -> bool {
+    wait.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout)
+}
+
+/// Waits for a job's end; true if it does nothing for too long.
+fn hangs(control: &Control, wait: &mpsc::Receiver<()>) -> bool {
+    let (mut before, mut seconds) = (Totals::of(control), 0);
+    while is_under_way(wait, Duration::from_secs(1)) {
+        let now = Totals::of(control);
+        seconds = if now == before { seconds + 1 } else { 0 };
+        before = now;
+        if seconds == HANG_SECONDS {
+            return true;
+        }
+    }
+    false
 }
 
 /// One life of a job with durable state (or without), as a process would live it.

@@ -111,14 +111,17 @@ fn functions(session: bool) -> impl Strategy<Value = Call> {
         2 => any_field().prop_map(of(Function::Min, false)),
         2 => any_field().prop_map(of(Function::Max, false)),
     ];
-    let ordered = prop_oneof![
+    let lists = || any::<bool>().prop_map(|distinct| (Function::ListAgg, S, distinct));
+    let picks = prop_oneof![
         any_field().prop_map(of(Function::First, false)),
         any_field().prop_map(of(Function::Last, false)),
-        Just((Function::ListAgg, S, false)),
+        any_field().prop_map(of(Function::First, true)),
+        any_field().prop_map(of(Function::Last, true)),
     ];
-    // Flink cannot merge what depends on the order, as sessions would have to.
-    let call =
-        if session { unordered.boxed() } else { prop_oneof![4 => unordered, 1 => ordered].boxed() };
+    // Sessions cannot merge what picks a row, in Flink neither.
+    let ordered =
+        if session { lists().boxed() } else { prop_oneof![2 => picks, 1 => lists()].boxed() };
+    let call = prop_oneof![4 => unordered, 1 => ordered];
     (call, filters()).prop_map(|((function, field, distinct), filter)| Call {
         function,
         field,

@@ -1,5 +1,7 @@
 //! Bugs that random cases found, each kept as the case it was.
 
+use std::io::Write as _;
+
 use super::check;
 use super::draw::Case;
 use super::engine::{Setting, run_script};
@@ -225,5 +227,45 @@ fn listagg_follows_the_order_in_which_flink_merges_slices() {
         let mut lists: Vec<&str> = run.rows.iter().map(|row| row["la"].as_str().unwrap()).collect();
         lists.sort_unstable();
         assert_eq!(lists, expected, "{query}: {:?}", run.failure);
+    }
+}
+
+/// A packed file's chunks are of 1 MiB whatever the job's are, and its turn was counted as if they were the job's: with smaller ones it
+/// was read to its end at once.
+#[test]
+fn packed_files_take_turns_whatever_the_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let blanks = " ".repeat(400_000);
+    for file in 0..3 {
+        let record = |at: i64| {
+            let (ms, k) = (at * 97 + file * 31, at % 2);
+            format!(
+                "{blanks}{{\"ts\":\"2024-01-01 00:00:00.{ms:03}\",\"k\":{k},\"v\":\"{file}-{at}\"}}\n"
+            )
+        };
+        let out = std::fs::File::create(folder.path().join(format!("{file}.gz"))).unwrap();
+        let mut packer = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+        packer.write_all((0..10).map(record).collect::<String>().as_bytes()).unwrap();
+        packer.finish().unwrap();
+    }
+    let script = format!(
+        "CREATE TABLE src (ts TIMESTAMP(3), k INT, v STRING, WATERMARK FOR ts AS ts) WITH ('connector' = 'filesystem', \
+         'path' = '{}', 'format' = 'json');\nSELECT window_start AS ws, k, LISTAGG(v) AS l FROM TABLE(TUMBLE(TABLE src, \
+         DESCRIPTOR(ts), INTERVAL '0.400' SECOND)) GROUP BY window_start, window_end, k;\n",
+        folder.path().display()
+    );
+    let run = |chunk_bytes, shards| {
+        let run = run_script(&script, setting(shards, RuntimeKind::Sim(1), chunk_bytes, 2), None);
+        assert_eq!(run.failure, None);
+        let mut rows: Vec<String> = run.rows.iter().map(ToString::to_string).collect();
+        rows.sort_unstable();
+        (rows, run.late_count)
+    };
+    let expected = run(1 << 20, 1);
+    // They alternate: the second file's first chunk comes before the first one's second.
+    let alternate = |row: &String| row.find("1-0").zip(row.find("0-2")).is_some_and(|(a, b)| a < b);
+    assert!(expected.0.iter().any(alternate), "{expected:?}");
+    for (chunk_bytes, shards) in [(1 << 16, 1), (4096, 2), (300, 3)] {
+        assert_eq!(run(chunk_bytes, shards), expected);
     }
 }

@@ -228,10 +228,10 @@ impl Call {
             Function::Avg => format!("AVG({distinct}{name})"),
             Function::Min => format!("MIN({name})"),
             Function::Max => format!("MAX({name})"),
-            Function::First => format!("FIRST_VALUE({name})"),
-            Function::Last => format!("LAST_VALUE({name})"),
+            Function::First => format!("FIRST_VALUE({distinct}{name})"),
+            Function::Last => format!("LAST_VALUE({distinct}{name})"),
             Function::CountPairs => "COUNT(DISTINCT v, s)".into(),
-            Function::ListAgg => format!("LISTAGG({name}, '|')"),
+            Function::ListAgg => format!("LISTAGG({distinct}{name}, '|')"),
         };
         match self.filter.sql() {
             "" => call,

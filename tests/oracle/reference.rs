@@ -297,13 +297,16 @@ impl Windows<'_> {
     }
 }
 
-/// SESSION: open sessions by key. A row's session is merged with all that it overlaps or touches; it is late if
-/// what comes of it has fired.
+/// An open session: its key, from when to when, its rows, and how many rows had come before its first.
+type Open = (Vec<Cell>, i64, i64, Vec<Row>, usize);
+
+/// SESSION: open sessions by key. A row's session is merged with all that it overlaps or touches, the rows of one after those
+/// of another, as the sessions began; it is late if what comes of it has fired.
 fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
-    let mut open: Vec<(Vec<Cell>, i64, i64, Vec<Row>)> = Vec::new();
+    let mut open: Vec<Open> = Vec::new();
     let mut expected = Expected::default();
     let mut before = i64::MIN;
-    for arrival in arrivals {
+    for (place, arrival) in arrivals.iter().enumerate() {
         fire_sessions(query, &mut open, arrival.watermark, &mut expected);
         expected.note(before);
         before = arrival.watermark;
@@ -311,15 +314,16 @@ fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
             continue;
         }
         let (key, row) = (key_of(query, &arrival.row), &arrival.row);
-        let touches = |session: &(Vec<Cell>, i64, i64, Vec<Row>)| {
-            session.0 == key && session.1 <= row.ts + gap && session.2 >= row.ts
-        };
-        let (merged, rest): (Vec<_>, Vec<_>) = open.into_iter().partition(touches);
+        let touches =
+            |session: &Open| session.0 == key && session.1 <= row.ts + gap && session.2 >= row.ts;
+        let (mut merged, rest): (Vec<_>, Vec<_>) = open.into_iter().partition(touches);
         open = rest;
-        let mut session = (key, row.ts, row.ts + gap, Vec::new());
-        for (_, start, end, rows) in merged {
+        merged.sort_by_key(|session| session.4);
+        let mut session = (key, row.ts, row.ts + gap, Vec::new(), place);
+        for (_, start, end, rows, first) in merged {
             (session.1, session.2) = (session.1.min(start), session.2.max(end));
             session.3.extend(rows);
+            session.4 = session.4.min(first);
         }
         session.3.push(row.clone());
         if session.2 - 1 <= arrival.watermark {
@@ -333,13 +337,8 @@ fn sessions(query: &Query, gap: i64, arrivals: &[Arrival]) -> Expected {
     expected
 }
 
-fn fire_sessions(
-    query: &Query,
-    open: &mut Vec<(Vec<Cell>, i64, i64, Vec<Row>)>,
-    watermark: i64,
-    expected: &mut Expected,
-) {
-    open.retain(|(key, start, end, rows)| {
+fn fire_sessions(query: &Query, open: &mut Vec<Open>, watermark: i64, expected: &mut Expected) {
+    open.retain(|(key, start, end, rows, _)| {
         let fires = end - 1 <= watermark;
         if fires {
             expected.rows.push((

@@ -278,8 +278,6 @@ fn what_is_not_sound_is_refused() {
     refused(&simple, one(every(1), late), "no late rows");
     let never = WindowKind::Global { every_rows: None, at_end: false, purges: true };
     refused(&simple, one(never, once), "never fires");
-    let joined = group("t", "k, LISTAGG(DISTINCT s)", "k,") + ";";
-    refused(&joined, one(COUNT_2, once), "LISTAGG(DISTINCT …)");
 
     let below = group("t", "window_time AS ts, k, s, SUM(v) AS v", "k, s,");
     let nested = |by: &str| {

@@ -17,7 +17,7 @@ pub(crate) struct Row {
 pub(crate) type Shown = BTreeMap<String, Vec<String>>;
 
 /// The calls that tests draw from.
-pub(crate) const CALLS: [&str; 10] = [
+pub(crate) const CALLS: [&str; 11] = [
     "COUNT(*)",
     "SUM(v)",
     "FIRST_VALUE(s)",
@@ -28,6 +28,7 @@ pub(crate) const CALLS: [&str; 10] = [
     "LISTAGG(s)",
     "COUNT(DISTINCT v)",
     "SUM(DISTINCT v)",
+    "LISTAGG(DISTINCT CAST(v AS STRING))",
 ];
 
 /// So many of them can be added up by two stacks.
@@ -84,7 +85,13 @@ fn cell(call: usize, rows: &[Row], counted: &BTreeSet<i64>) -> String {
             or_null((!all.is_empty()).then(|| all.join(",")))
         }
         8 => distinct().len().to_string(),
-        _ => sum(distinct().into_iter().collect()),
+        9 => sum(distinct().into_iter().collect()),
+        _ => {
+            let mut left = distinct();
+            let first: Vec<String> =
+                numbers().filter(|v| left.remove(v)).map(|v| v.to_string()).collect();
+            or_null((!first.is_empty()).then(|| first.join(",")))
+        }
     }
 }
 

@@ -170,6 +170,19 @@ fn idle_clients_are_dropped_even_if_they_send_a_byte_now_and_then() {
     let _ = peer.read_to_string(&mut told);
 }
 
+/// A job that was held up for longer than its clients may be idle once dropped all of them, whatever they had sent meanwhile.
+#[test]
+fn a_reader_that_was_held_up_drops_nobody() {
+    let mut reader = listen(&[("idle-timeout", "40 ms")]);
+    let mut peer = client(&reader);
+    for _ in 0..3 {
+        peer.write_all(b"{}\n").unwrap();
+        (0..20).for_each(|_| wait(&reader));
+        assert_eq!(records(next(&mut reader)), "{}\n");
+        assert_eq!(reader.clients_count(), 1);
+    }
+}
+
 #[test]
 fn a_full_chunk_needs_no_flush() {
     let mut reader = listen(&[]);

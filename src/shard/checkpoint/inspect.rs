@@ -180,9 +180,12 @@ fn extents<'a>(
         });
     }
     if let Some(damage) = found.into_iter().next() {
-        let Damage { what, offset_bytes, reason } = damage;
+        let Damage { what, offset_bytes, reason, other_version } = damage;
         let path = path.display().to_string();
-        return Err(StateError::Damaged { path, what, offset_bytes, reason });
+        return Err(match other_version {
+            true => StateError::Foreign { path, reason },
+            false => StateError::Damaged { path, what, offset_bytes, reason },
+        });
     }
     // Other snapshots may be damaged, or gone by now: they take what can be seen of them.
     others.for_each(|root| note(&survey(&*file, root, &mut Vec::new())));
@@ -242,7 +245,7 @@ impl Verification {
             }
             Err(error) => {
                 let (what, reason) = ("the file".to_owned(), error.to_string());
-                found.push(Damage { what, offset_bytes: 0, reason });
+                found.push(Damage { what, offset_bytes: 0, reason, other_version: false });
             }
         }
         found.into_iter().for_each(|damage| self.add(epoch, path, damage));
@@ -261,8 +264,13 @@ impl Verification {
 fn said(error: StateError) -> Damage {
     match error {
         StateError::Damaged { what, offset_bytes, reason, .. } => {
-            Damage { what, offset_bytes, reason }
+            Damage { what, offset_bytes, reason, other_version: false }
         }
-        other => Damage { what: "the manifest".into(), offset_bytes: 0, reason: other.to_string() },
+        other => Damage {
+            what: "the manifest".into(),
+            offset_bytes: 0,
+            other_version: matches!(other, StateError::Foreign { .. }),
+            reason: other.to_string(),
+        },
     }
 }

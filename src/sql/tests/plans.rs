@@ -379,6 +379,30 @@ Sink o
     assert_eq!(explain(&bound.plan), expected);
 }
 
+/// It once said of all windows without keys that they are pre-aggregated.
+#[test]
+fn explain_says_what_goes_to_the_one_shard() {
+    let tumble = "TABLE(TUMBLE(TABLE src, DESCRIPTOR(ts), INTERVAL '1' MINUTE))";
+    let session = "TABLE(SESSION(TABLE src, DESCRIPTOR(ts), INTERVAL '1' MINUTE))";
+    let each_row = "SET 'table.exec.emit.early-fire.enabled' = 'true'; SET 'table.exec.emit.early-fire.delay' = '0 s';";
+    let folded = "exchange: all rows to one shard, pre-aggregated on each\n";
+    let by_value = "exchange: rows by their distinct value, the counts of all shards to one\n";
+    let rows = "exchange: all rows to one shard\n";
+    for (before, calls, from, said) in [
+        ("", "COUNT(*), MAX(DISTINCT v), LISTAGG(k)", tumble, folded),
+        ("", "COUNT(*), COUNT(DISTINCT v)", tumble, by_value),
+        ("", "COUNT(DISTINCT k), COUNT(DISTINCT v)", tumble, rows),
+        ("", "LISTAGG(DISTINCT k)", tumble, rows),
+        ("", "COUNT(*)", session, rows),
+        (each_row, "COUNT(*)", tumble, rows),
+    ] {
+        let text =
+            format!("{before} SELECT {calls} FROM {from} GROUP BY window_start, window_end;");
+        let plan = explain(&script(&text).plan);
+        assert!(plan.contains(said), "{text}\n{plan}");
+    }
+}
+
 #[test]
 fn functions_with_a_syntax_of_their_own() {
     let bound = script(

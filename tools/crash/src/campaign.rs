@@ -125,8 +125,9 @@ impl Campaign {
                     Ok(counted) => drop(kills.fetch_add(counted, Ordering::Relaxed)),
                     Err(error) => {
                         let text = format!(
-                            "{name}, round {number} of seed {}: {error}\nsee {}",
+                            "{name}, round {number} of seed {}, after {} kills: {error}\nsee {}",
                             self.seed,
+                            kills.load(Ordering::Relaxed),
                             setting.folder.join(format!("round-{number}")).display()
                         );
                         failure.lock().expect("nobody panics with it").get_or_insert(text);

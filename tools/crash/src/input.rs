@@ -28,13 +28,17 @@ pub enum Shape {
     QuotedCsv,
     /// The same, but all rows behind the first three quarters are of five devices and come slowly: state grows and shrinks.
     Burst,
-    /// Several files of JSON lines, one of them packed; some lines are malformed.
+    /// Several files of JSON lines, one of them packed and of several chunks; some lines are malformed.
     Files,
 }
 
 /// How much slower the rest of a burst comes.
 const REST_SLOWER: u64 = 30;
 const FILE_COUNT: u64 = 6;
+/// The one that is packed.
+const PACKED_FILE: u64 = 2;
+/// A packed file is read in chunks of 1 MiB, whatever the job's are: blanks make it as long as some of those, and pack to nothing.
+const PACKED_BLANKS: usize = 4000;
 const ACTIONS: [&str; 4] = ["view", "click", "cart", "buy"];
 
 struct Click {
@@ -88,13 +92,16 @@ impl Input {
             // Files overlap in time, so that their turns matter.
             let file = (number * FILE_COUNT / self.rows).saturating_sub(random.below(2));
             let text = &mut texts[file as usize];
+            if file == PACKED_FILE {
+                text.extend(std::iter::repeat_n(' ', PACKED_BLANKS));
+            }
             self.click(number, &mut random).json(text);
             if random.once_in(100) {
                 text.push_str("{\"ts\":\n");
             }
         }
         for (file, text) in texts.iter().enumerate() {
-            if file == 2 {
+            if file as u64 == PACKED_FILE {
                 let packed = std::fs::File::create(folder.join(format!("{file}.jsonl.gz")))?;
                 let mut packer = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
                 packer.write_all(text.as_bytes())?;
