@@ -1,6 +1,6 @@
-//! A folding table: a chunk's rows, folded by key and slice before they leave for their owners.
+//! A folding table: a chunk's rows, folded by key and slice before they leave for their owners; and what waited of a part of a window's keys.
 //!
-//! It lives for a chunk at most and is never saved, so it is flat memory: no pages, no noted changes, and a group is
+//! It lives for a chunk at most, or while it is read out, and is never saved, so it is flat memory: no pages, no noted changes, and a group is
 //! found by one probe of an index that stays in the first cache levels.
 //!
 //! ```text
@@ -86,8 +86,9 @@ impl Folding {
         }
     }
 
+    /// The slot of a key in the slice that ends then, made if need be.
     #[inline]
-    fn slot(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
+    pub(super) fn slot(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
         let mixed = mix(hash, end_ms);
         let mask = self.index.len() - 1;
         let mut bucket = mixed as usize & mask;
