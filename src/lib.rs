@@ -113,8 +113,11 @@
 //! - **Snapshots.** A barrier is a flag of a chunk's end, so every operator is sealed at the same place of the sequence while rows flow on.
 //!   State is pages ([`state`]); sealing hands over the buffers that were written since, and a coordinator ([`shard::checkpoint`]) makes
 //!   them durable: new frames, sync, sinks prepared, manifest renamed, output published, old frames free.
-//! - **State beyond memory** leaves it a page at a time, of a page with few changes those alone. What a window's owner receives then
-//!   waits, in pages that snapshots save, and is folded many rows at a time: a page is read once for all its rows.
+//! - **Many groups.** A slice with more groups than fit the cache looks none up: what comes for it waits ([`state::Backlog`]), partitioned by
+//!   the keys' hashes, and when a window fires each partition is folded in a table that fits the cache, and read out of it. What repeats much is
+//!   folded before that, so that it takes at most about twice what the groups would.
+//! - **State beyond memory** leaves it a page at a time, of a page with few changes those alone. What waits is written once, and read
+//!   once, a partition after the other.
 //! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.
 //!   This is our one departure from Flink's rows; `tests/golden/differences.md` lists it and the few others.
 //!

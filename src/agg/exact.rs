@@ -220,8 +220,16 @@ pub fn round(fixed: i128, count_word: u64, spill: Option<&Spill>) -> f64 {
         return f64::NEG_INFINITY;
     }
     match spill {
-        // `as` rounds to nearest even, and scaling by a power of two is exact here.
-        None => fixed as f64 * (2f64).powi(UNIT_EXPONENT),
+        // `as` rounds to nearest even, and scaling by a power of two is exact here. Sums of few values end with many zeros,
+        // without which they are words: those are converted by one instruction.
+        None => {
+            let zeros = fixed.trailing_zeros() as i32 & 127;
+            let (number, exponent) = match i64::try_from(fixed >> zeros) {
+                Ok(number) => (number as f64, UNIT_EXPONENT + zeros),
+                Err(_) => (fixed as f64, UNIT_EXPONENT),
+            };
+            number * f64::from_bits(((1023 + exponent) as u64) << 52)
+        }
         Some(spill) => {
             let mut total = spill.clone();
             total.add_fixed(fixed);
@@ -270,6 +278,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_rounds_alike(bits in any::<i128>(), shift in 0..127u32, zeros in 0..100u32) {
+            let fixed = bits >> shift >> zeros << zeros;
+            prop_assert_eq!(round(fixed, 1, None), fixed as f64 * 2f64.powi(UNIT_EXPONENT));
+        }
+
         #[test]
         fn one_value_comes_back(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
             prop_assert_eq!(sum(&[value]), value);

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
 use arrow_array::types::*;
-use arrow_array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, PrimitiveArray,
-};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, PrimitiveArray};
+use arrow_buffer::NullBufferBuilder;
 
 use super::exact::{COUNT_MASK, Spill, round};
 use super::update::{DECIMAL_OVERFLOW, joined};
@@ -162,15 +161,28 @@ fn narrow<T: ArrowPrimitiveType>(
     values: impl Iterator<Item = Option<i64>>,
     to: fn(i64) -> T::Native,
 ) -> ArrayRef {
-    Arc::new(values.map(|value| value.map(to)).collect::<PrimitiveArray<T>>())
+    Arc::new(numbers::<T>(values.map(|value| value.map(to))))
+}
+
+/// As collecting does, without a bit for each value where none is NULL.
+fn numbers<T: ArrowPrimitiveType>(
+    values: impl Iterator<Item = Option<T::Native>>,
+) -> PrimitiveArray<T> {
+    let mut nulls = NullBufferBuilder::new(values.size_hint().0);
+    let value = |value: Option<T::Native>| {
+        nulls.append(value.is_some());
+        value.unwrap_or_default()
+    };
+    let values: Vec<T::Native> = values.map(value).collect();
+    PrimitiveArray::new(values.into(), nulls.finish())
 }
 
 fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     match data_type {
         DataType::Float => {
-            Arc::new(values.map(|value| value.map(|value| value as f32)).collect::<Float32Array>())
+            Arc::new(numbers::<Float32Type>(values.map(|value| value.map(|value| value as f32))))
         }
-        _ => Arc::new(values.collect::<Float64Array>()),
+        _ => Arc::new(numbers::<Float64Type>(values)),
     }
 }
 
@@ -178,7 +190,7 @@ fn decimals(call: &AggregateCall, values: impl Iterator<Item = Option<i128>>) ->
     let DataType::Decimal(precision, scale) = call.data_type else {
         unreachable!("a decimal result")
     };
-    let array = values.collect::<Decimal128Array>();
+    let array = numbers::<Decimal128Type>(values);
     Arc::new(
         array
             .with_precision_and_scale(precision, scale as i8)

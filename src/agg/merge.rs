@@ -43,6 +43,12 @@ impl Partials {
         }
     }
 
+    /// Forgets all groups, keeping the memory.
+    pub fn clear(&mut self) {
+        self.words.clear();
+        self.blobs.clear();
+    }
+
     /// Becomes a single group, as [`Partials::copy_group`] made one in empty partials.
     pub fn set_group(&mut self, words: &[u64], blobs: &[u8]) {
         self.words.clear();

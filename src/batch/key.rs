@@ -17,7 +17,7 @@ use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray};
-use arrow_buffer::NullBuffer;
+use arrow_buffer::{NullBuffer, NullBufferBuilder};
 
 use super::DataType;
 use super::hash::hash_fixed;
@@ -42,6 +42,13 @@ impl Keys {
     pub fn get(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         &self.bytes[start..self.ends[index] as usize]
+    }
+
+    /// The length in bytes that all keys have, if they have one.
+    pub fn common_length(&self) -> Option<usize> {
+        let &first = self.ends.first()?;
+        let is_common = |(&end, at): (&u32, u64)| u64::from(end) == at * u64::from(first);
+        self.ends.iter().zip(1..).all(is_common).then_some(first as usize)
     }
 
     /// Appends a key whose hash is known.
@@ -361,9 +368,19 @@ fn decode_fixed<T: ArrowPrimitiveType, const N: usize>(
     rest: &mut [&[u8]],
     from_bytes: impl Fn([u8; N]) -> T::Native,
 ) -> PrimitiveArray<T> {
-    rest.iter_mut()
-        .map(|key| take(key, |_| N).map(|bytes| from_bytes(bytes.try_into().expect("N bytes"))))
-        .collect()
+    let mut nulls = NullBufferBuilder::new(rest.len());
+    let value = |key: &mut &[u8]| match take(key, |_| N) {
+        Some(bytes) => {
+            nulls.append_non_null();
+            from_bytes(bytes.try_into().expect("N bytes"))
+        }
+        None => {
+            nulls.append_null();
+            T::Native::default()
+        }
+    };
+    let values: Vec<T::Native> = rest.iter_mut().map(value).collect();
+    PrimitiveArray::new(values.into(), nulls.finish())
 }
 
 fn decode_column(data_type: DataType, last: bool, rest: &mut [&[u8]]) -> ArrayRef {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::builder::BinaryViewBuilder;
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, BinaryViewArray};
 
 use super::field::{Column, ColumnBuilder, Field, column_of};
 use super::item::{Item, Reader};
@@ -281,12 +281,17 @@ pub struct Archived<T>(pub T);
 impl<T: Owned + Clone + fmt::Debug> Column for Archived<T> {
     const DATA_TYPE: DataType = DataType::BYTES;
     type Builder = ArchivedColumn;
+    type View<'a> = &'a BinaryViewArray;
+
+    fn view(column: &dyn Array) -> &BinaryViewArray {
+        column.as_binary_view()
+    }
 
     /// # Panics
     ///
     /// If the column holds no archives of `T`.
-    fn read(column: &dyn Array, row: usize) -> Self {
-        let bytes = column.as_binary_view().value(row);
+    fn get(column: &BinaryViewArray, row: usize) -> Self {
+        let bytes = column.value(row);
         let mut aligned = rkyv::util::AlignedVec::<16>::with_capacity(bytes.len());
         aligned.extend_from_slice(bytes);
         let value = access(&aligned).and_then(to_owned::<T>);

@@ -21,8 +21,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
-use arrow_array::{Array, ArrayRef, BooleanArray, PrimitiveArray, make_array};
-use arrow_buffer::{BooleanBuffer, NullBufferBuilder};
+use arrow_array::{
+    Array, ArrayRef, BinaryViewArray, BooleanArray, PrimitiveArray, StringViewArray, make_array,
+};
+use arrow_buffer::{BooleanBuffer, NullBuffer, NullBufferBuilder};
 use rkyv::option::ArchivedOption;
 use rkyv::rend::{f32_le, f64_le, i16_le, i32_le, i64_le, u16_le, u32_le, u64_le};
 
@@ -36,9 +38,19 @@ pub trait Column: Clone + Debug + Send + 'static {
     const NULLABLE: bool = false;
     /// What builds a column of it.
     type Builder: ColumnBuilder<Self>;
+    /// A column of it, known for what it is: that is looked at once, not in every row.
+    type View<'a>: Copy;
+
+    /// Looks at a column.
+    fn view(column: &dyn Array) -> Self::View<'_>;
+
+    /// The value in a row of a column.
+    fn get(column: Self::View<'_>, row: usize) -> Self;
 
     /// The value in a row.
-    fn read(column: &dyn Array, row: usize) -> Self;
+    fn read(column: &dyn Array, row: usize) -> Self {
+        Self::get(Self::view(column), row)
+    }
 
     /// Whether a column of [`Column::DATA_TYPE`] that was not made of such values has one that is none: SQL has no unsigned types.
     fn is_out_of_range(column: &dyn Array) -> bool {
@@ -83,10 +95,18 @@ pub trait Number: Field {
 pub trait Row: Clone + Debug + Send + 'static {
     /// How many columns.
     const WIDTH: usize;
+    /// Such columns, known for what they are.
+    type View<'a>: Copy;
     /// Their types, and whether they may be NULL.
     fn types() -> Vec<(DataType, bool)>;
+    /// Looks at columns.
+    fn view(columns: &[ArrayRef]) -> Self::View<'_>;
+    /// The values in a row of columns.
+    fn get(columns: Self::View<'_>, row: usize) -> Self;
     /// The values in a row.
-    fn read(columns: &[ArrayRef], row: usize) -> Self;
+    fn read(columns: &[ArrayRef], row: usize) -> Self {
+        Self::get(Self::view(columns), row)
+    }
     /// The first of the columns that [is out of range](Column::is_out_of_range).
     fn misfit(columns: &[ArrayRef]) -> Option<usize>;
 }
@@ -115,9 +135,15 @@ macro_rules! number {
         impl Column for $rust {
             const DATA_TYPE: DataType = DataType::$sql;
             type Builder = Numbers<$arrow>;
+            type View<'a> = &'a [<$arrow as ArrowPrimitiveType>::Native];
 
-            fn read(column: &dyn Array, row: usize) -> Self {
-                column.as_primitive::<$arrow>().value(row) as $rust
+            fn view(column: &dyn Array) -> Self::View<'_> {
+                column.as_primitive::<$arrow>().values()
+            }
+
+            #[inline]
+            fn get(column: Self::View<'_>, row: usize) -> Self {
+                column[row] as $rust
             }
 
             $(fn is_out_of_range(column: &dyn Array) -> bool {
@@ -228,9 +254,14 @@ addable!(f64; f32 f64 f32_le f64_le);
 impl Column for bool {
     const DATA_TYPE: DataType = DataType::Boolean;
     type Builder = Bits;
+    type View<'a> = &'a BooleanArray;
 
-    fn read(column: &dyn Array, row: usize) -> Self {
-        column.as_boolean().value(row)
+    fn view(column: &dyn Array) -> &BooleanArray {
+        column.as_boolean()
+    }
+
+    fn get(column: &BooleanArray, row: usize) -> Self {
+        column.value(row)
     }
 }
 
@@ -272,8 +303,14 @@ impl Column for String {
     const DATA_TYPE: DataType = DataType::STRING;
     type Builder = StringViewBuilder;
 
-    fn read(column: &dyn Array, row: usize) -> Self {
-        column.as_string_view().value(row).to_owned()
+    type View<'a> = &'a StringViewArray;
+
+    fn view(column: &dyn Array) -> &StringViewArray {
+        column.as_string_view()
+    }
+
+    fn get(column: &StringViewArray, row: usize) -> Self {
+        column.value(row).to_owned()
     }
 }
 
@@ -300,8 +337,14 @@ impl Column for Vec<u8> {
     const DATA_TYPE: DataType = DataType::BYTES;
     type Builder = BinaryViewBuilder;
 
-    fn read(column: &dyn Array, row: usize) -> Self {
-        column.as_binary_view().value(row).to_owned()
+    type View<'a> = &'a BinaryViewArray;
+
+    fn view(column: &dyn Array) -> &BinaryViewArray {
+        column.as_binary_view()
+    }
+
+    fn get(column: &BinaryViewArray, row: usize) -> Self {
+        column.value(row).to_owned()
     }
 }
 
@@ -347,8 +390,15 @@ impl<C: Column> Column for Option<C> {
     const NULLABLE: bool = true;
     type Builder = Optional<C::Builder>;
 
-    fn read(column: &dyn Array, row: usize) -> Self {
-        column.is_valid(row).then(|| C::read(column, row))
+    type View<'a> = (Option<&'a NullBuffer>, C::View<'a>);
+
+    fn view(column: &dyn Array) -> Self::View<'_> {
+        (column.nulls(), C::view(column))
+    }
+
+    #[inline]
+    fn get((nulls, column): Self::View<'_>, row: usize) -> Self {
+        nulls.is_none_or(|nulls| nulls.is_valid(row)).then(|| C::get(column, row))
     }
 
     fn is_out_of_range(column: &dyn Array) -> bool {
@@ -417,13 +467,19 @@ impl<N: Number> Number for Option<N> {
 
 impl<C: Column> Row for C {
     const WIDTH: usize = 1;
+    type View<'a> = C::View<'a>;
 
     fn types() -> Vec<(DataType, bool)> {
         vec![(C::DATA_TYPE, C::NULLABLE)]
     }
 
-    fn read(columns: &[ArrayRef], row: usize) -> Self {
-        C::read(columns[0].as_ref(), row)
+    fn view(columns: &[ArrayRef]) -> Self::View<'_> {
+        C::view(columns[0].as_ref())
+    }
+
+    #[inline]
+    fn get(column: Self::View<'_>, row: usize) -> Self {
+        C::get(column, row)
     }
 
     fn misfit(columns: &[ArrayRef]) -> Option<usize> {
@@ -443,13 +499,19 @@ macro_rules! rows {
     ($($name:ident $index:tt),*) => {
         impl<$($name: Column),*> Row for ($($name,)*) {
             const WIDTH: usize = [$($index),*].len();
+            type View<'a> = ($($name::View<'a>,)*);
 
             fn types() -> Vec<(DataType, bool)> {
                 vec![$(($name::DATA_TYPE, $name::NULLABLE)),*]
             }
 
-            fn read(columns: &[ArrayRef], row: usize) -> Self {
-                ($($name::read(columns[$index].as_ref(), row),)*)
+            fn view(columns: &[ArrayRef]) -> Self::View<'_> {
+                ($($name::view(columns[$index].as_ref()),)*)
+            }
+
+            #[inline]
+            fn get(columns: Self::View<'_>, row: usize) -> Self {
+                ($($name::get(columns.$index, row),)*)
             }
 
             fn misfit(columns: &[ArrayRef]) -> Option<usize> {

@@ -6,7 +6,7 @@ use arrow_array::ArrayRef;
 
 use super::closure;
 use super::field::Row;
-use super::result::WindowResult;
+use super::result::{ResultView, WindowResult};
 use crate::batch::{DataType, Field};
 use crate::expr::Expr;
 use crate::sys::archive::{Archives, Owned, Record, Stored, to_owned};
@@ -71,13 +71,9 @@ impl<A: Stored> Reader<A> for Archives<'_, A> {
     }
 }
 
-/// Results, by row.
-#[derive(Debug)]
-pub struct Results<'a>(&'a [ArrayRef]);
-
-impl<K: Row, V: Row> Reader<WindowResult<K, V>> for Results<'_> {
+impl<K: Row, V: Row> Reader<WindowResult<K, V>> for ResultView<'_, K, V> {
     fn with<R>(&self, row: usize, f: impl FnOnce(&WindowResult<K, V>) -> R) -> R {
-        f(&WindowResult::read(self.0, row))
+        f(&self.get(row))
     }
 }
 
@@ -150,10 +146,10 @@ where
 
 impl<K: Row, V: Row> Item for WindowResult<K, V> {
     type View = Self;
-    type Reader<'a> = Results<'a>;
+    type Reader<'a> = ResultView<'a, K, V>;
 
-    fn reader(columns: &[ArrayRef]) -> Results<'_> {
-        Results(columns)
+    fn reader(columns: &[ArrayRef]) -> ResultView<'_, K, V> {
+        Self::view(columns)
     }
 
     fn fields() -> Vec<Field> {
@@ -168,7 +164,8 @@ impl<K: Row, V: Row> Item for WindowResult<K, V> {
     where
         R: 'a,
     {
-        (0..rows).map(move |row| f(&Self::read(columns, row)))
+        let view = Self::view(columns);
+        (0..rows).map(move |row| f(&view.get(row)))
     }
 }
 

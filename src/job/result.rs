@@ -37,11 +37,28 @@ impl<K: Row, V: Row> WindowResult<K, V> {
         fields
     }
 
-    /// The result in a row.
-    pub(super) fn read(columns: &[ArrayRef], row: usize) -> Self {
+    /// Looks at the columns.
+    pub(super) fn view(columns: &[ArrayRef]) -> ResultView<'_, K, V> {
         let (keys, rest) = columns.split_at(K::WIDTH);
         let (values, window) = rest.split_at(V::WIDTH);
-        let [start_ms, end_ms] = [0, 1].map(|index| <i64 as Column>::read(&window[index], row));
-        Self { key: K::read(keys, row), value: V::read(values, row), start_ms, end_ms }
+        let [starts_ms, ends_ms] = [0, 1].map(|index| <i64 as Column>::view(&window[index]));
+        ResultView { keys: K::view(keys), values: V::view(values), starts_ms, ends_ms }
+    }
+}
+
+/// Columns of results, known for what they are.
+pub struct ResultView<'a, K: Row, V: Row> {
+    keys: K::View<'a>,
+    values: V::View<'a>,
+    starts_ms: &'a [i64],
+    ends_ms: &'a [i64],
+}
+
+impl<K: Row, V: Row> ResultView<'_, K, V> {
+    /// The result in a row.
+    #[inline]
+    pub(super) fn get(&self, row: usize) -> WindowResult<K, V> {
+        let (key, value) = (K::get(self.keys, row), V::get(self.values, row));
+        WindowResult { key, value, start_ms: self.starts_ms[row], end_ms: self.ends_ms[row] }
     }
 }

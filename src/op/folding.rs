@@ -1,6 +1,6 @@
-//! A folding table: a chunk's rows, folded by key and slice before they leave for their owners.
+//! A folding table: a chunk's rows, folded by key and slice before they leave for their owners; and what waited of a part of a window's keys.
 //!
-//! It lives for a chunk at most and is never saved, so it is flat memory: no pages, no noted changes, and a group is
+//! It lives for a chunk at most, or while it is read out, and is never saved, so it is flat memory: no pages, no noted changes, and a group is
 //! found by one probe of an index that stays in the first cache levels.
 //!
 //! ```text

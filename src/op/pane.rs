@@ -251,12 +251,8 @@ impl Pane {
     ) -> Vec<ArrayRef> {
         pages.make_room();
         let keys = slots.iter().map(|&slot| self.table.key(pages, slot));
-        let mut columns = Keys::decode(&shape.key_types, keys);
-        let table = TableSlots { pages, table: &mut self.table };
-        for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
-            columns.push(agg::finish(call, base + offset, &table, slots));
-        }
-        columns
+        let columns = Keys::decode(&shape.key_types, keys);
+        finish_calls(shape, base, columns, &TableSlots { pages, table: &mut self.table }, slots)
     }
 
     /// Frees everything.
@@ -301,6 +297,20 @@ impl Pane {
         let table = Table::load(word_count, saved, pages);
         Self { table, sets: load_sets(shape, saved, pages) }
     }
+}
+
+/// The aggregates of `slots` behind `columns`, which are the keys.
+pub(super) fn finish_calls<S: Slots>(
+    shape: &Shape,
+    base: usize,
+    mut columns: Vec<ArrayRef>,
+    table: &S,
+    slots: &[u32],
+) -> Vec<ArrayRef> {
+    for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
+        columns.push(agg::finish(call, base + offset, table, slots));
+    }
+    columns
 }
 
 fn values_of(lists: &[DistinctSets], pages: &Pages, set: u32) -> Vec<MovedValue> {

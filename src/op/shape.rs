@@ -20,6 +20,8 @@ pub struct Shape {
     pub layout: Layout,
     /// Input columns that calls read, in the order in which they travel.
     pub shipped: Vec<usize>,
+    /// Their types, without those that travel only for the sake of late rows.
+    pub shipped_types: Vec<DataType>,
     /// The distinct argument lists, each with its own sets.
     pub distinct: Vec<Distinct>,
     /// Positions in `shipped` of all columns of the input, where owners find rows late and hand them out whole; else empty.
@@ -79,6 +81,7 @@ impl Shape {
             key_types: keys.iter().map(|&key| input.fields[key].data_type).collect(),
             layout: Layout::new(&calls),
             calls,
+            shipped_types: shipped.iter().map(|&column| input.fields[column].data_type).collect(),
             shipped,
             distinct,
             late: Vec::new(),
@@ -111,7 +114,12 @@ impl Shape {
     /// The same calls over accumulators that are already free of duplicates: the second stage of a split.
     #[must_use]
     pub fn merged(&self) -> Shape {
-        Shape { distinct: Vec::new(), shipped: Vec::new(), ..self.clone() }
+        Shape {
+            distinct: Vec::new(),
+            shipped: Vec::new(),
+            shipped_types: Vec::new(),
+            ..self.clone()
+        }
     }
 
     /// The shape that has only the calls at `places`, in that order.

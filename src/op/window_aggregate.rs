@@ -8,22 +8,31 @@
 //! 1. A window fires in the call of `advance` whose watermark first reaches its end - 1 ms, with what was received before.
 //! 2. A slice is freed when its last window has fired.
 
+mod firing;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, UInt32Array};
+use arrow_array::ArrayRef;
 
 use super::ages::Ages;
-use super::deferred::Deferred;
 use super::moving::{Moved, MovedPart, Standing};
-use super::pane::{Pane, TableSlots, with_window};
+use super::pane::{Pane, TableSlots};
 use super::shape::Shape;
+use super::slice::Slice;
+use super::two_stacks::TwoStacks;
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
-use crate::batch::{BATCH_ROWS_MAX, Keys, take_columns};
+use crate::batch::{BATCH_ROWS_MAX, Keys};
 use crate::metrics::LateRows;
 use crate::state::{Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, Slices, WallTime, WindowKind, WindowSpec};
+use firing::Firing;
+
+/// A slice with more groups than this has them wait: its table no longer fits the cache.
+const FOLDED_GROUPS_MAX: usize = 1 << 14;
 
 /// The receiving half of a windowed aggregation without triggers.
 pub struct WindowAggregate {
@@ -38,11 +47,13 @@ pub struct WindowAggregate {
     newest_first: bool,
     pages: Pages,
     ages: Ages,
-    panes: BTreeMap<i64, Pane>,
-    /// What waits to be folded into `panes`.
-    deferred: Deferred,
+    panes: BTreeMap<i64, Slice>,
+    /// HOP: what overlapping windows have in common, added up; derived from `panes`.
+    sums: TwoStacks,
     /// CUMULATE: the sum of all slices of a window's start that have fired.
-    running: BTreeMap<i64, Pane>,
+    running: BTreeMap<i64, Slice>,
+    /// [`FOLDED_GROUPS_MAX`], or what a test says.
+    folded_groups_max: usize,
     watermark_ms: i64,
     now_ms: i64,
     /// Ends of windows that have rows and have not fired.
@@ -63,15 +74,6 @@ pub enum Stage {
     First(Emit),
 }
 
-/// A window that is being read out.
-struct Firing {
-    end_ms: i64,
-    pane: Pane,
-    slot: u32,
-    /// CUMULATE keeps the pane for the next step.
-    keep: bool,
-}
-
 impl WindowAggregate {
     /// An owner of groups of `shape` in `window`; `per_window`: entries name windows, not slices.
     pub fn new(
@@ -89,6 +91,7 @@ impl WindowAggregate {
         Self {
             newest_first: shape.is_order_sensitive() && !window.group_window,
             ages: Ages::new(shape.calls.len()),
+            sums: TwoStacks::new(&shape),
             shape,
             slices: Slices::new(kind),
             starts: Slices::new(window.kind),
@@ -97,8 +100,8 @@ impl WindowAggregate {
             stage,
             pages,
             panes: BTreeMap::new(),
-            deferred: Deferred::default(),
             running: BTreeMap::new(),
+            folded_groups_max: FOLDED_GROUPS_MAX,
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
             pending: BTreeSet::new(),
@@ -119,13 +122,12 @@ impl WindowAggregate {
         self.panes = self.load_panes(self.slot_words(), saved);
         self.running = self.load_panes(self.shape.layout.word_count, saved);
         self.pending = (0..saved.word()).map(|_| saved.signed()).collect();
-        self.deferred = Deferred::load(&self.shape, saved, &self.pages);
         self
     }
 
-    fn load_panes(&self, words: usize, saved: &mut Saved<'_>) -> BTreeMap<i64, Pane> {
+    fn load_panes(&self, words: usize, saved: &mut Saved<'_>) -> BTreeMap<i64, Slice> {
         let count = saved.word();
-        let load = |_| (saved.signed(), Pane::load(&self.shape, words, saved, &self.pages));
+        let load = |_| (saved.signed(), Slice::load(&self.shape, words, saved, &self.pages));
         (0..count).map(load).collect()
     }
 
@@ -134,14 +136,14 @@ impl WindowAggregate {
         self.shape.layout.word_count + usize::from(self.yields_increments())
     }
 
-    fn pane(&mut self, end_ms: i64) -> &mut Pane {
+    fn slice(&mut self, end_ms: i64) -> &mut Slice {
         if !self.panes.contains_key(&end_ms) {
             let open = self
                 .slices
                 .window_ends(end_ms)
                 .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
             self.pending.extend(open);
-            self.panes.insert(end_ms, Pane::new(&self.shape, self.slot_words()));
+            self.panes.insert(end_ms, Slice::new(&self.shape, self.slot_words()));
         }
         self.panes.get_mut(&end_ms).expect("inserted above")
     }
@@ -158,7 +160,8 @@ impl WindowAggregate {
 
     fn touch(&mut self, end_ms: i64, slots: &[u32]) {
         let at = self.touched_at();
-        let pane = self.panes.get_mut(&end_ms).expect("it was just updated");
+        let slice = self.panes.get_mut(&end_ms).expect("it was just updated");
+        let Slice::Folded(pane) = slice else { unreachable!("first stages have no groups wait") };
         for &slot in slots {
             pane.table.words_mut(&mut self.pages, slot)[at] = 1;
         }
@@ -168,95 +171,21 @@ impl WindowAggregate {
         pane.table.words(&self.pages, slot)[self.touched_at()] != 0
     }
 
-    fn receive_rows(&mut self, keys: &Keys, ends_ms: &[i64], columns: &[ArrayRef]) {
-        for (end, rows) in runs_by_end(ends_ms) {
-            let shape = Arc::clone(&self.shape);
-            let mut pages = std::mem::take(&mut self.pages);
-            let pane = self.pane(end);
-            let mut slots = Vec::new();
-            if rows.len() == ends_ms.len() {
-                pane.slots(&mut pages, keys, &mut slots);
-                pane.update(&shape, &mut pages, &slots, columns);
-            } else {
-                slots.extend(rows.iter().map(|&row| {
-                    pane.slot(&mut pages, keys.hashes[row as usize], keys.get(row as usize))
-                }));
-                let rows = UInt32Array::from(rows);
-                let columns = take_columns(columns, &rows);
-                pane.update(&shape, &mut pages, &slots, &columns);
-            }
-            self.pages = pages;
-            if self.yields_increments() {
-                self.touch(end, &slots);
-            }
-        }
-    }
-
-    /// Rows whose keys came once each.
-    fn receive_grouped(&mut self, payload: &Payload, groups: &[u32], columns: &[ArrayRef]) {
-        let (shape, keys) = (Arc::clone(&self.shape), &payload.keys);
-        for (end, members) in runs_by_end(&payload.ends_ms) {
-            let mut pages = std::mem::take(&mut self.pages);
-            let pane = self.pane(end);
-            let mut slots = vec![u32::MAX; keys.count()];
-            for &member in &members {
-                let key = member as usize;
-                slots[key] = pane.slot(&mut pages, keys.hashes[key], keys.get(key));
-            }
-            let of_row = groups.iter().map(|&group| slots[group as usize]);
-            if members.len() == keys.count() {
-                pane.update(&shape, &mut pages, &of_row.collect::<Vec<u32>>(), columns);
-            } else {
-                let (rows, of_row): (Vec<u32>, Vec<u32>) =
-                    (0..).zip(of_row).filter(|&(_, slot)| slot != u32::MAX).unzip();
-                let columns = take_columns(columns, &UInt32Array::from(rows));
-                pane.update(&shape, &mut pages, &of_row, &columns);
-            }
-            self.pages = pages;
-            if self.yields_increments() {
-                slots.retain(|&slot| slot != u32::MAX);
-                self.touch(end, &slots);
-            }
-        }
-    }
-
-    fn receive_partials(&mut self, keys: &Keys, ends_ms: &[i64], partials: &Partials) {
+    /// Takes what a payload has in `rows`, which lie in the slice that ends at `end_ms`.
+    fn receive_slice(&mut self, end_ms: i64, payload: &Payload, rows: &[u32]) {
         let shape = Arc::clone(&self.shape);
         let mut pages = std::mem::take(&mut self.pages);
-        for (end, rows) in runs_by_end(ends_ms) {
-            let pane = self.pane(end);
-            for row in rows {
-                let index = row as usize;
-                let slot = pane.slot(&mut pages, keys.hashes[index], keys.get(index));
-                pane.merge(&shape, &mut pages, slot, partials, index);
-            }
+        if self.sums.covers(end_ms) {
+            self.sums.forget();
+        }
+        let slots = self.slice(end_ms).receive(&shape, &mut pages, payload, rows);
+        if !self.yields_increments() {
+            let groups_max = self.folded_groups_max;
+            self.slice(end_ms).have_wait(&shape, &mut pages, groups_max);
         }
         self.pages = pages;
-    }
-
-    /// Has a payload wait, if that pays.
-    fn defer(&mut self, payload: &Payload) -> bool {
-        if self.yields_increments() || !Deferred::applies(&self.shape, &self.pages) {
-            return false;
-        }
-        let (shape, mut pages) = (Arc::clone(&self.shape), std::mem::take(&mut self.pages));
-        let taken = self.deferred.take(&shape, &mut pages, payload);
-        self.pages = pages;
-        let mut before = None;
-        for &end_ms in payload.ends_ms.iter().filter(|_| taken) {
-            if before.replace(end_ms) != Some(end_ms) {
-                self.pane(end_ms);
-            }
-        }
-        if self.deferred.is_full(&self.pages) {
-            self.fold_deferred();
-        }
-        taken
-    }
-
-    fn fold_deferred(&mut self) {
-        if !self.deferred.is_empty() {
-            self.deferred.fold(&self.shape, &mut self.pages, &mut self.panes);
+        if self.yields_increments() {
+            self.touch(end_ms, &slots);
         }
     }
 
@@ -269,111 +198,6 @@ impl WindowAggregate {
             self.pending.pop_first();
             self.due.push_back(end);
         }
-    }
-
-    fn start_firing(&mut self, end_ms: i64) {
-        let shape = Arc::clone(&self.shape);
-        let mut pages = std::mem::take(&mut self.pages);
-        let pane = if self.slices.is_single() {
-            self.panes.remove(&end_ms)
-        } else if self.slices.is_cumulative() {
-            self.accumulate(&shape, &mut pages, end_ms)
-        } else {
-            self.slide(&shape, &mut pages, end_ms)
-        };
-        if let Some(mut pane) = pane {
-            pane.flush(&shape, &mut pages);
-            self.firing = Some(Firing { end_ms, pane, slot: 0, keep: self.slices.is_cumulative() });
-            self.fired_count += 1;
-        }
-        self.pages = pages;
-    }
-
-    /// CUMULATE: adds the new slices to what has run up since the window's start.
-    fn accumulate(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
-        let start = self.slices.window_start(end_ms).expect("cumulative windows have starts");
-        let slices: Vec<i64> =
-            self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
-        let mut sum = self.running.remove(&start);
-        for slice in slices {
-            let mut pane = self.panes.remove(&slice).expect("listed above");
-            match &mut sum {
-                None => sum = Some(pane),
-                Some(sum) => {
-                    sum.absorb(shape, pages, &mut pane);
-                    pane.release(pages);
-                }
-            }
-        }
-        sum
-    }
-
-    /// HOP: the sum of a window's slices; those that no later window needs are freed. Where the order shows (LISTAGG),
-    /// Flink's table function adds the newest slice first, its group window the oldest.
-    fn slide(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
-        let start = self.slices.window_start(end_ms).expect("sliding windows have starts");
-        let mut sum: Option<Pane> = None;
-        let mut slices: Vec<i64> =
-            self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice).collect();
-        if self.newest_first {
-            slices.reverse();
-        }
-        for slice in slices {
-            let last = self.slices.last_window_end(slice).is_none_or(|last| last <= end_ms);
-            if last && sum.is_none() {
-                sum = self.panes.remove(&slice);
-                continue;
-            }
-            let target = sum.get_or_insert_with(|| Pane::new(shape, shape.layout.word_count));
-            let pane = self.panes.get_mut(&slice).expect("listed above");
-            target.absorb(shape, pages, pane);
-            if last {
-                self.panes.remove(&slice).expect("listed above").release(pages);
-            }
-        }
-        sum
-    }
-
-    fn fire_some(&mut self) -> Option<Output> {
-        let mut firing = self.firing.take()?;
-        let end = firing.pane.table.slot_end().min(firing.slot + BATCH_ROWS_MAX as u32);
-        firing.pane.table.prefetch(&self.pages, firing.slot..end + BATCH_ROWS_MAX as u32);
-        let slots: Vec<u32> = (firing.slot..end).collect();
-        let output = match self.stage {
-            Stage::Final => self.result_rows(&mut firing.pane, firing.end_ms, &slots),
-            Stage::First(_) => {
-                let all = !self.yields_increments();
-                let new =
-                    slots.into_iter().filter(|&slot| all || self.is_touched(&firing.pane, slot));
-                let new: Vec<u32> = new.collect();
-                self.partial_results(&mut firing.pane, firing.end_ms, &new)
-            }
-        };
-        firing.slot = end;
-        if end < firing.pane.table.slot_end() {
-            self.firing = Some(firing);
-        } else if firing.keep && self.slices.last_window_end(firing.end_ms) != Some(firing.end_ms) {
-            let start =
-                self.slices.window_start(firing.end_ms).expect("cumulative windows have starts");
-            self.running.insert(start, firing.pane);
-        } else {
-            firing.pane.release(&mut self.pages);
-        }
-        Some(output)
-    }
-
-    fn result_rows(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
-        let mut columns = pane.results(&self.shape, 0, &mut self.pages, slots);
-        self.ages.blank(&mut columns[self.shape.keys.len()..], self.ages.of_window(end_ms));
-        let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
-        Output::Rows(with_window(
-            &self.shape,
-            columns,
-            slots.len(),
-            self.starts.window_start(end_ms),
-            end_ms,
-            time_ms,
-        ))
     }
 
     fn partial_results(&mut self, pane: &mut Pane, end_ms: i64, slots: &[u32]) -> Output {
@@ -397,7 +221,8 @@ impl WindowAggregate {
     fn note_increments(&mut self) {
         let shape = Arc::clone(&self.shape);
         let touched_at = self.touched_at();
-        for (&end, pane) in &mut self.panes {
+        for (&end, slice) in &mut self.panes {
+            let pane = slice.pane_mut();
             pane.flush(&shape, &mut self.pages);
             let is_new = |slot: &u32| pane.table.words(&self.pages, *slot)[touched_at] != 0;
             let changed: Vec<u32> = (0..pane.table.slot_end()).filter(is_new).collect();
@@ -412,14 +237,14 @@ impl WindowAggregate {
         let shape = Arc::clone(&self.shape);
         let (end_ms, mut slots) = self.increments.pop_front()?;
         let rest = slots.split_off(slots.len().min(BATCH_ROWS_MAX));
-        let mut pane = self.panes.remove(&end_ms).expect("noted while open");
+        let mut pane = self.panes.remove(&end_ms).expect("noted while open").into_pane();
         let output = self.partial_results(&mut pane, end_ms, &slots);
         let touched_at = self.touched_at();
         for slot in slots {
             clear_slot(&shape, &mut pane, &mut self.pages, slot);
             pane.table.words_mut(&mut self.pages, slot)[touched_at] = 0;
         }
-        self.panes.insert(end_ms, pane);
+        self.panes.insert(end_ms, Slice::Folded(pane));
         if !rest.is_empty() {
             self.increments.push_front((end_ms, rest));
         }
@@ -454,6 +279,10 @@ pub(super) fn clear_slot(shape: &Shape, pane: &mut Pane, pages: &mut Pages, slot
 
 /// The distinct ends with the rows of each, in order of first appearance.
 pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
+    let Some(&first) = ends_ms.first() else { return Vec::new() };
+    if ends_ms.iter().all(|&end| end == first) {
+        return vec![(first, (0..ends_ms.len() as u32).collect())];
+    }
     let mut runs: Vec<(i64, Vec<u32>)> = Vec::new();
     let mut at = 0;
     for (row, &end) in ends_ms.iter().enumerate() {
@@ -470,16 +299,8 @@ pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
 
 impl Receiver for WindowAggregate {
     fn receive(&mut self, payload: Payload) {
-        if self.defer(&payload) {
-            return;
-        }
-        self.fold_deferred();
-        match &payload.data {
-            Data::Partials(partials) => {
-                self.receive_partials(&payload.keys, &payload.ends_ms, partials)
-            }
-            Data::Rows(columns) => self.receive_rows(&payload.keys, &payload.ends_ms, columns),
-            Data::Grouped(groups, columns) => self.receive_grouped(&payload, groups, columns),
+        for (end_ms, rows) in runs_by_end(&payload.ends_ms) {
+            self.receive_slice(end_ms, &payload, &rows);
         }
     }
 
@@ -489,9 +310,6 @@ impl Receiver for WindowAggregate {
         self.ages.forget(|end_ms| wall.instant_of(end_ms - 1) <= fired_ms);
         let watermark_ms = watermark_ms.max(self.watermark_ms);
         self.close(watermark_ms);
-        if !self.due.is_empty() {
-            self.fold_deferred();
-        }
         if self.is_early_due(watermark_ms, now_ms) {
             self.note_increments();
         }
@@ -502,11 +320,15 @@ impl Receiver for WindowAggregate {
         if let Some(output) = self.yield_some() {
             return Some(output);
         }
-        while self.firing.is_none() {
-            let end = self.due.pop_front()?;
-            self.start_firing(end);
+        loop {
+            if self.firing.is_none() {
+                let end = self.due.pop_front()?;
+                self.start_firing(end);
+            }
+            if let Some(output) = self.fire_some() {
+                return Some(output);
+            }
         }
-        self.fire_some()
     }
 
     fn fired_count(&self) -> u64 {
@@ -520,7 +342,7 @@ impl Receiver for WindowAggregate {
     fn seal(&mut self) -> Sealed {
         assert!(self.firing.is_none() && self.due.is_empty() && self.increments.is_empty());
         let panes = self.panes.values().chain(self.running.values());
-        let groups = panes.map(|pane| pane.table.count() as u64).sum();
+        let groups = panes.map(Slice::groups_max).sum();
         let mut header = Census { windows: Some(self.pending.len() as u64), groups }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.now_ms.cast_unsigned()]);
         header.push(self.fired_count);
@@ -534,7 +356,6 @@ impl Receiver for WindowAggregate {
         }
         header.push(self.pending.len() as u64);
         header.extend(self.pending.iter().map(|end_ms| end_ms.cast_unsigned()));
-        self.deferred.save(&mut header);
         self.pages.seal(header)
     }
 
@@ -543,39 +364,33 @@ impl Receiver for WindowAggregate {
     }
 
     fn give(&mut self, to: &mut dyn FnMut(Moved)) {
-        self.fold_deferred();
         let shape = Arc::clone(&self.shape);
         let flags_at = self.yields_increments().then(|| self.touched_at());
         let slices = std::mem::take(&mut self.panes).into_iter();
         let slices = slices.map(|(end, pane)| (MovedPart::Slice(end), pane, flags_at));
         let running = std::mem::take(&mut self.running).into_iter();
         let running = running.map(|(start, pane)| (MovedPart::Running(start), pane, None));
-        for (part, mut pane, flags_at) in slices.chain(running) {
-            pane.flush(&shape, &mut self.pages);
-            for slot in 0..pane.table.slot_end() {
-                to(pane.give(&shape, &mut self.pages, slot, part, None, flags_at));
-            }
+        for (part, slice, flags_at) in slices.chain(running) {
+            slice.give(&shape, &mut self.pages, part, flags_at, to);
         }
     }
 
     fn adopt(&mut self, moved: Moved) {
         let divided = matches!(self.stage, Stage::First(_)) && !self.yields_increments();
-        let shape = Arc::clone(&self.shape);
+        let may_wait = !self.yields_increments();
+        let (shape, groups_max) = (Arc::clone(&self.shape), self.folded_groups_max);
         let mut pages = std::mem::take(&mut self.pages);
-        let pane = match moved.part {
-            MovedPart::Slice(end) => self.pane(end),
+        let slice = match moved.part {
+            MovedPart::Slice(end) => self.slice(end),
             MovedPart::Running(start) => self
                 .running
                 .entry(start)
-                .or_insert_with(|| Pane::new(&shape, shape.layout.word_count)),
+                .or_insert_with(|| Slice::new(&shape, shape.layout.word_count)),
             _ => unreachable!("windows that fire once have slices"),
         };
-        let slot = match divided {
-            true => pane.adopt_divided(&shape, &mut pages, &moved),
-            false => pane.adopt(&shape, &mut pages, &moved, None),
-        };
-        if moved.flags != 0 && moved.accumulators.is_some() {
-            pane.table.words_mut(&mut pages, slot)[shape.layout.word_count] |= moved.flags;
+        slice.adopt(&shape, &mut pages, &moved, divided);
+        if may_wait {
+            slice.have_wait(&shape, &mut pages, groups_max);
         }
         self.pages = pages;
     }

@@ -82,7 +82,16 @@ impl Array {
     ///
     /// Beyond 4096² pages, 256 GiB.
     pub(super) fn push(&mut self, pages: &mut Pages) -> PageId {
-        let page = pages.alloc();
+        self.push_extent(pages, PAGE_WORDS)
+    }
+
+    /// Appends a new page of so many words.
+    ///
+    /// # Panics
+    ///
+    /// As [`Array::push`].
+    pub(super) fn push_extent(&mut self, pages: &mut Pages, word_count: usize) -> PageId {
+        let page = pages.alloc_extent(word_count);
         let index = self.pages.len();
         self.pages.push(page);
         match index {

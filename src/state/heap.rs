@@ -120,9 +120,9 @@ impl Heap {
         &mut bytemuck::cast_slice_mut(words)[..length]
     }
 
-    /// The page behind a reference.
-    pub(super) fn page(blob: u64) -> PageId {
-        place(blob).0
+    /// How many ordinary pages it has.
+    pub(super) fn page_count(&self) -> usize {
+        self.pages.len()
     }
 
     /// Stores `bytes` in a new block.

@@ -3,7 +3,7 @@
 //! ```text
 //! sets ─── distinct values: dictionary (value → dense id) and for each group a set of ids, in blocks
 //! table ── groups: an index of hashes, slots of fixed width, keys and strings in a heap
-//! backlog ─ records that wait to be folded into a table larger than memory (fold: how)
+//! backlog ─ records that wait to be folded, by partition of their hashes
 //! heap ─── runs of bytes in power-of-two blocks
 //! array ── lists of pages
 //! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction (entries: what is known of each page)
@@ -29,7 +29,6 @@ mod blocks;
 mod buffer;
 mod dictionary;
 mod entries;
-mod fold;
 mod frames;
 mod heap;
 mod ledger;
@@ -46,7 +45,7 @@ pub mod table;
 mod unwind;
 mod writer;
 
-pub use backlog::{Backlog, Record};
+pub use backlog::{Backlog, Content, PARTITIONS, Record, RunOf, Widths};
 pub use dictionary::Values;
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;

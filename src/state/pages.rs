@@ -88,8 +88,6 @@ struct Durable {
     deltas: HashMap<u32, u32>,
     /// Words in buffers that the writer holds on to though the pages have newer ones.
     lent_words: usize,
-    /// Words that others use of the budget.
-    reserved_words: usize,
     /// Where the search for something to evict goes on.
     hand: usize,
     /// With more than this in memory something is evicted: the budget, or, while nothing can go, more.
@@ -195,7 +193,6 @@ impl Pages {
             freed: Vec::new(),
             deltas: HashMap::new(),
             lent_words: 0,
-            reserved_words: 0,
             hand: 0,
             evict_above_words: budget_bytes / 8,
         };

@@ -16,8 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a slab: a huge page.
 const SLAB_BYTES: usize = 2 << 20;
-/// Slabs that are kept though nothing in them is in use.
-const SPARE_SLABS: usize = 4;
+/// Slabs that are kept though nothing in them is in use: a window with a million groups leaves and takes as much again and again.
+const SPARE_SLABS: usize = 16;
 
 /// Blocks of one size. The memory behind it lives as long as a block of its slab is out.
 #[derive(Debug)]

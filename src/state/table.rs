@@ -99,6 +99,11 @@ impl Table {
         self.live_count as usize
     }
 
+    /// How many pages it has, without those of blocks larger than one.
+    pub fn page_count(&self) -> usize {
+        self.slot_pages.len() + self.index_pages.len() + self.heap.page_count()
+    }
+
     /// One past the largest slot number in use.
     pub fn slot_end(&self) -> u32 {
         self.slot_count
@@ -136,53 +141,6 @@ impl Table {
         self.set_index(pages, bucket, tag(hash) << 32 | u64::from(slot + 1));
         self.live_count += 1;
         slot
-    }
-
-    /// Makes a group for a key that is known to have none.
-    pub(super) fn insert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> u32 {
-        self.make_places(pages, 1);
-        let mut bucket = hash as usize & self.index_mask;
-        while self.index(pages, bucket) != 0 {
-            bucket = (bucket + 1) & self.index_mask;
-        }
-        self.insert_at(pages, bucket, hash, key)
-    }
-
-    /// Calls `to` with the slots that the index alone does not tell from the one of a key with this hash.
-    pub(super) fn candidates(&self, pages: &Pages, hash: u64, mut to: impl FnMut(u32)) {
-        if self.live_count == 0 {
-            return;
-        }
-        let mut bucket = hash as usize & self.index_mask;
-        loop {
-            match self.index(pages, bucket) {
-                0 => return,
-                entry if entry >> 32 == tag(hash) => to(entry as u32 - 1),
-                _ => {}
-            }
-            bucket = (bucket + 1) & self.index_mask;
-        }
-    }
-
-    /// The order of hashes in the index as it is now.
-    pub(super) fn bucket(&self, hash: u64) -> usize {
-        hash as usize & self.index_mask
-    }
-
-    /// The page of the index where the search for a hash begins; `None`: there is no index yet.
-    pub(super) fn index_page(&self, hash: u64) -> Option<PageId> {
-        let at = self.bucket(hash) / PAGE_WORDS;
-        (at < self.index_pages.len()).then(|| self.index_pages.page(at))
-    }
-
-    /// The page of a slot.
-    pub(super) fn slot_page(&self, slot: u32) -> PageId {
-        self.slot_place(slot).0
-    }
-
-    /// The page of the key of a slot.
-    pub(super) fn key_page(&self, pages: &Pages, slot: u32) -> PageId {
-        Heap::page(self.slot_words(pages, slot)[1])
     }
 
     /// Has the disk fetch the pages of these slots.

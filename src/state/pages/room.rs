@@ -33,13 +33,6 @@ impl Pages {
         self.durable.as_ref().map_or(0, |durable| durable.resident_words.get() * 8)
     }
 
-    /// Sets aside so much of the budget for what is no page; 0 gives it back.
-    pub(in super::super) fn reserve(&mut self, bytes: usize) {
-        if let Some(durable) = &mut self.durable {
-            durable.reserved_words = bytes / 8;
-        }
-    }
-
     /// These pages will be read next: has the disk fetch them, all at a time, as far as they have no buffers.
     pub(in super::super) fn prefetch(&self, pages: impl IntoIterator<Item = PageId>) {
         let Some(durable) = &self.durable else { return };
@@ -144,9 +137,9 @@ impl Spill<'_> {
 }
 
 impl Durable {
-    /// Words of the budget in use: in buffers, those included that only the writer needs, and by others.
+    /// Words of the budget in use: in buffers, those included that only the writer needs.
     fn held_words(&self) -> usize {
-        self.resident_words.get() + self.lent_words + self.reserved_words
+        self.resident_words.get() + self.lent_words
     }
 
     /// Writes what this epoch has changed of a page, so that its buffer can go.

@@ -1,0 +1,220 @@
+//! The groups of a slice: in a table as long as that fits the cache, beyond that waiting to be gathered ([`super::waiting`]).
+
+use super::moving::{Moved, MovedPart};
+use super::pane::Pane;
+use super::shape::Shape;
+use super::waiting::Waiting;
+use super::{Data, Payload};
+use crate::agg::{Partials, export};
+use crate::batch::{Keys, take_columns};
+use crate::planted;
+use crate::state::{Pages, Saved};
+use arrow_array::{ArrayRef, UInt32Array};
+
+/// A table larger than this waits too where state is larger than memory: probes that go to the disk cost more than room.
+const CROWDED_PAGES: usize = 16;
+
+/// The groups of a slice.
+#[derive(Debug)]
+pub(super) enum Slice {
+    /// In a table.
+    Folded(Pane),
+    /// Waiting.
+    Waiting(Waiting),
+}
+
+impl Slice {
+    pub(super) fn new(shape: &Shape, word_count: usize) -> Self {
+        Slice::Folded(Pane::new(shape, word_count))
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        matches!(self, Slice::Waiting(_))
+    }
+
+    /// How many groups there are, or of those that wait: at most.
+    pub(super) fn groups_max(&self) -> u64 {
+        match self {
+            Slice::Folded(pane) => pane.table.count() as u64,
+            Slice::Waiting(waiting) => waiting.backlog.record_count(),
+        }
+    }
+
+    /// Takes in what `payload` has in `rows`; the slots, if it went to a table.
+    pub(super) fn receive(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        payload: &Payload,
+        rows: &[u32],
+    ) -> Vec<u32> {
+        let mut slots = Vec::new();
+        let keys = &payload.keys;
+        match (self, &payload.data) {
+            (Slice::Waiting(waiting), _) => waiting.receive(shape, pages, payload, rows),
+            (Slice::Folded(pane), Data::Rows(columns)) if rows.len() == keys.count() => {
+                pane.slots(pages, keys, &mut slots);
+                pane.update(shape, pages, &slots, columns);
+            }
+            (Slice::Folded(pane), Data::Rows(columns)) => {
+                slots.extend(rows.iter().map(|&row| {
+                    pane.slot(pages, keys.hashes[row as usize], keys.get(row as usize))
+                }));
+                let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
+                pane.update(shape, pages, &slots, &columns);
+            }
+            (Slice::Folded(pane), Data::Grouped(groups, columns)) => {
+                slots = receive_grouped(shape, pages, pane, keys, rows, groups, columns);
+            }
+            (Slice::Folded(pane), Data::Partials(partials)) => {
+                for &row in rows {
+                    let index = row as usize;
+                    let slot = pane.slot(pages, keys.hashes[index], keys.get(index));
+                    pane.merge(shape, pages, slot, partials, index);
+                    slots.push(slot);
+                }
+            }
+        }
+        slots
+    }
+
+    /// Has groups wait from now on if there are more than `groups_max`.
+    pub(super) fn have_wait(&mut self, shape: &Shape, pages: &mut Pages, groups_max: usize) {
+        let Slice::Folded(pane) = self else { return };
+        let is_large = pane.table.count() > groups_max
+            || pages.is_crowded() && pane.table.page_count() > CROWDED_PAGES;
+        if is_large && Waiting::suits(shape) {
+            let pane = std::mem::replace(pane, Pane::new(shape, shape.layout.word_count));
+            *self = Slice::Waiting(Waiting::of_pane(shape, pages, pane));
+        }
+    }
+
+    /// What waits, or waits from now on.
+    pub(super) fn into_waiting(self, shape: &Shape, pages: &mut Pages) -> Waiting {
+        match self {
+            Slice::Waiting(waiting) => waiting,
+            Slice::Folded(pane) => Waiting::of_pane(shape, pages, pane),
+        }
+    }
+
+    /// The pane of a slice that does not wait.
+    pub(super) fn into_pane(self) -> Pane {
+        let Slice::Folded(pane) = self else { unreachable!("asked for where nothing waits") };
+        pane
+    }
+
+    /// As [`Slice::into_pane`], to change.
+    pub(super) fn pane_mut(&mut self) -> &mut Pane {
+        let Slice::Folded(pane) = self else { unreachable!("asked for where nothing waits") };
+        pane
+    }
+
+    /// Puts a group together again; `divided`: see [`Pane::adopt_divided`].
+    pub(super) fn adopt(&mut self, shape: &Shape, pages: &mut Pages, moved: &Moved, divided: bool) {
+        match self {
+            Slice::Waiting(waiting) => {
+                if let Some(accumulators) = &moved.accumulators {
+                    let key = (moved.hash, moved.key.as_slice());
+                    waiting.push_group(shape, pages, key, accumulators, 0);
+                }
+            }
+            Slice::Folded(pane) => {
+                let slot = match divided {
+                    true => pane.adopt_divided(shape, pages, moved),
+                    false => pane.adopt(shape, pages, moved, None),
+                };
+                if moved.flags != 0 && moved.accumulators.is_some() {
+                    let flags_at = shape.layout.word_count;
+                    pane.table.words_mut(pages, slot)[flags_at] |= moved.flags;
+                }
+            }
+        }
+    }
+
+    /// Takes all groups apart.
+    pub(super) fn give(
+        self,
+        shape: &Shape,
+        pages: &mut Pages,
+        part: MovedPart,
+        flags_at: Option<usize>,
+        to: &mut dyn FnMut(Moved),
+    ) {
+        match self {
+            Slice::Folded(mut pane) => {
+                pane.flush(shape, pages);
+                for slot in 0..pane.table.slot_end() {
+                    to(pane.give(shape, pages, slot, part, None, flags_at));
+                }
+            }
+            Slice::Waiting(mut waiting) => waiting.drain(shape, pages, &mut |_, gathered| {
+                for slot in 0..gathered.groups.count() as u32 {
+                    let (hash, key) = gathered.key(slot);
+                    let mut partials = Partials::default();
+                    export(&shape.layout, 0, &gathered.groups, slot, &mut partials);
+                    to(Moved {
+                        part,
+                        hash,
+                        key: key.to_vec(),
+                        accumulators: Some(partials),
+                        shown: Partials::default(),
+                        flags: 0,
+                        age: 0,
+                        values: Vec::new(),
+                        named: None,
+                    });
+                }
+            }),
+        }
+    }
+
+    pub(super) fn save(&self, out: &mut Vec<u64>) {
+        out.push(u64::from(self.waits()));
+        match self {
+            Slice::Folded(pane) => pane.save(out),
+            Slice::Waiting(waiting) => waiting.save(out),
+        }
+    }
+
+    pub(super) fn load(
+        shape: &Shape,
+        word_count: usize,
+        saved: &mut Saved<'_>,
+        pages: &Pages,
+    ) -> Self {
+        if saved.word() == 0 {
+            return Slice::Folded(Pane::load(shape, word_count, saved, pages));
+        }
+        let waiting = Waiting::load(saved, pages);
+        if planted!("restore-forget-backlog") {
+            return Slice::Waiting(Waiting::new());
+        }
+        Slice::Waiting(waiting)
+    }
+}
+
+/// Takes in rows whose keys, those in `members`, came once each; the keys' slots.
+fn receive_grouped(
+    shape: &Shape,
+    pages: &mut Pages,
+    pane: &mut Pane,
+    keys: &Keys,
+    members: &[u32],
+    groups: &[u32],
+    columns: &[ArrayRef],
+) -> Vec<u32> {
+    let mut slots = vec![u32::MAX; keys.count()];
+    for key in members.iter().map(|&member| member as usize) {
+        slots[key] = pane.slot(pages, keys.hashes[key], keys.get(key));
+    }
+    let of_row = groups.iter().map(|&group| slots[group as usize]);
+    if members.len() == keys.count() {
+        pane.update(shape, pages, &of_row.collect::<Vec<u32>>(), columns);
+        return slots;
+    }
+    let (rows, of_row): (Vec<u32>, Vec<u32>) =
+        (0..).zip(of_row).filter(|&(_, slot)| slot != u32::MAX).unzip();
+    pane.update(shape, pages, &of_row, &take_columns(columns, &UInt32Array::from(rows)));
+    slots.retain(|&slot| slot != u32::MAX);
+    slots
+}

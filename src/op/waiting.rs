@@ -1,0 +1,371 @@
+//! A slice with many groups: what comes waits, partitioned, until the slice is read.
+//!
+//! To look up each row's group in a table larger than the cache costs a miss of memory or three. Here rows are appended, which costs none,
+//! and a partition of the keys is folded at a time, in a table that fits the cache ([`super::gathered`]). Rows wait as they are where their
+//! arguments are numbers, which takes less room than accumulators do; else as accumulators, of each key in a payload once.
+//!
+//! # Invariants
+//!
+//! 1. What waits of a key is folded in the order in which it came.
+//! 2. When more waits than [`REPEATS`] times what its groups would take, it is folded to one record a group, a partition at a time
+//!    ([`Waiting::compact`]). How much it is, is judged by the largest partition, whenever a certain share has come.
+
+use std::borrow::Cow;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef, UInt32Array};
+
+use super::folding::Folding;
+use super::gathered::Gathered;
+use super::pane::{Pane, TableSlots, update_calls};
+use super::shape::Shape;
+use super::{Data, Payload};
+use crate::agg::{Partials, Travel, export, travel};
+use crate::batch::{DataType, Keys, take_columns};
+use crate::crash_point;
+use crate::state::{Backlog, PARTITIONS, Pages, RunOf, Saved, Widths};
+
+/// What waits takes at most about so many times what its groups would.
+const REPEATS: usize = 2;
+/// So many records more at least, and the slice is judged again.
+const JUDGED_RECORDS: u64 = if cfg!(test) { 64 } else { 1 << 14 };
+
+/// What waits of a slice.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) backlog: Backlog,
+    /// With so many records it is judged next.
+    judged_at: u64,
+    /// How many records there were when it was last read; not saved.
+    settled_at: u64,
+}
+
+impl Waiting {
+    pub(super) fn new() -> Self {
+        Self { backlog: Backlog::new(), judged_at: JUDGED_RECORDS, settled_at: 0 }
+    }
+
+    /// Whether groups of `shape` may wait: distinct values do not travel as accumulators.
+    pub(super) fn suits(shape: &Shape) -> bool {
+        travel(&shape.calls) == Travel::Accumulators
+    }
+
+    /// The groups of a pane wait from now on.
+    pub(super) fn of_pane(shape: &Shape, pages: &mut Pages, mut pane: Pane) -> Self {
+        crash_point!("wait-begun");
+        let mut waiting = Self::new();
+        let mut partials = Partials::default();
+        for slot in 0..pane.table.slot_end() {
+            partials.words.clear();
+            partials.blobs.clear();
+            export(
+                &shape.layout,
+                0,
+                &TableSlots { pages, table: &mut pane.table },
+                slot,
+                &mut partials,
+            );
+            let (hash, key) = (pane.table.hash(pages, slot), pane.table.key(pages, slot).to_vec());
+            waiting.backlog.push_group(pages, hash, &key, &partials.words, &partials.blobs);
+        }
+        pane.release(pages);
+        waiting
+    }
+
+    /// Takes in what `payload` has in `rows`.
+    pub(super) fn receive(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        payload: &Payload,
+        rows: &[u32],
+    ) {
+        match &payload.data {
+            Data::Grouped(..) => unreachable!("distinct values do not wait"),
+            Data::Rows(columns) => self.push_rows(shape, pages, &payload.keys, rows, columns),
+            Data::Partials(partials) => {
+                self.push_groups(shape, pages, &payload.keys, rows, partials);
+            }
+        }
+        if self.backlog.record_count() >= self.judged_at {
+            self.judge(shape, pages);
+        }
+    }
+
+    fn push_rows(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        keys: &Keys,
+        rows: &[u32],
+        columns: &[ArrayRef],
+    ) {
+        let arguments = words_of_columns(shape, columns);
+        let key_bytes = keys.common_length().filter(|&bytes| Backlog::runs_hold(bytes));
+        let (Some(arguments), Some(key_bytes)) = (arguments, key_bytes) else {
+            let (keys, partials) = folded(shape, keys, rows, columns);
+            let rows: Vec<u32> = (0..keys.count() as u32).collect();
+            self.push_groups(shape, pages, &keys, &rows, &partials);
+            return;
+        };
+        let arguments: Vec<&[u64]> = arguments.iter().map(|words| &**words).collect();
+        let run = RunOf::Rows { width: arguments.len(), key_bytes };
+        for (partition, rows) in ByPartition::new(keys, rows).iter() {
+            self.backlog.push_run(pages, partition, rows, run, |row, room| {
+                let row = row as usize;
+                for (word, column) in room.iter_mut().zip(&arguments) {
+                    *word = column[row];
+                }
+                (keys.hashes[row], keys.get(row))
+            });
+        }
+    }
+
+    fn push_groups(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        keys: &Keys,
+        rows: &[u32],
+        partials: &Partials,
+    ) {
+        let (layout, width) = (&shape.layout, shape.layout.word_count);
+        let has_tail = |&row: &u32| {
+            let words = partials.group(row as usize, width);
+            layout.blob_words.iter().any(|&word| words[word] != 0)
+        };
+        let key_bytes = keys.common_length().filter(|&bytes| Backlog::runs_hold(bytes));
+        let key_bytes = key_bytes.filter(|_| !rows.iter().any(has_tail));
+        for (partition, rows) in ByPartition::new(keys, rows).iter() {
+            let key = |row: u32| (keys.hashes[row as usize], keys.get(row as usize));
+            let Some(key_bytes) = key_bytes else {
+                rows.iter().for_each(|&row| {
+                    self.push_group(shape, pages, key(row), partials, row as usize);
+                });
+                continue;
+            };
+            let run = RunOf::Groups { width, key_bytes };
+            self.backlog.push_run(pages, partition, rows, run, |row, room| {
+                room.copy_from_slice(partials.group(row as usize, width));
+                key(row)
+            });
+        }
+    }
+
+    /// Appends group `index` of `partials`.
+    pub(super) fn push_group(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        (hash, key): (u64, &[u8]),
+        partials: &Partials,
+        index: usize,
+    ) {
+        let words = partials.group(index, shape.layout.word_count);
+        if shape.layout.blob_words.iter().all(|&word| words[word] == 0) {
+            self.backlog.push_group(pages, hash, key, words, &[]);
+            return;
+        }
+        let mut group = Partials::default();
+        partials.copy_group(index, shape.layout.word_count, &shape.layout, &mut group);
+        self.backlog.push_group(pages, hash, key, &group.words, &group.blobs);
+    }
+
+    /// About how many groups there are, if none has been folded more than the largest partition's.
+    fn groups(&self, shape: &Shape, pages: &Pages) -> u64 {
+        let largest = self.backlog.largest();
+        let distinct = Gathered::distinct(shape, pages, &self.backlog, largest) as u64;
+        let records = self.backlog.records_in(largest).max(1) as u64;
+        (self.backlog.record_count() * distinct).div_ceil(records)
+    }
+
+    /// Compacts it if it is worth it, and says when to look again.
+    fn judge(&mut self, shape: &Shape, pages: &mut Pages) {
+        let (groups, repeats) = (self.groups(shape, pages), repeats_max(shape));
+        if groups * repeats <= self.backlog.record_count() {
+            self.compact(shape, pages);
+        }
+        let records = self.backlog.record_count();
+        let next = (groups * repeats).max(records + records / 8);
+        self.judged_at = next.max(records + JUDGED_RECORDS);
+    }
+
+    /// Before it is read more than once: folds what waits, if there is much to fold.
+    pub(super) fn settle(&mut self, shape: &Shape, pages: &mut Pages) {
+        let records = self.backlog.record_count();
+        if self.settled_at != records && self.groups(shape, pages) * 4 <= records * 3 {
+            self.compact(shape, pages);
+        }
+        self.settled_at = self.backlog.record_count();
+    }
+
+    /// Folds what waits to one record a group.
+    fn compact(&mut self, shape: &Shape, pages: &mut Pages) {
+        let mut compact = Self::new();
+        self.drain(shape, pages, &mut |pages, gathered| {
+            crash_point!("compact-part");
+            compact.take_groups(shape, pages, gathered);
+        });
+        self.backlog = compact.backlog;
+    }
+
+    /// Calls `to` with all groups, a part at a time; nothing waits then.
+    pub(super) fn drain(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        to: &mut dyn FnMut(&mut Pages, &Gathered),
+    ) {
+        let mut gathered = Gathered::new(shape);
+        for partition in 0..PARTITIONS {
+            self.backlog.prefetch(pages, partition + 1);
+            gathered.begin(shape, pages, &[&self.backlog], partition);
+            while gathered.next_part(shape, pages, &[&self.backlog]) {
+                to(pages, &gathered);
+            }
+            self.backlog.release_partition(pages, partition);
+        }
+    }
+
+    /// Appends the groups that have been gathered.
+    pub(super) fn take_groups(&mut self, shape: &Shape, pages: &mut Pages, gathered: &Gathered) {
+        let mut partials = Partials::default();
+        for slot in 0..gathered.groups.count() as u32 {
+            partials.words.clear();
+            partials.blobs.clear();
+            export(&shape.layout, 0, &gathered.groups, slot, &mut partials);
+            let (hash, key) = gathered.key(slot);
+            self.backlog.push_group(pages, hash, key, &partials.words, &partials.blobs);
+        }
+    }
+
+    pub(super) fn save(&self, out: &mut Vec<u64>) {
+        self.backlog.save(out);
+        out.push(self.judged_at);
+    }
+
+    pub(super) fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        Self { backlog: Backlog::load(saved, pages), judged_at: saved.word(), settled_at: 0 }
+    }
+
+    pub(super) fn release(self, pages: &mut Pages) {
+        self.backlog.release(pages);
+    }
+}
+
+/// How many words records have.
+pub(super) fn widths(shape: &Shape) -> Widths {
+    Widths { row: shape.shipped_types.len(), group: shape.layout.word_count }
+}
+
+/// How many records may wait for each group: more where rows are smaller than groups. Keys are taken to be of two words.
+fn repeats_max(shape: &Shape) -> u64 {
+    let Widths { row, group } = widths(shape);
+    let rows_wait = shape.shipped_types.iter().all(|&data_type| is_word(data_type));
+    let row = if rows_wait { row.min(group) } else { group };
+    (REPEATS * (3 + group) / (3 + row)) as u64
+}
+
+/// Rows in the order of their partitions.
+struct ByPartition {
+    rows: Vec<u32>,
+    /// Where each partition begins, and the last ends.
+    starts: [u32; PARTITIONS + 1],
+}
+
+impl ByPartition {
+    fn new(keys: &Keys, rows: &[u32]) -> Self {
+        let mut starts = [0; PARTITIONS + 1];
+        for &row in rows {
+            starts[Backlog::partition_of(keys.hashes[row as usize]) + 1] += 1;
+        }
+        for partition in 0..PARTITIONS {
+            starts[partition + 1] += starts[partition];
+        }
+        let (mut places, mut sorted) = (starts, vec![0; rows.len()]);
+        for &row in rows {
+            let place = &mut places[Backlog::partition_of(keys.hashes[row as usize])];
+            sorted[*place as usize] = row;
+            *place += 1;
+        }
+        Self { rows: sorted, starts }
+    }
+
+    /// The partitions that have rows, with these.
+    fn iter(&self) -> impl Iterator<Item = (usize, &[u32])> {
+        let rows = |partition: usize| {
+            &self.rows[self.starts[partition] as usize..self.starts[partition + 1] as usize]
+        };
+        (0..PARTITIONS)
+            .map(move |partition| (partition, rows(partition)))
+            .filter(|(_, rows)| !rows.is_empty())
+    }
+}
+
+/// Rows as accumulators, of each key once.
+fn folded(shape: &Shape, keys: &Keys, rows: &[u32], columns: &[ArrayRef]) -> (Keys, Partials) {
+    let mut held = Folding::new(shape.layout.word_count);
+    let slot = |&row: &u32| held.slot(keys.hashes[row as usize], 0, keys.get(row as usize));
+    let slots: Vec<u32> = rows.iter().map(slot).collect();
+    let columns = match rows.len() == keys.count() {
+        true => columns.to_vec(),
+        false => take_columns(columns, &UInt32Array::from(rows.to_vec())),
+    };
+    update_calls(shape, 0, &mut held, &slots, &columns);
+    let (mut groups, mut partials) = (Keys::default(), Partials::default());
+    for slot in 0..held.count() as u32 {
+        let (hash, key, _) = held.group(slot);
+        groups.push(hash, key);
+        export(&shape.layout, 0, &held, slot, &mut partials);
+    }
+    (groups, partials)
+}
+
+/// Whether a value of this type is a word.
+fn is_word(data_type: DataType) -> bool {
+    use arrow_schema::DataType as Arrow;
+    matches!(
+        data_type.arrow(),
+        Arrow::Boolean
+            | Arrow::Int8
+            | Arrow::Int16
+            | Arrow::Int32
+            | Arrow::Int64
+            | Arrow::Float32
+            | Arrow::Float64
+    )
+}
+
+/// Columns as words, if they are, and no value is NULL.
+fn words_of_columns<'a>(shape: &Shape, columns: &'a [ArrayRef]) -> Option<Vec<Cow<'a, [u64]>>> {
+    if columns.len() != shape.shipped_types.len() {
+        return None;
+    }
+    columns.iter().map(words_of).collect()
+}
+
+fn words_of(column: &ArrayRef) -> Option<Cow<'_, [u64]>> {
+    use arrow_schema::DataType as Arrow;
+    if column.null_count() > 0 {
+        return None;
+    }
+    Some(match column.data_type() {
+        Arrow::Boolean => column.as_boolean().values().iter().map(u64::from).collect(),
+        Arrow::Int8 => widened(column.as_primitive::<Int8Type>().values(), |value| value as u64),
+        Arrow::Int16 => widened(column.as_primitive::<Int16Type>().values(), |value| value as u64),
+        Arrow::Int32 => widened(column.as_primitive::<Int32Type>().values(), |value| value as u64),
+        Arrow::Int64 => bytemuck::cast_slice(column.as_primitive::<Int64Type>().values()).into(),
+        Arrow::Float32 => {
+            widened(column.as_primitive::<Float32Type>().values(), |value| value.to_bits().into())
+        }
+        Arrow::Float64 => {
+            bytemuck::cast_slice(column.as_primitive::<Float64Type>().values()).into()
+        }
+        _ => return None,
+    })
+}
+
+fn widened<T: Copy>(values: &[T], to_word: impl Fn(T) -> u64) -> Cow<'static, [u64]> {
+    values.iter().map(|&value| to_word(value)).collect()
+}

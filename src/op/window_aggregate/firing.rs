@@ -1,0 +1,330 @@
+//! Windows that fire: which slices they are made of, and how their groups are read out, a batch at a time.
+
+use super::super::folding::Folding;
+use super::super::gathered::Gathered;
+use super::super::pane::with_window;
+use super::super::waiting::Waiting;
+use super::*;
+use crate::state::{Backlog, PARTITIONS};
+
+/// A window that is being read out.
+pub(super) enum Firing {
+    /// Its groups are in a pane.
+    Folded(Folded),
+    /// They are the sum of slices that overlapping windows share.
+    Summed(Box<Summed>),
+    /// They are gathered from what waited.
+    Waiting(Box<Gathering>),
+}
+
+pub(super) struct Summed {
+    end_ms: i64,
+    groups: Folding,
+    slot: u32,
+}
+
+pub(super) struct Folded {
+    end_ms: i64,
+    pane: Pane,
+    slot: u32,
+    /// CUMULATE keeps the pane for the next step.
+    keep: bool,
+}
+
+/// A window whose groups are gathered.
+pub(super) struct Gathering {
+    end_ms: i64,
+    /// What is folded, in this order.
+    sources: Vec<Source>,
+    /// CUMULATE: what the next step goes on from.
+    sum: Option<Waiting>,
+    gathered: Gathered,
+    /// The partition after the one that is gathered.
+    next_partition: usize,
+    /// Groups before this have been read out.
+    slot: u32,
+}
+
+/// A slice.
+struct Source {
+    end_ms: i64,
+    waiting: Waiting,
+    /// No later window needs it.
+    is_last: bool,
+}
+
+impl Gathering {
+    /// Gathers the next groups; false: there are none.
+    fn gather(&mut self, shape: &Shape, pages: &mut Pages) -> bool {
+        self.slot = 0;
+        loop {
+            let backlogs = || self.sources.iter().map(|source| &source.waiting.backlog);
+            let slices: Vec<&Backlog> = backlogs().collect();
+            if self.gathered.next_part(shape, pages, &slices) {
+                if let Some(sum) = &mut self.sum {
+                    sum.take_groups(shape, pages, &self.gathered);
+                }
+                return true;
+            }
+            let Some(before) = self.next_partition.checked_sub(1) else {
+                self.begin(shape, pages);
+                continue;
+            };
+            for source in self.sources.iter_mut().filter(|source| source.is_last) {
+                source.waiting.backlog.release_partition(pages, before);
+            }
+            if self.next_partition == PARTITIONS {
+                return false;
+            }
+            self.begin(shape, pages);
+        }
+    }
+
+    fn begin(&mut self, shape: &Shape, pages: &mut Pages) {
+        let backlogs = self.sources.iter().map(|source| &source.waiting.backlog);
+        let slices: Vec<&Backlog> = backlogs.collect();
+        slices.iter().for_each(|slice| slice.prefetch(pages, self.next_partition + 1));
+        self.gathered.begin(shape, pages, &slices, self.next_partition);
+        self.next_partition += 1;
+    }
+}
+
+impl WindowAggregate {
+    /// The slices of a window that have rows, in the order in which they are added up. Where that shows (LISTAGG), Flink's table
+    /// function adds the newest slice of overlapping windows first, its group window the oldest.
+    fn slices_of(&self, end_ms: i64) -> Vec<i64> {
+        if self.slices.is_single() {
+            return self.panes.contains_key(&end_ms).then_some(end_ms).into_iter().collect();
+        }
+        let start =
+            self.slices.window_start(end_ms).expect("windows of several slices have starts");
+        let slices = self.panes.range(start + 1..=end_ms).map(|(&slice, _)| slice);
+        match self.newest_first && !self.slices.is_cumulative() {
+            true => slices.rev().collect(),
+            false => slices.collect(),
+        }
+    }
+
+    /// Where a window of CUMULATE starts.
+    fn start_of(&self, end_ms: i64) -> Option<i64> {
+        let start = || self.slices.window_start(end_ms).expect("cumulative windows have starts");
+        self.slices.is_cumulative().then(start)
+    }
+
+    /// Whether no window after the one that ends at `end_ms` needs a slice.
+    fn is_last(&self, slice: i64, end_ms: i64) -> bool {
+        self.slices.is_single()
+            || self.slices.is_cumulative()
+            || self.slices.last_window_end(slice).is_none_or(|last| last <= end_ms)
+    }
+
+    pub(super) fn start_firing(&mut self, end_ms: i64) {
+        let shape = Arc::clone(&self.shape);
+        let mut pages = std::mem::take(&mut self.pages);
+        let slices = self.slices_of(end_ms);
+        let running = self.start_of(end_ms).and_then(|start| self.running.remove(&start));
+        let waits = slices.iter().map(|slice| &self.panes[slice]).chain(&running).any(Slice::waits);
+        self.firing = match waits {
+            true => {
+                let gathering = self.gathering(&shape, &mut pages, end_ms, &slices, running);
+                Some(Firing::Waiting(Box::new(gathering)))
+            }
+            false if self.shares_sums() => self.sum_up(&shape, &mut pages, end_ms, &slices),
+            false => self.add_up(&shape, &mut pages, end_ms, &slices, running).map(|mut pane| {
+                pane.flush(&shape, &mut pages);
+                let keep = self.start_of(end_ms).is_some() && !self.is_over(end_ms);
+                Firing::Folded(Folded { end_ms, pane, slot: 0, keep })
+            }),
+        };
+        self.fired_count += u64::from(self.firing.is_some());
+        self.pages = pages;
+    }
+
+    /// Whether a step of CUMULATE is its window's last.
+    fn is_over(&self, end_ms: i64) -> bool {
+        self.slices.last_window_end(end_ms) == Some(end_ms)
+    }
+
+    /// Whether windows overlap, and what they have in common need be added up only a few times.
+    fn shares_sums(&self) -> bool {
+        let overlap = !self.slices.is_single() && !self.slices.is_cumulative();
+        overlap && !self.newest_first && Waiting::suits(&self.shape)
+    }
+
+    /// The sum of a window's slices, with what earlier windows have left of it; slices that no later window needs are freed.
+    fn sum_up(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        end_ms: i64,
+        slices: &[i64],
+    ) -> Option<Firing> {
+        if slices.is_empty() {
+            return None;
+        }
+        let panes = &mut self.panes;
+        let mut partials = Partials::default();
+        let groups = self.sums.sum(shape, slices, &mut |slice, to| {
+            let pane = panes.get_mut(&slice).expect("listed").pane_mut();
+            for slot in 0..pane.table.slot_end() {
+                partials.clear();
+                let slots = TableSlots { pages, table: &mut pane.table };
+                export(&shape.layout, 0, &slots, slot, &mut partials);
+                to(pane.table.hash(pages, slot), pane.table.key(pages, slot), &partials);
+            }
+        });
+        for &slice in slices {
+            if self.is_last(slice, end_ms) {
+                self.panes.remove(&slice).expect("listed").into_pane().release(pages);
+            }
+        }
+        Some(Firing::Summed(Box::new(Summed { end_ms, groups, slot: 0 })))
+    }
+
+    /// The sum of slices that are in tables; those that no later window needs are freed.
+    fn add_up(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        end_ms: i64,
+        slices: &[i64],
+        running: Option<Slice>,
+    ) -> Option<Pane> {
+        let mut sum = running.map(Slice::into_pane);
+        for &slice in slices {
+            let is_last = self.is_last(slice, end_ms);
+            if is_last && sum.is_none() {
+                sum = self.panes.remove(&slice).map(Slice::into_pane);
+                continue;
+            }
+            let target = sum.get_or_insert_with(|| Pane::new(shape, shape.layout.word_count));
+            target.absorb(shape, pages, self.panes.get_mut(&slice).expect("listed").pane_mut());
+            if is_last {
+                self.panes.remove(&slice).expect("listed").into_pane().release(pages);
+            }
+        }
+        sum
+    }
+
+    /// All slices of a window wait from now on, those that are needed again as one record a group.
+    fn gathering(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        end_ms: i64,
+        slices: &[i64],
+        running: Option<Slice>,
+    ) -> Gathering {
+        let source = |end_ms: i64, slice: Slice, is_last: bool, pages: &mut Pages| {
+            let mut waiting = slice.into_waiting(shape, pages);
+            if !is_last {
+                waiting.settle(shape, pages);
+            }
+            Source { end_ms, waiting, is_last }
+        };
+        let mut sources: Vec<Source> =
+            running.into_iter().map(|running| source(end_ms, running, true, pages)).collect();
+        for &slice in slices {
+            let held = self.panes.remove(&slice).expect("listed");
+            sources.push(source(slice, held, self.is_last(slice, end_ms), pages));
+        }
+        let keeps = self.start_of(end_ms).is_some() && !self.is_over(end_ms);
+        Gathering {
+            end_ms,
+            sources,
+            sum: keeps.then(Waiting::new),
+            gathered: Gathered::new(shape),
+            next_partition: 0,
+            slot: 0,
+        }
+    }
+
+    /// The next batch of the window that is being read out; `None`: that was all.
+    pub(super) fn fire_some(&mut self) -> Option<Output> {
+        match self.firing.take()? {
+            Firing::Folded(folded) => Some(self.read_some(folded)),
+            Firing::Summed(summed) => Some(self.read_sums(summed)),
+            Firing::Waiting(gathering) => self.gather_some(gathering),
+        }
+    }
+
+    fn gather_some(&mut self, mut gathering: Box<Gathering>) -> Option<Output> {
+        let shape = Arc::clone(&self.shape);
+        while gathering.slot as usize == gathering.gathered.groups.count() {
+            if !gathering.gather(&shape, &mut self.pages) {
+                self.end_gathering(*gathering);
+                return None;
+            }
+        }
+        let slots = gathering.slot
+            ..(gathering.gathered.groups.count() as u32)
+                .min(gathering.slot + BATCH_ROWS_MAX as u32);
+        let columns = gathering.gathered.groups.results(&shape, slots.clone());
+        let output = self.result_rows(columns, gathering.end_ms, slots.len());
+        gathering.slot = slots.end;
+        self.firing = Some(Firing::Waiting(gathering));
+        Some(output)
+    }
+
+    /// Keeps what later windows need.
+    fn end_gathering(&mut self, gathering: Gathering) {
+        for source in gathering.sources {
+            match source.is_last {
+                true => source.waiting.release(&mut self.pages),
+                false => {
+                    self.panes.insert(source.end_ms, Slice::Waiting(source.waiting));
+                }
+            }
+        }
+        if let Some(sum) = gathering.sum {
+            let start = self.start_of(gathering.end_ms).expect("only CUMULATE keeps a sum");
+            self.running.insert(start, Slice::Waiting(sum));
+        }
+    }
+
+    fn read_sums(&mut self, mut summed: Box<Summed>) -> Output {
+        let count = summed.groups.count() as u32;
+        let slots = summed.slot..count.min(summed.slot + BATCH_ROWS_MAX as u32);
+        let columns = summed.groups.results(&self.shape, slots.clone());
+        let output = self.result_rows(columns, summed.end_ms, slots.len());
+        summed.slot = slots.end;
+        self.firing = (slots.end < count).then_some(Firing::Summed(summed));
+        output
+    }
+
+    fn read_some(&mut self, mut firing: Folded) -> Output {
+        let end = firing.pane.table.slot_end().min(firing.slot + BATCH_ROWS_MAX as u32);
+        firing.pane.table.prefetch(&self.pages, firing.slot..end + BATCH_ROWS_MAX as u32);
+        let slots: Vec<u32> = (firing.slot..end).collect();
+        let output = match self.stage {
+            Stage::Final => {
+                let columns = firing.pane.results(&self.shape, 0, &mut self.pages, &slots);
+                self.result_rows(columns, firing.end_ms, slots.len())
+            }
+            Stage::First(_) => {
+                let all = !self.yields_increments();
+                let new =
+                    slots.into_iter().filter(|&slot| all || self.is_touched(&firing.pane, slot));
+                let new: Vec<u32> = new.collect();
+                self.partial_results(&mut firing.pane, firing.end_ms, &new)
+            }
+        };
+        firing.slot = end;
+        if end < firing.pane.table.slot_end() {
+            self.firing = Some(Firing::Folded(firing));
+        } else if firing.keep {
+            let start = self.start_of(firing.end_ms).expect("only CUMULATE keeps a sum");
+            self.running.insert(start, Slice::Folded(firing.pane));
+        } else {
+            firing.pane.release(&mut self.pages);
+        }
+        output
+    }
+
+    fn result_rows(&self, mut columns: Vec<ArrayRef>, end_ms: i64, rows: usize) -> Output {
+        self.ages.blank(&mut columns[self.shape.keys.len()..], self.ages.of_window(end_ms));
+        let time_ms = if self.instant_time { self.wall.instant_of(end_ms - 1) } else { end_ms - 1 };
+        let start_ms = self.starts.window_start(end_ms);
+        Output::Rows(with_window(&self.shape, columns, rows, start_ms, end_ms, time_ms))
+    }
+}

@@ -1,0 +1,289 @@
+//! Slices that wait against slices in tables: the same windows, whatever the thresholds, through barriers, restarts and other numbers of
+//! shards.
+
+use std::path::Path;
+
+use arrow_array::{Array, BooleanArray, Float64Array, Int64Array, StringViewArray};
+use proptest::prelude::*;
+
+use super::super::send::{AggregateSender, SendPlan, Ship, Shipment};
+use super::*;
+use crate::agg::{AggregateCall, AggregateFunction, bind};
+use crate::batch::{Batch, DataType, Field, Schema};
+use crate::state::{Frames, Space};
+use crate::sys::storage::{SimDisk, Storage};
+use crate::window::TimeDomain;
+
+/// What a row has besides its time: key, amount, text; a third of the amounts and texts are NULL.
+type Row = (u16, i8, u8);
+
+/// A chunk: rows within some seconds; whether accumulators travel; what follows it.
+#[derive(Clone, Debug)]
+struct Chunk {
+    rows: Vec<Row>,
+    folded: bool,
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    GoOn,
+    /// A snapshot.
+    Seal,
+    /// A snapshot, and a restart from it.
+    Restart,
+    /// Another number of shards.
+    Deal(usize),
+}
+
+/// A chunk's rows lie in so many milliseconds.
+const CHUNK_MS: i64 = 1_300;
+
+fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
+    let then = prop_oneof![
+        4 => Just(Then::GoOn),
+        2 => Just(Then::Seal),
+        2 => Just(Then::Restart),
+        1 => (1..4usize).prop_map(Then::Deal),
+    ];
+    let keys = prop_oneof![Just(3u16), Just(40), Just(4000)];
+    let rows = (keys, 1..400usize).prop_flat_map(|(keys, count)| {
+        prop::collection::vec((0..keys, any::<i8>(), any::<u8>()), count)
+    });
+    let chunk = (rows, any::<bool>(), then);
+    let chunk = chunk.prop_map(|(rows, folded, then)| Chunk { rows, folded, then });
+    prop::collection::vec(chunk, 1..14)
+}
+
+fn schema() -> Schema {
+    Schema::new(vec![
+        Field::new("ts", DataType::Timestamp(3)),
+        Field::new("key", DataType::BigInt),
+        Field::new("amount", DataType::Double),
+        Field::new("count", DataType::Int),
+        Field::new("text", DataType::STRING),
+        Field::new("kept", DataType::Boolean),
+    ])
+}
+
+/// The calls, of which `words`: only those over numbers that are never NULL, so that rows wait as rows.
+fn calls(words: bool, in_order: bool) -> Vec<AggregateCall> {
+    let (double, int, text) = (DataType::Double, DataType::Int, DataType::STRING);
+    let call = |name: &str, arg: usize, arg_type: DataType, filter: Option<usize>| {
+        let (function, data_type) = bind(name, &[arg_type]).expect("a function of this type");
+        AggregateCall {
+            function,
+            args: vec![arg],
+            distinct: false,
+            filter,
+            separator: if name == "LISTAGG" { ",".into() } else { String::new() },
+            arg_type,
+            data_type,
+            name: String::new(),
+        }
+    };
+    let mut calls = vec![
+        AggregateCall {
+            function: AggregateFunction::CountRows,
+            args: vec![],
+            ..call("COUNT", 3, DataType::BigInt, Some(5))
+        },
+        call("MAX", 3, int, None),
+        call("SUM", 3, int, Some(5)),
+    ];
+    if !words {
+        calls.push(call("SUM", 2, double, None));
+        calls.push(call("MIN", 4, text, None));
+        calls.push(call("LISTAGG", 4, text, None));
+    }
+    if in_order {
+        calls.push(call("FIRST_VALUE", 3, int, None));
+    }
+    calls
+}
+
+fn batch(rows: &[Row], from_ms: i64) -> Batch {
+    let count = rows.len().max(1) as i64;
+    let times = (0..).zip(rows).map(|(row, (key, ..))| {
+        from_ms + (row * 7919 + i64::from(*key)) % count * CHUNK_MS / count
+    });
+    let amount = |&(_, amount, text): &Row| {
+        (text % 3 != 0).then(|| f64::from(amount) * 1e30f64.powi(i32::from(text % 4) - 2))
+    };
+    let text = |&(key, _, text): &Row| {
+        (text % 3 != 1).then(|| format!("{text}{}", "x".repeat(usize::from(key % 50))))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from_iter_values(times)),
+        Arc::new(rows.iter().map(|row| (row.0 != 7).then(|| row.0.into())).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(amount).collect::<Float64Array>()),
+        Arc::new(arrow_array::Int32Array::from_iter_values(rows.iter().map(|row| row.1.into()))),
+        Arc::new(rows.iter().map(text).collect::<StringViewArray>()),
+        Arc::new(rows.iter().map(|row| Some(row.2 % 5 != 0)).collect::<BooleanArray>()),
+    ];
+    Batch::new(columns, rows.len())
+}
+
+/// An owner with its space.
+struct Shard {
+    owner: WindowAggregate,
+    space: Space,
+    disk: Arc<dyn Storage>,
+}
+
+/// How a job is run.
+struct Run {
+    shape: Arc<Shape>,
+    window: WindowSpec,
+    groups_max: usize,
+    budget_bytes: usize,
+    results: Vec<String>,
+}
+
+impl Run {
+    fn owner(&self, space: &mut Space) -> WindowAggregate {
+        let pages = std::mem::take(&mut space.pages);
+        let shape = Arc::clone(&self.shape);
+        let mut owner =
+            WindowAggregate::new(shape, &self.window, false, false, Stage::Final, pages);
+        owner.folded_groups_max = self.groups_max;
+        match space.header.take() {
+            Some(header) => owner.restored(&mut Saved::new(&header)),
+            None => owner,
+        }
+    }
+
+    fn shard(&self) -> Shard {
+        let disk: Arc<dyn Storage> = Arc::new(SimDisk::new(1));
+        let frames = Frames::create(&disk, Path::new("space")).unwrap();
+        let mut space = Space::open(&frames, 7, None, 0, self.budget_bytes).unwrap();
+        Shard { owner: self.owner(&mut space), space, disk }
+    }
+
+    fn read_out(&mut self, owner: &mut WindowAggregate) {
+        while let Some(output) = owner.next_output() {
+            let Output::Rows(batch) = output else { panic!("no first stage") };
+            for row in 0..batch.rows {
+                let values =
+                    batch.columns.iter().map(|column| format!("{:?}", column.slice(row, 1)));
+                self.results.push(values.collect());
+            }
+        }
+    }
+
+    fn seal(&self, shard: &mut Shard, epoch: u32, restart: bool) {
+        let sealed = shard.owner.seal();
+        let written = shard.space.ledger.write(sealed, &mut |_| false).unwrap();
+        let root = written.root;
+        shard.space.ledger.frames().sync().unwrap();
+        shard.space.ledger.commit(written, epoch);
+        shard.owner.acknowledge();
+        if restart {
+            let frames = Frames::open(&shard.disk, Path::new("space")).unwrap();
+            let mut space = Space::open(&frames, 7, Some(&root), epoch, self.budget_bytes).unwrap();
+            space.ledger.read_table().unwrap();
+            frames.settle();
+            shard.owner = self.owner(&mut space);
+            shard.space = space;
+        }
+    }
+
+    fn deal(&self, givers: Vec<Shard>, count: usize) -> Vec<Shard> {
+        let mut takers: Vec<Shard> = (0..count).map(|_| self.shard()).collect();
+        for mut giver in givers {
+            let standing = giver.owner.standing();
+            takers.iter_mut().for_each(|taker| taker.owner.stand(&standing));
+            giver.owner.give(&mut |moved| {
+                for (shard, piece) in moved.pieces(count, false) {
+                    takers[shard].owner.adopt(piece);
+                }
+            });
+        }
+        takers
+    }
+
+    fn sender(&self, ship: Ship, shards: usize) -> AggregateSender {
+        let plan = SendPlan {
+            window: self.window.clone(),
+            emit: Emit::AT_END,
+            per_window: false,
+            ship,
+            may_mark: false,
+            hands_out_late: false,
+        };
+        AggregateSender::new(Arc::clone(&self.shape), plan, shards)
+    }
+
+    /// All result rows, sorted. The twin: neither snapshots nor other shards.
+    fn results(mut self, chunks: &[Chunk], twin: bool) -> Vec<String> {
+        let mut shards = vec![self.shard()];
+        for (epoch, chunk) in (1..).zip(chunks) {
+            let from_ms = i64::from(epoch) * CHUNK_MS;
+            let ship = if chunk.folded { Ship::Folded } else { Ship::Rows };
+            let mut sender = self.sender(ship, shards.len());
+            sender.push(&batch(&chunk.rows, from_ms), i64::MIN, i64::MIN, 0);
+            sender.end_chunk();
+            while let Some(Shipment::Payload(shard, payload)) = sender.pop() {
+                shards[shard].owner.receive(payload);
+            }
+            for shard in &mut shards {
+                shard.owner.advance(from_ms, 0);
+                self.read_out(&mut shard.owner);
+            }
+            match chunk.then {
+                _ if twin => {}
+                Then::GoOn => {}
+                Then::Seal => shards.iter_mut().for_each(|shard| self.seal(shard, epoch, false)),
+                Then::Restart => shards.iter_mut().for_each(|shard| self.seal(shard, epoch, true)),
+                Then::Deal(count) => shards = self.deal(shards, count),
+            }
+        }
+        for shard in &mut shards {
+            shard.owner.advance(i64::MAX, 0);
+            self.read_out(&mut shard.owner);
+            assert_eq!(shard.owner.state_bytes(), 0, "a window that has fired is gone");
+        }
+        self.results.sort();
+        self.results
+    }
+}
+
+fn kinds() -> impl Strategy<Value = WindowKind> {
+    prop_oneof![
+        Just(WindowKind::Tumble { size_ms: 6_000, offset_ms: 0 }),
+        Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 4_000, offset_ms: 0 }),
+        Just(WindowKind::Cumulate { size_ms: 8_000, step_ms: 2_000, offset_ms: 0 }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_waits_is_what_was_folded(
+        chunks in chunks(),
+        kind in kinds(),
+        words in any::<bool>(),
+        groups_max in prop_oneof![Just(0usize), Just(5), Just(60)],
+        budget_pages in prop_oneof![Just(20usize), Just(1000)],
+    ) {
+        let in_order = matches!(kind, WindowKind::Tumble { .. });
+        let shape = Arc::new(Shape::new(&schema(), &[1], &calls(words, in_order)));
+        let window = WindowSpec {
+            kind,
+            domain: TimeDomain::Event,
+            time_column: 0,
+            time_zone: None,
+            group_window: false,
+        };
+        let run = |groups_max, budget_pages: usize| Run {
+            shape: Arc::clone(&shape),
+            window: window.clone(),
+            groups_max,
+            budget_bytes: budget_pages << 14,
+            results: Vec::new(),
+        };
+        let expected = run(usize::MAX, 1 << 20).results(&chunks, true);
+        prop_assert_eq!(run(groups_max, budget_pages).results(&chunks, false), expected);
+    }
+}
