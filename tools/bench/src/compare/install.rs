@@ -28,6 +28,9 @@ const OPEN_PACKAGES: [&str; 11] = [
     "java.util.concurrent.locks",
 ];
 
+/// W2 holds some 600 bytes for each pair of page and device: of 10 M rows, more than 6 GB.
+const FLINK_HEAP: &str = "-Xmx12g";
+
 /// What is there, and what is not.
 pub(super) struct Programs {
     /// `target/bench`.
@@ -118,7 +121,7 @@ impl Programs {
 
     fn java(&self) -> Command {
         let mut java = Command::new("java");
-        java.arg("-Xmx6g");
+        java.arg(FLINK_HEAP);
         for package in OPEN_PACKAGES {
             java.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
         }

@@ -22,6 +22,11 @@
 //!
 //! CPU seconds and memory are of whole processes: loading the records into memory, or starting Python or a JVM, is in them.
 //!
+//! # What is equal
+//!
+//! The rows, the machine, the number of threads where an engine has a choice; and what is written in Rust is built alike: release, thin LTO, four
+//! codegen units (both workspaces say so), with the caller's `RUSTFLAGS` for all or for none.
+//!
 //! # What is not equal
 //!
 //! Batch engines have no watermark, no late rule, and read the file as a whole before they show a row. Contestants that add up their results as

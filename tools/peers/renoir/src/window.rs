@@ -124,7 +124,9 @@ pub(crate) struct SessionManager<A> {
 struct Session {
     start_ms: i64,
     last_ms: Timestamp,
-    rows: Vec<Row>,
+    first: Row,
+    /// Of most sessions none: no memory of its own.
+    others: Vec<Row>,
 }
 
 impl<A: WindowAccumulator<In = Row>> SessionManager<A> {
@@ -133,18 +135,20 @@ impl<A: WindowAccumulator<In = Row>> SessionManager<A> {
         let touches =
             |open: &Session| at_ms >= open.start_ms - gap_ms && at_ms <= open.last_ms + gap_ms;
         let Some(first) = self.open.iter().position(touches) else {
-            return self.open.push(Session { start_ms: at_ms, last_ms: at_ms, rows: vec![row] });
+            let (first, others) = (row, Vec::new());
+            return self.open.push(Session { start_ms: at_ms, last_ms: at_ms, first, others });
         };
         let mut merged = self.open.swap_remove(first);
         merged.start_ms = merged.start_ms.min(at_ms);
         merged.last_ms = merged.last_ms.max(at_ms);
-        merged.rows.push(row);
+        merged.others.push(row);
         // A row may join two sessions, no more.
         if let Some(second) = self.open.iter().position(touches) {
             let other = self.open.swap_remove(second);
             merged.start_ms = merged.start_ms.min(other.start_ms);
             merged.last_ms = merged.last_ms.max(other.last_ms);
-            merged.rows.extend(other.rows);
+            merged.others.push(other.first);
+            merged.others.extend(other.others);
         }
         self.open.push(merged);
     }
@@ -152,7 +156,8 @@ impl<A: WindowAccumulator<In = Row>> SessionManager<A> {
     fn show(&self, session: &Session) -> WindowResult<A::Out> {
         let mut sum = self.init.clone();
         let start_ms = session.start_ms;
-        session.rows.iter().for_each(|row| sum.process(&Row { start_ms, ..*row }));
+        let rows = std::iter::once(&session.first).chain(&session.others);
+        rows.for_each(|row| sum.process(&Row { start_ms, ..*row }));
         WindowResult::Timestamped(sum.output(), session.last_ms + self.gap_ms)
     }
 }

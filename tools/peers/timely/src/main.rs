@@ -14,7 +14,7 @@ mod window;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use peer_clicks::{Answer, Click, LAG_MS, Task, VIEW};
 use peer_loops::slices::{HOP, MINUTE, TUMBLE};
@@ -27,6 +27,9 @@ use timely::worker::Worker;
 const CHUNK: usize = 1 << 13;
 /// How many chunks a worker may be ahead of what all have done.
 const AHEAD_MAX: usize = 4;
+/// Steps without progress before a worker parks, and for how long it does at most.
+const STEPS_MAX: usize = 1000;
+const PARK: Duration = Duration::from_micros(100);
 
 fn main() {
     let task = Task::from_args(std::env::args().skip(1));
@@ -80,8 +83,14 @@ fn feed<D: Clone + 'static>(
         worker.step();
         if sent.len() > AHEAD_MAX {
             let behind = sent.pop_front().expect("it is not empty");
+            let mut steps = 0;
             while probe.less_than(&behind) {
-                worker.step();
+                // Who has spun for a while leaves its core to whom it waits for.
+                match steps < STEPS_MAX {
+                    true => worker.step(),
+                    false => worker.step_or_park(Some(PARK)),
+                };
+                steps += 1;
             }
         }
     }
