@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::flow::{Running, Worker};
 use super::input::DecodedChunk;
 use super::machine::Shard;
-use super::token::{SplitSpec, SplitState};
-use super::topology::StepKind;
+use super::token::{Reach, SplitSpec, SplitState};
+use super::topology::{StepKind, Topology};
 use crate::batch::Batch;
 use crate::error::JobError;
 use crate::expr::EvalContext;
@@ -19,6 +19,7 @@ use crate::op::expand::expand;
 /// Where the rows of a chunk come from.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
+    topology: Arc<Topology>,
     spec: Arc<SplitSpec>,
     number: Number,
 }
@@ -36,7 +37,7 @@ enum Number {
 
 impl Place {
     /// Of the chunk that follows `state`.
-    pub(super) fn of(state: &SplitState, chunk: &DecodedChunk) -> Self {
+    pub(super) fn of(topology: &Arc<Topology>, state: &SplitState, chunk: &DecodedChunk) -> Self {
         let (lines, headers) = (state.lines, chunk.line_count.checked_sub(chunk.row_count));
         let number = match (chunk.first_row, headers) {
             (Some(first_row), _) => Number::Record(first_row + 1),
@@ -44,11 +45,15 @@ impl Place {
             (None, Some(1)) if state.next_chunk == 0 => Number::Line(2),
             (None, _) => Number::Behind(lines),
         };
-        Self { spec: Arc::clone(&state.spec), number }
+        Self { topology: Arc::clone(topology), spec: Arc::clone(&state.spec), number }
     }
 
     fn row(&self, index: u64) -> String {
-        let origin = &self.spec.origin;
+        // Of records that are made, or in memory, the program knows the source by its table's name only.
+        let origin = match self.spec.reach {
+            Reach::Generated(..) | Reach::Paced(..) => &self.topology.scans[self.spec.scan].table,
+            _ => &self.spec.origin,
+        };
         match self.number {
             Number::Record(first) => format!("record {} of {origin}", first + index),
             Number::Line(first) => format!("line {} of {origin}", first + index),

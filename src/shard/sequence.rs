@@ -232,7 +232,7 @@ impl Shard {
         let others: Vec<i64> = self.caps(&token, Some(split));
         let scan = token.splits[split].spec.scan;
         let row_count = decoded.batches.iter().map(|batch| batch.batch.rows as u64).sum::<u64>();
-        let place = Place::of(&token.splits[split], &decoded);
+        let place = Place::of(&self.topology, &token.splits[split], &decoded);
         let failure = self.note_bad_records(&token, split, &mut decoded, &place);
         let mut state = token.splits[split].clone();
         let mut jumps = 0;
