@@ -33,6 +33,7 @@ use arrow_schema::DataType as ArrowType;
 /// assert!(text.is_string() && DataType::BYTES.is_binary() && time.is_timestamp());
 /// assert_eq!(time.ticks_per_ms(), 1_000);
 /// assert_eq!(number.arrow().to_string(), "Int64");
+/// assert_eq!((number.fixed_bytes(), text.fixed_bytes()), (Some(8), None));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataType {
