@@ -14,6 +14,22 @@ use std::any::Any;
 use std::fmt;
 
 /// Who can act on an error.
+///
+/// ```
+/// use tidemill::error::{Class, JobError, StateError};
+/// use tidemill::{Job, Options, RecordFile, Records, Span};
+///
+/// let missing = RecordFile::<i64>::open("/no/such/file").unwrap_err();
+/// assert!(matches!(missing, JobError::Io { .. }));
+/// assert_eq!(missing.class(), Class::External);
+///
+/// let job = Job::new("picky").source("numbers", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0));
+/// let panicked = job.map(|n| 7 / n.to_native()).sink(|_| {}).run(Options::default()).unwrap_err();
+/// assert_eq!(panicked.class(), Class::User);
+///
+/// let damaged = StateError::Input { path: "clicks".into(), reason: "it has become shorter".into() };
+/// assert_eq!(damaged.class(), Class::External);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The script, the command line or the data is wrong: fix it.
@@ -36,6 +52,23 @@ pub struct Span {
 }
 
 /// What is wrong with a script, found before anything runs.
+///
+/// ```
+/// use tidemill::error::{ScriptError, Span};
+///
+/// let span = Span { line: 1, column: 8, length: 4 };
+/// let error = ScriptError::new("there is no column 'pgae'").at(span).hint("did you mean 'page'?");
+/// assert_eq!(
+///     error.render("uv.sql", "SELECT pgae FROM clicks"),
+///     "error: there is no column 'pgae'
+///  --> uv.sql:1:8
+///   |
+/// 1 | SELECT pgae FROM clicks
+///   |        ^^^^
+/// hint: did you mean 'page'?
+/// "
+/// );
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptError {
     /// What is wrong.
@@ -103,6 +136,7 @@ impl std::error::Error for ScriptError {}
 
 /// A typed expression that cannot be built: unknown function, wrong argument types.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub struct ExprError {
     /// What is wrong.
     pub message: String,
@@ -127,6 +161,7 @@ impl std::error::Error for ExprError {}
 
 /// An expression that failed on one row (a bad CAST, a division by zero).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub struct EvalError {
     /// The first row of the batch that failed; the rows before it are good.
     pub row_index: usize,
@@ -144,6 +179,7 @@ impl std::error::Error for EvalError {}
 
 /// An option of a `WITH (…)` clause that a connector or a format cannot take.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub struct OptionError {
     /// The option's key as written, or the missing key.
     pub key: String,
@@ -253,6 +289,7 @@ impl JobError {
 }
 
 /// What a panic said.
+#[doc(hidden)]
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")

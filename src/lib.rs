@@ -3,7 +3,8 @@
 //! # In five minutes
 //!
 //! A job takes records from a source, puts them into windows by key, and hands each window's result to a sink. Records are
-//! [`rkyv`] archives of a type of yours: closures get a reference to the archive, in place, and results are typed.
+//! [`rkyv`] archives of a type of yours: closures get a reference to the archive, in place, and results are typed. So a program depends on
+//! `tidemill` and on `rkyv = "0.8"`, whose derives make a type a record; on `serde` for JSON and CSV.
 //!
 //! ```
 //! use rkyv::{Archive, Serialize};
@@ -47,8 +48,9 @@
 //!   window, with state ([`ProcessWindow`]). Results are a stream again.
 //! - **Sinks**: a closure ([`Stream::sink`]) or a [`sink::channel`] to the program's own threads, which after a crash see rows since the last
 //!   snapshot again; [`Files`] of records, JSON or CSV, which hold every row once; and your own, in two phases ([`sink::SinkConnector`]).
-//! - **Running**: [`Job::run`] to the end, [`Job::start`] beside the program ([`Handle`]). With [`Options::state`] a job survives `kill -9` and goes
-//!   on where it was. A panic in a closure ends its job with an error, and nothing else.
+//! - **Running**: [`Job::run`] to the end, [`Job::start`] beside the program ([`Handle`]: metrics, stop, cancel). With [`Options::state`] a job
+//!   survives `kill -9` and goes on where it was. A panic in a closure ends its job with an error that names the record, and nothing else;
+//!   [`error::Class`] says whose every error is.
 //! - **SQL** becomes the same plan, with feature `sql`: a `Session` has sources as tables and closures as functions, runs scripts, and
 //!   yields the rows of queries as typed values or Arrow's record batches (below).
 //!
@@ -163,33 +165,56 @@
 //! `window` and `agg` do no I/O and know no store. `sql` and `shard` never see each other. Nothing above `sys` reads the
 //! clock: time, randomness and storage arrive as arguments, so the same shards run in the simulator. What is
 //! durable hangs on one rename, that of a snapshot's manifest ([`shard::checkpoint`]).
+//!
+//! # What is public
+//!
+//! The library is what this page lists below: the root, [`job`], [`source`], [`sink`] and [`error`]; `tests/documented.rs` sees to it that every item
+//! is shown in an example. The engine's own folders can be named too, by the tests, benches and tools of this repository. They are documented
+//! where they are written, and may change at any time.
 
+// The folders of the engine are public for this repository's own tests, benches and tools, and no part of the library: programs use what is
+// re-exported below. (The compiler still asks for their documentation.)
+#[cfg_attr(doc, doc(hidden))]
 pub mod agg;
+#[cfg_attr(doc, doc(hidden))]
 pub mod batch;
 #[cfg(feature = "cli")]
+#[cfg_attr(doc, doc(hidden))]
 pub mod cli;
+#[cfg_attr(doc, doc(hidden))]
 pub mod connector;
 pub mod error;
+#[cfg_attr(doc, doc(hidden))]
 pub mod expr;
+#[cfg_attr(doc, doc(hidden))]
 pub mod format;
 pub mod job;
+#[cfg_attr(doc, doc(hidden))]
 pub mod metrics;
+#[cfg_attr(doc, doc(hidden))]
 pub mod op;
+#[cfg_attr(doc, doc(hidden))]
 pub mod plan;
+#[cfg_attr(doc, doc(hidden))]
 pub mod ring;
+#[cfg_attr(doc, doc(hidden))]
 pub mod shard;
 #[cfg(feature = "sql")]
+#[cfg_attr(doc, doc(hidden))]
 pub mod sql;
+#[cfg_attr(doc, doc(hidden))]
 pub mod state;
 mod sync;
+#[cfg_attr(doc, doc(hidden))]
 pub mod sys;
+#[cfg_attr(doc, doc(hidden))]
 pub mod window;
 
 pub use job::{
-    AggregateFunction, Archived, CsvFile, EventTime, Every, Files, Handle, Items, Iterate, Job,
-    JsonFile, Metrics, Mode, Options, Output, ProcessContext, ProcessWindow, ProcessingTime,
-    Record, RecordFile, RecordSource, RecordWriter, Records, ResultsAndLate, Sender, Span, Stream,
-    Window, WindowResult, channel,
+    AggregateFunction, Archived, CsvFile, Emit, EventTime, Every, Files, Handle, Items, Iterate,
+    Job, JsonFile, Metrics, Mode, Options, Output, ProcessContext, ProcessWindow, ProcessingTime,
+    Record, RecordFile, RecordSource, RecordWriter, Records, Remote, ResultsAndLate, RowKind,
+    Sender, Span, Stream, Window, WindowResult, channel,
 };
 #[cfg(feature = "sql")]
 pub use job::{FromRow, Query, Session, SqlError, SqlJob};

@@ -22,6 +22,7 @@ impl Default for LateRows {
 
 impl LateRows {
     /// Counts a row whose time is `time_ms`, met at watermark `watermark_ms`.
+    #[doc(hidden)]
     pub fn record(&mut self, time_ms: i64, watermark_ms: i64) {
         self.count += 1;
         let behind_ms = watermark_ms.saturating_sub(time_ms).clamp(0, BEHIND_MS_MAX) as u64;
@@ -29,6 +30,7 @@ impl LateRows {
     }
 
     /// As words, for a snapshot: the count, then value and count of each bar.
+    #[doc(hidden)]
     pub fn to_words(&self) -> Vec<u64> {
         let bars = self.behind_ms.iter_recorded();
         let bars = bars.flat_map(|bar| [bar.value_iterated_to(), bar.count_at_value()]);
@@ -36,6 +38,7 @@ impl LateRows {
     }
 
     /// What [`LateRows::to_words`] said; of no words, none.
+    #[doc(hidden)]
     pub fn from_words(words: &[u64]) -> Self {
         let mut late = Self::default();
         if let Some((&count, bars)) = words.split_first() {
@@ -49,6 +52,7 @@ impl LateRows {
     }
 
     /// Adds another shard's.
+    #[doc(hidden)]
     pub fn add(&mut self, other: &LateRows) {
         self.count += other.count;
         self.behind_ms.add(&other.behind_ms).expect("the histogram resizes itself");

@@ -3,6 +3,7 @@
 mod blocks;
 
 mod typed {
+    mod again;
     mod channel;
     mod custom;
     mod events;

@@ -24,6 +24,17 @@ use std::fmt;
 use arrow_schema::DataType as ArrowType;
 
 /// A logical SQL type, with Flink's names and rules.
+///
+/// ```
+/// use tidemill::job::DataType;
+///
+/// let [number, text, time] = [DataType::BigInt, DataType::STRING, DataType::Timestamp(6)];
+/// assert!(number.is_integer() && number.is_numeric() && DataType::Double.is_float());
+/// assert!(text.is_string() && DataType::BYTES.is_binary() && time.is_timestamp());
+/// assert_eq!(time.ticks_per_ms(), 1_000);
+/// assert_eq!(number.arrow().to_string(), "Int64");
+/// assert_eq!((number.fixed_bytes(), text.fixed_bytes()), (Some(8), None));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DataType {
     /// The type of a bare NULL.
@@ -68,7 +79,7 @@ pub enum DataType {
 
 impl DataType {
     /// The length of STRING and BYTES.
-    pub const MAX_LENGTH: u32 = i32::MAX as u32;
+    pub(crate) const MAX_LENGTH: u32 = i32::MAX as u32;
     /// STRING.
     pub const STRING: DataType = DataType::VarChar(Self::MAX_LENGTH);
     /// BYTES.

@@ -198,6 +198,10 @@ pub trait Sink: Send + Sync + std::fmt::Debug {
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         None
     }
+    /// The sink of one run, for which this one is the pattern; `None`: all runs write to this one.
+    fn for_run(&self) -> Option<Arc<dyn Sink>> {
+        None
+    }
     /// A run is about to begin; [`Sink::close`] will end it.
     fn begin(&self) {}
     /// No row is taken any more: the job has failed, was cancelled or is over. A part that waits in [`SinkPart::write`] returns, with an

@@ -14,6 +14,59 @@ use crate::expr::Expr;
 use crate::sys::archive::{Owned, Record};
 
 /// Makes aggregates over a stream's items; the closure given to `aggregate` gets one.
+///
+/// ```
+/// use rkyv::{Archive, Deserialize, Serialize};
+/// use tidemill::job::{Aggregates, Call, On};
+/// use tidemill::{Job, Options, Records, Span, Stream, Window};
+///
+/// #[derive(Archive, Serialize, Deserialize, Clone, Debug)]
+/// struct Sale {
+///     item: String,
+///     cents: i64,
+/// }
+///
+/// /// One aggregate.
+/// fn dear(on: &On<Sale>) -> Call<Sale, i64> {
+///     on.count_if(|sale| sale.cents > 220)
+/// }
+///
+/// /// Several.
+/// fn numbers(on: On<Sale>) -> impl Aggregates<Sale, Value = (i64, i64, f64, i64, i64, Option<i64>)> {
+///     let tea = on.sum(|sale| sale.cents).filter(|sale| sale.item == "tea");
+///     (on.count(), dear(&on), on.avg(|sale| sale.cents), on.min(|sale| sale.cents), on.max(|sale| sale.cents), tea)
+/// }
+///
+/// let sales = [("tea", 250), ("milk", 100), ("tea", 200), ("milk", 100)];
+/// let sales = sales.map(|(item, cents)| Sale { item: item.to_owned(), cents });
+/// let job = Job::new("sales");
+/// let sales = job.source("sales", Records::new(sales)).watermark(|_| 0_i64, Span::millis(0));
+/// let day = |sales: Stream<Sale>| sales.key_by(|_| 0).window(Window::tumbling(Span::days(1)));
+/// day(sales.clone())
+///     .aggregate(numbers)
+///     .sink(|day| assert_eq!(day.value, (4, 1, 162.5, 100, 250, Some(450))));
+/// day(sales)
+///     .aggregate(|on| {
+///         let joined = |a: &ArchivedSale, b: &ArchivedSale| {
+///             Sale { item: format!("{} {}", a.item, b.item), cents: a.cents + b.cents }
+///         };
+///         (
+///             on.count_distinct(|sale| sale.cents),
+///             on.count_distinct_text(|sale| &sale.item),
+///             on.first(|sale| sale.cents),
+///             on.last(|sale| sale.cents),
+///             on.reduce("joined", joined),
+///         )
+///     })
+///     .sink(|day| {
+///         let (prices, items, first, last, joined) = &day.value;
+///         assert_eq!((*prices, *items, *first, *last), (3, 2, 250, 100));
+///         assert_eq!((joined.0.item.as_str(), joined.0.cents), ("tea milk tea milk", 650));
+///     });
+/// let report = job.run(Options::default())?;
+/// assert_eq!(report.totals.rows_out, 2);
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
 #[derive(Debug)]
 pub struct On<I> {
     item: Vec<Expr>,
@@ -270,6 +323,7 @@ pub trait Aggregates<I> {
     /// What they come to.
     type Value: Row;
     /// The calls.
+    #[doc(hidden)]
     fn calls(self) -> Vec<RawCall>;
 }
 

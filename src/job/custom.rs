@@ -275,6 +275,61 @@ where
 }
 
 /// A value of a record type in a column of its own: what an [`AggregateFunction`] may come to.
+///
+/// ```
+/// use rkyv::{Archive, Deserialize, Serialize};
+/// use tidemill::{AggregateFunction, Archived, Job, Options, Records, Span, Window};
+///
+/// #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+/// struct Path(Vec<String>);
+///
+/// /// The pages in the order in which they were seen.
+/// struct Pages;
+///
+/// impl AggregateFunction<(i64, String)> for Pages {
+///     type Accumulator = Path;
+///     type Output = Archived<Path>;
+///
+///     fn uid(&self) -> &str {
+///         "pages"
+///     }
+///
+///     fn version(&self) -> u64 {
+///         2 // The first kept their numbers. State of it is refused, not misread.
+///     }
+///
+///     fn is_order_sensitive(&self) -> bool {
+///         true
+///     }
+///
+///     fn create(&self) -> Path {
+///         Path(Vec::new())
+///     }
+///
+///     fn add(&self, path: &mut Path, page: &<(i64, String) as Archive>::Archived) {
+///         path.0.push(page.1.to_string());
+///     }
+///
+///     fn merge(&self, path: &mut Path, later: Path) {
+///         path.0.extend(later.0);
+///     }
+///
+///     fn result(&self, path: &Path) -> Archived<Path> {
+///         Archived(path.clone())
+///     }
+/// }
+///
+/// let pages = [(0, "home"), (7, "search"), (9, "shop")].map(|(at_ms, page)| (at_ms, page.to_owned()));
+/// Job::new("paths")
+///     .source("pages", Records::new(pages))
+///     .watermark(|page| page.0, Span::millis(0))
+///     .key_by(|_| 0)
+///     .window(Window::session(Span::minutes(30)))
+///     .aggregate(|on| on.custom(Pages))
+///     .sink(|visit| assert_eq!(visit.value.0.0, ["home", "search", "shop"]))
+///     .run(Options::default())?;
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Archived<T>(pub T);
 

@@ -42,6 +42,11 @@ use crate::plan::{Node, NodeIndex, Op, Plan, explain, optimise};
 /// results.sort();
 /// assert_eq!(results[0], (0, 0, (25, 600)));
 /// assert_eq!(results.len(), 4);
+///
+/// let copy = Job::new("copy");
+/// copy.source("numbers", Records::new(0..9_i64)).watermark(|n| *n, Span::millis(0)).sink(|_| {});
+/// assert_eq!(copy.name(), "copy");
+/// assert!(copy.explain(&Options::default())?.contains("numbers"));
 /// # Ok::<(), tidemill::error::JobError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -108,6 +113,7 @@ impl Job {
     /// # Errors
     ///
     /// What is wrong with the job.
+    #[doc(hidden)]
     pub fn plan(&self, options: &Options) -> Result<Plan, JobError> {
         let draft = self.draft.borrow();
         if let Some(mistake) = &draft.mistake {
@@ -130,11 +136,38 @@ impl Job {
     /// # Errors
     ///
     /// What is wrong with the job, or with where it runs.
+    #[doc(hidden)]
     pub fn launch(&self, options: &Options) -> Result<Launch, JobError> {
         Launch::of(&self.plan(options)?, options)
     }
 
     /// Runs it to its end.
+    ///
+    /// It may be run again, also while it runs: each run reads its sources from their beginning and writes on its own. So a folder gets the rows
+    /// once more, and one file that has content is refused, unless it may be [overwritten](crate::Files::overwrite).
+    /// Runs with the same [state](Options::state) are one: what has finished is not done again. A
+    /// [`channel`](crate::channel()) from the program leads to one run.
+    ///
+    /// ```
+    /// use tidemill::{Files, Job, Options, Records, Span};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("numbers.csv");
+    /// let numbers = |files: Files<i64>| {
+    ///     let source = Job::new("numbers").source("numbers", Records::new(0..3_i64));
+    ///     source.watermark(|n| *n, Span::millis(0)).sink_to(files)
+    /// };
+    /// let job = numbers(Files::csv(&path));
+    /// job.run(Options::default().shards(1))?;
+    /// let refused = job.run(Options::default()).unwrap_err().to_string();
+    /// assert!(refused.contains("the file exists and has content"));
+    ///
+    /// let job = numbers(Files::csv(&path).overwrite());
+    /// job.run(Options::default())?;
+    /// job.run(Options::default().shards(1))?;
+    /// assert_eq!(std::fs::read_to_string(&path)?, "0\n1\n2\n");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -33,26 +33,34 @@ use crate::batch::DataType;
 /// A value of one column.
 pub trait Column: Clone + Debug + Send + 'static {
     /// The column's type.
+    #[doc(hidden)]
     const DATA_TYPE: DataType;
     /// Whether it may be NULL.
+    #[doc(hidden)]
     const NULLABLE: bool = false;
     /// What builds a column of it.
+    #[doc(hidden)]
     type Builder: ColumnBuilder<Self>;
     /// A column of it, known for what it is: that is looked at once, not in every row.
+    #[doc(hidden)]
     type View<'a>: Copy;
 
     /// Looks at a column.
+    #[doc(hidden)]
     fn view(column: &dyn Array) -> Self::View<'_>;
 
     /// The value in a row of a column.
+    #[doc(hidden)]
     fn get(column: Self::View<'_>, row: usize) -> Self;
 
     /// The value in a row.
+    #[doc(hidden)]
     fn read(column: &dyn Array, row: usize) -> Self {
         Self::get(Self::view(column), row)
     }
 
     /// Whether a column of [`Column::DATA_TYPE`] that was not made of such values has one that is none: SQL has no unsigned types.
+    #[doc(hidden)]
     fn is_out_of_range(column: &dyn Array) -> bool {
         let _ = column;
         false
@@ -72,10 +80,32 @@ pub trait ColumnBuilder<C> {
 }
 
 /// What a closure may return for a column.
+///
+/// ```
+/// use rkyv::rend::i64_le;
+/// use tidemill::job::{Column, Field, Key, Number, Row};
+///
+/// /// What a closure returns for a column, and what it is read as.
+/// fn column<F: Field<Column = C>, C: Column>(_: F) {}
+/// column::<_, i64>(i64_le::from_native(1)); // A number of an archive.
+/// column::<_, String>("a text");
+/// column::<_, Option<f64>>(Some(0.5));
+///
+/// /// What a closure returns as a key, and what it is read as.
+/// fn key<K: Key<Owned = R>, R: Row>(_: K) {}
+/// key::<_, u32>(7_u32);
+/// key::<_, (u32, String)>((7_u32, "seven"));
+///
+/// /// What can be added up, and what sum and mean are read as.
+/// fn number<N: Number<Sum = S, Mean = M>, S: Column, M: Column>(_: N) {}
+/// number::<_, i64, f64>(7_u8);
+/// number::<_, Option<f64>, Option<f64>>(Some(0.5_f32));
+/// ```
 pub trait Field {
     /// The value that it stands for.
     type Column: Column;
     /// That value.
+    #[doc(hidden)]
     fn into_column(self) -> Self::Column;
 }
 
@@ -84,30 +114,39 @@ pub trait Number: Field {
     /// The type of its sum.
     type Sum: Column;
     /// The number as it is added.
+    #[doc(hidden)]
     fn into_sum(self) -> Self::Sum;
     /// The type of its mean.
     type Mean: Column;
     /// The number as it is averaged.
+    #[doc(hidden)]
     fn into_mean(self) -> Self::Mean;
 }
 
 /// Values of consecutive columns: one, or a tuple of up to twelve.
 pub trait Row: Clone + Debug + Send + 'static {
     /// How many columns.
+    #[doc(hidden)]
     const WIDTH: usize;
     /// Such columns, known for what they are.
+    #[doc(hidden)]
     type View<'a>: Copy;
     /// Their types, and whether they may be NULL.
+    #[doc(hidden)]
     fn types() -> Vec<(DataType, bool)>;
     /// Looks at columns.
+    #[doc(hidden)]
     fn view(columns: &[ArrayRef]) -> Self::View<'_>;
     /// The values in a row of columns.
+    #[doc(hidden)]
     fn get(columns: Self::View<'_>, row: usize) -> Self;
     /// The values in a row.
+    #[doc(hidden)]
     fn read(columns: &[ArrayRef], row: usize) -> Self {
         Self::get(Self::view(columns), row)
     }
     /// The first of the columns that [is out of range](Column::is_out_of_range).
+    #[doc(hidden)]
     fn misfit(columns: &[ArrayRef]) -> Option<usize>;
 }
 
@@ -116,6 +155,7 @@ pub trait Key: 'static {
     /// The key as results show it.
     type Owned: Row;
     /// The column `part` of the keys.
+    #[doc(hidden)]
     fn column(part: usize, rows: usize, keys: impl Iterator<Item = Self>) -> ArrayRef;
 }
 

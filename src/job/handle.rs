@@ -13,22 +13,64 @@ use crate::shard::Control;
 /// A running job. Dropping the handle leaves the job running on its own.
 ///
 /// ```
-/// use tidemill::{Job, Options, Records, Span};
+/// use tidemill::error::JobError;
+/// use tidemill::{Handle, Iterate, Job, Metrics, Options, Span};
 ///
-/// let job = Job::new("numbers")
-///     .source("numbers", Records::new(0..1000i64))
+/// let job = Job::new("numbers without end")
+///     .source("numbers", Iterate::new(|| 0_i64..))
 ///     .watermark(|n| *n, Span::millis(0))
 ///     .filter(|n| *n % 2 == 0)
 ///     .sink(|_| {});
-/// let running = job.start(Options::default())?;
+///
+/// let running: Handle = job.start(Options::default().shards(1))?;
+/// while running.metrics().totals.rows < 1000 {
+///     std::thread::yield_now();
+/// }
+/// assert!(!running.is_finished());
+/// running.stop(); // What was read is worked off.
 /// let report = running.wait()?;
-/// assert_eq!((report.totals.rows, report.totals.rows_out), (1000, 500));
-/// # Ok::<(), tidemill::error::JobError>(())
+/// assert_eq!(report.totals.rows_out, report.totals.rows / 2);
+///
+/// let running = job.start(Options::default())?;
+/// let remote = running.remote(); // For another thread, say.
+/// remote.cancel(); // At once.
+/// assert!(matches!(running.wait(), Err(JobError::Cancelled)));
+/// let Metrics { snapshot_count, waiting_for, .. } = remote.metrics();
+/// assert_eq!((snapshot_count, waiting_for), (0, None));
+/// # Ok::<(), JobError>(())
 /// ```
 #[derive(Debug)]
 pub struct Handle {
-    control: Arc<Control>,
+    remote: Remote,
     thread: JoinHandle<Report>,
+}
+
+/// What a running job can be asked and told, from any thread. It outlives the job.
+///
+/// A [`Handle`] has one, and so have the rows of a query while they are read:
+///
+#[cfg_attr(feature = "sql", doc = "```")]
+#[cfg_attr(not(feature = "sql"), doc = "```ignore")]
+/// use tidemill::{Iterate, Options, Remote, Session};
+///
+/// let mut session = Session::new();
+/// session.table("numbers", Iterate::new(|| 0_i64..)).column("n", |n| *n);
+/// let rows = session.query("SELECT n FROM numbers WHERE n > 7")?.rows::<i64>(Options::default())?;
+/// let remote: Remote = rows.remote();
+/// let mut count = 0;
+/// for row in rows {
+///     assert!(row? > 7);
+///     count += 1;
+///     if count == 10 {
+///         remote.stop();
+///     }
+/// }
+/// assert_eq!(remote.metrics().totals.rows_out, count);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Remote {
+    control: Arc<Control>,
 }
 
 /// What a running job has done so far.
@@ -55,31 +97,27 @@ impl Handle {
         let thread = thread
             .spawn(move || launch.run())
             .map_err(|error| JobError::io("a thread of the job", error))?;
-        Ok(Self { control, thread })
+        Ok(Self { remote: Remote { control }, thread })
+    }
+
+    /// What it can be asked and told, for another thread.
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
     }
 
     /// What it has done so far.
     pub fn metrics(&self) -> Metrics {
-        let snapshots = &self.control.snapshots;
-        Metrics {
-            totals: Totals::of(&self.control),
-            snapshot_count: snapshots.count.load(Ordering::Relaxed),
-            epoch: snapshots.epoch.load(Ordering::Relaxed),
-            snapshot_bytes: snapshots.last_bytes.load(Ordering::Relaxed),
-            first_row_after: self.control.first_row_after(),
-            waiting_for: snapshots.waiting_for(),
-        }
+        self.remote.metrics()
     }
 
-    /// Stops the sources: what has been read is worked off, windows that are open stay open, and a job with state takes a last
-    /// snapshot, from which the same job goes on. [`Handle::wait`] says when that is done.
+    /// As [`Remote::stop`]; [`Handle::wait`] says when that is done.
     pub fn stop(&self) {
-        self.control.stop();
+        self.remote.stop();
     }
 
-    /// Ends it at once, as a crash would: a job with state goes on from its last snapshot.
+    /// As [`Remote::cancel`].
     pub fn cancel(&self) {
-        self.control.fail(JobError::Cancelled);
+        self.remote.cancel();
     }
 
     /// Whether it has ended.
@@ -97,6 +135,32 @@ impl Handle {
             Ok(report) => report.outcome(),
             Err(panic) => Err(JobError::Internal(panic_text(panic.as_ref()).to_owned())),
         }
+    }
+}
+
+impl Remote {
+    /// What it has done so far.
+    pub fn metrics(&self) -> Metrics {
+        let snapshots = &self.control.snapshots;
+        Metrics {
+            totals: Totals::of(&self.control),
+            snapshot_count: snapshots.count.load(Ordering::Relaxed),
+            epoch: snapshots.epoch.load(Ordering::Relaxed),
+            snapshot_bytes: snapshots.last_bytes.load(Ordering::Relaxed),
+            first_row_after: self.control.first_row_after(),
+            waiting_for: snapshots.waiting_for(),
+        }
+    }
+
+    /// Stops the sources: what has been read is worked off, windows that are open stay open, and a job with state takes a last
+    /// snapshot, from which the same job goes on.
+    pub fn stop(&self) {
+        self.control.stop();
+    }
+
+    /// Ends it at once, as a crash would: a job with state goes on from its last snapshot.
+    pub fn cancel(&self) {
+        self.control.fail(JobError::Cancelled);
     }
 }
 

@@ -12,22 +12,42 @@ use crate::expr::Expr;
 use crate::sys::archive::{Archives, Owned, Record, Stored, to_owned};
 
 /// What a stream carries: records, or the results of windows.
+///
+/// ```
+/// use tidemill::WindowResult;
+/// use tidemill::job::{Item, OwnedItem};
+///
+/// /// What a step that works on streams of any items may do with what its closure gets.
+/// fn shown<I: OwnedItem + std::fmt::Debug>(view: &I::View) -> Result<String, String> {
+///     Ok(format!("{:?}", I::owned(view)?))
+/// }
+///
+/// assert_eq!(shown::<i64>(&7.into())?, "7"); // A number's archive.
+/// let result = WindowResult { key: "a".to_owned(), value: 7, start_ms: 0, end_ms: 1 };
+/// assert!(shown::<WindowResult<String, i64>>(&result)?.contains("value: 7"));
+/// # Ok::<(), String>(())
+/// ```
 pub trait Item: 'static {
     /// What closures get a reference to.
     type View: 'static;
 
     /// Finds items by row.
+    #[doc(hidden)]
     type Reader<'a>: Reader<Self::View>;
 
     /// The columns that it takes.
+    #[doc(hidden)]
     fn fields() -> Vec<Field>;
     /// The columns as they go to other shards and into state: alike in every batch.
+    #[doc(hidden)]
     fn shipped(columns: Vec<Expr>) -> Vec<Expr> {
         columns
     }
     /// The items of these columns.
+    #[doc(hidden)]
     fn reader(columns: &[ArrayRef]) -> Self::Reader<'_>;
     /// `f` of each of `rows` items, whose columns are `columns`.
+    #[doc(hidden)]
     fn map<'a, R>(
         columns: &'a [ArrayRef],
         rows: usize,

@@ -199,6 +199,7 @@ pub struct Totals {
 
 impl Totals {
     /// What the counters say now.
+    #[doc(hidden)]
     pub fn of(control: &Control) -> Self {
         let sum = |counter: fn(&Progress) -> u64| control.progress.iter().map(counter).sum();
         let watermarks =
@@ -220,6 +221,31 @@ impl Totals {
 }
 
 /// What a job came to.
+///
+/// ```
+/// use tidemill::job::{DeadLetters, LateRows, Report, Totals};
+/// use tidemill::{Job, JsonFile, Options, Span, Window};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("times.jsonl");
+/// std::fs::write(&path, "1000\n9000\nnonsense\n2000\n")?;
+/// let report: Report = Job::new("counts")
+///     .source("times", JsonFile::<i64>::open(&path)?.skip_bad_records())
+///     .watermark(|at_ms| *at_ms, Span::millis(0))
+///     .key_by(|_| 0)
+///     .window(Window::tumbling(Span::seconds(1)))
+///     .aggregate(|on| on.count())
+///     .sink(|_| {})
+///     .run(Options::default())?;
+/// let Totals { rows, malformed, late, fired, .. } = report.totals;
+/// assert_eq!((rows, malformed, late, fired), (3, 1, 1, 2));
+/// let late: &LateRows = &report.late[0].1;
+/// assert!((6_900..7_100).contains(&late.behind_ms.max())); // About so many milliseconds.
+/// let unread: &DeadLetters = &report.dead_letters;
+/// assert!(unread.shown()[0].contains("times.jsonl: line 3, "), "{:?}", unread.shown());
+/// assert_eq!(unread.lost_count(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Report {
     /// How long it ran.
@@ -242,6 +268,7 @@ impl Report {
     /// # Errors
     ///
     /// Why it ended early.
+    #[doc(hidden)]
     pub fn outcome(mut self) -> Result<Self, JobError> {
         match self.failure.take() {
             Some(failure) => Err(failure),

@@ -59,21 +59,26 @@ mod window;
 pub use aggregate::{Aggregates, Call, On, Value};
 pub use custom::{AggregateFunction, Archived};
 pub use draft::Job;
-pub use field::{Column, ColumnBuilder, Field, Key, Number, Row};
-pub use handle::{Handle, Metrics};
-pub use item::{Item, OwnedItem, Reader};
-pub use launch::{
-    Beginning, Fresh, Launch, Report, RuntimeKind, StateOptions, Totals, WentOnFrom, state_options,
-};
+#[doc(hidden)]
+pub use field::ColumnBuilder;
+pub use field::{Column, Field, Key, Number, Row};
+pub use handle::{Handle, Metrics, Remote};
+#[doc(hidden)]
+pub use item::Reader;
+pub use item::{Item, OwnedItem};
+#[doc(hidden)]
+pub use launch::{Beginning, Launch, StateOptions, state_options};
+pub use launch::{Fresh, Report, RuntimeKind, Totals, WentOnFrom};
 pub use options::Options;
 pub use process::{Emit, Items, Output, ProcessContext, ProcessWindow};
 pub use result::WindowResult;
 #[cfg(feature = "sql")]
+#[doc(hidden)]
 pub use script::bind;
 #[cfg(feature = "sql")]
 pub use session::{
-    Argument, Batches, Changes, FromRow, Function, Query, Rows, ScalarFunction, Session, SqlError,
-    SqlJob, Table,
+    Argument, Batches, Changes, FromRow, Function, Query, Returned, Rows, ScalarFunction, Session,
+    SqlError, SqlJob, Table,
 };
 pub use sink::Files;
 pub use source::{
@@ -82,4 +87,9 @@ pub use source::{
 pub use stream::{EventTime, Keyed, ProcessingTime, ResultsAndLate, Sourced, Stream, Windowed};
 pub use window::{Every, Mode, Span, Window};
 
-pub use crate::sys::archive::{Owned, Record, Stored};
+pub use crate::batch::{DataType, RowKind, Schema};
+pub use crate::metrics::LateRows;
+pub use crate::shard::DeadLetters;
+#[doc(hidden)]
+pub use crate::sys::archive::Stored;
+pub use crate::sys::archive::{Owned, Record};

@@ -9,9 +9,19 @@ use crate::plan::Settings;
 /// How a job runs: on how many shards, with which state.
 ///
 /// ```
+/// use tidemill::job::{Fresh, RuntimeKind};
 /// use tidemill::{Options, Span};
 ///
-/// let options = Options::default().shards(2).state("state/").snapshot_interval(Span::seconds(1));
+/// let options = Options::default() // Every core runs a shard, and nothing is kept.
+///     .shards(2)
+///     .runtime(RuntimeKind::detect())
+///     .state("state/")
+///     .fresh(Fresh::GoOn)
+///     .snapshot_interval(Span::seconds(10))
+///     .snapshots_retained(3)
+///     .state_memory_bytes(1 << 30)
+///     .idle_timeout(Span::minutes(1))
+///     .chunk_bytes(1 << 16);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {

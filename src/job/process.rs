@@ -52,6 +52,9 @@ use crate::sys::archive::{ArchiveBuilder, Owned, Record, access, as_views, to_by
 ///     ) -> Result<(), String> {
 ///         let visit = context.key_state::<i64>("visits")?.unwrap_or(0) + 1;
 ///         context.set_key_state("visits", &visit)?;
+///         if visit == 1000 {
+///             context.clear_key_state("visits"); // Who has seen so much begins anew.
+///         }
 ///         out.push(&(*context.key(), visit, clicks.iter().map(|c| c.page.to_native()).collect()))
 ///     }
 /// }
@@ -126,6 +129,55 @@ impl<'a, T: Record> Items<'a, T> {
 }
 
 /// What a [`ProcessWindow`] knows besides its items, and where it keeps values.
+///
+/// ```
+/// use tidemill::{Every, Items, Job, Options, Output, ProcessContext, ProcessWindow, Records, Span, Window};
+///
+/// /// How often a window has fired, and how many items it had. What is kept of a window is forgotten when that is over.
+/// struct Firings;
+///
+/// impl ProcessWindow<i64, u8> for Firings {
+///     type Output = (i64, u32, u32);
+///
+///     fn uid(&self) -> &str {
+///         "firings"
+///     }
+///
+///     fn version(&self) -> u32 {
+///         2 // To be changed when what is kept means something else.
+///     }
+///
+///     fn process(
+///         &self,
+///         items: Items<'_, i64>,
+///         context: &mut ProcessContext<'_, '_, u8>,
+///         out: &mut Output<'_, Self::Output>,
+///     ) -> Result<(), String> {
+///         if items.count() > 1000 {
+///             context.clear_window_state("firings");
+///             return Err("too many items: this ends the job".into());
+///         }
+///         let firings = context.window_state::<u32>("firings")?.unwrap_or(0) + 1;
+///         context.set_window_state("firings", &firings)?;
+///         assert!(context.watermark_ms() < context.end_ms() && context.now_ms() > context.start_ms());
+///         out.push(&(context.end_ms(), firings, items.count() as u32))
+///     }
+/// }
+///
+/// let (firings, received) = std::sync::mpsc::channel();
+/// Job::new("firings")
+///     .source("times", Records::new([100_i64, 1_500, 200]))
+///     .watermark(|at_ms| *at_ms, Span::millis(0))
+///     .key_by(|_| 0_u8)
+///     .window(Window::tumbling(Span::seconds(1)).late_fire(Every::row(), Span::minutes(1)))
+///     .process(Firings)
+///     .sink(move |row| firings.send((row.0.to_native(), row.1.to_native(), row.2.to_native())).unwrap())
+///     .run(Options::default())?;
+/// let mut firings: Vec<_> = received.iter().collect();
+/// firings.sort();
+/// assert_eq!(firings, [(1_000, 1, 1), (1_000, 2, 2), (2_000, 1, 1)]);
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
 pub struct ProcessContext<'a, 'b, K> {
     key: K,
     inner: &'a mut Context<'b>,

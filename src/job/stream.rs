@@ -42,6 +42,16 @@ impl Time for ProcessingTime {
 }
 
 /// A source whose time has still to be said.
+///
+/// ```
+/// use tidemill::job::Sourced;
+/// use tidemill::{EventTime, Job, ProcessingTime, Records, Span, Stream};
+///
+/// let job = Job::new("times");
+/// let source = || -> Sourced<i64> { job.source("numbers", Records::new(0..9_i64)) };
+/// let by_their_own_time: Stream<i64, EventTime> = source().watermark(|n| *n, Span::seconds(5));
+/// let by_the_clock: Stream<i64, ProcessingTime> = source().processing_time();
+/// ```
 #[derive(Debug)]
 #[must_use = "say which time it has: `watermark` or `processing_time`"]
 pub struct Sourced<T> {
@@ -106,6 +116,35 @@ pub(super) fn behind(column: usize, lag: Span) -> Watermark {
 }
 
 /// A stream of items of `I`, in time of the kind `D`. Cloning it lets several consumers read it.
+///
+/// ```
+/// use tidemill::{Emit, Job, Options, Records, Span, Stream, Window};
+///
+/// let lines = [(0_i64, "to be or"), (900, "not to be")].map(|(at_ms, line)| (at_ms, line.to_owned()));
+/// let job = Job::new("words");
+/// let words: Stream<String> = job
+///     .source("lines", Records::new(lines))
+///     .watermark(|line| line.0, Span::millis(0))
+///     .flat_map(|line, words: &mut Emit<'_, String>| {
+///         line.1.split(' ').for_each(|word| words.push(&word.to_owned()));
+///     });
+///
+/// let (be, others) = words.partition(|word| word == "be");
+/// let (counts, received) = std::sync::mpsc::channel();
+/// be.union(others.map(|word| word.to_uppercase()))
+///     .key_by_text(|word| word)
+///     .window(Window::tumbling(Span::seconds(1)))
+///     .aggregate(|on| on.count())
+///     .filter(|word| word.value > 1)
+///     .sink(move |word| counts.send((word.key.clone(), word.value)).unwrap());
+/// job.run(Options::default())?;
+///
+/// drop(job);
+/// let mut counts: Vec<_> = received.iter().collect();
+/// counts.sort();
+/// assert_eq!(counts, [("TO".to_owned(), 2), ("be".to_owned(), 2)]);
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream<I, D = EventTime> {
     job: Job,
@@ -295,6 +334,23 @@ impl<K: Row, V: Row, D: Time> Stream<WindowResult<K, V>, D> {
 }
 
 /// A stream by key.
+///
+/// ```
+/// use tidemill::job::{Keyed, Windowed};
+/// use tidemill::{Job, Options, Records, Span, Stream, Window, WindowResult};
+///
+/// /// Steps of several jobs can be functions: from a stream by key to results.
+/// fn counts(numbers: Keyed<i64, (bool, i64)>) -> Stream<WindowResult<(bool, i64), i64>> {
+///     let windows: Windowed<i64, (bool, i64)> = numbers.window(Window::tumbling(Span::seconds(1)));
+///     windows.aggregate(|on| on.count())
+/// }
+///
+/// let job = Job::new("counts");
+/// let numbers = job.source("numbers", Records::new(0..90_i64)).watermark(|n| *n, Span::millis(0));
+/// counts(numbers.key_by(|n| (*n > 44, *n % 3))).sink(|count| assert_eq!(count.value, 15));
+/// assert_eq!(job.run(Options::default())?.totals.rows_out, 6);
+/// # Ok::<(), tidemill::error::JobError>(())
+/// ```
 #[derive(Debug)]
 pub struct Keyed<I, K, D = EventTime> {
     stream: Stream<I, D>,

@@ -89,10 +89,37 @@ pub enum Mode {
 /// A window, and when it shows results.
 ///
 /// ```
-/// use tidemill::{Every, Span, Window};
+/// use tidemill::{Every, Job, Mode, Options, Records, Span, Window};
 ///
-/// let day = Window::tumbling(Span::days(1)).early_fire(Every::event_time(Span::minutes(1)));
-/// let last_ten_seconds = Window::sliding(Span::seconds(10), Span::seconds(2));
+/// /// What each window adds up, of the numbers 0 to 9, one a second.
+/// fn sums(window: Window) -> Result<Vec<i64>, tidemill::error::JobError> {
+///     let (sums, received) = std::sync::mpsc::channel();
+///     Job::new("sums")
+///         .source("numbers", Records::new(0..10_i64))
+///         .watermark(|n| *n * 1000, Span::millis(0))
+///         .key_by(|_| 0)
+///         .window(window)
+///         .aggregate(|on| on.sum(|n| *n))
+///         .sink(move |sum| sums.send(sum.value).unwrap())
+///         .run(Options::default())?;
+///     Ok(received.iter().collect())
+/// }
+///
+/// let [two, four] = [2, 4].map(Span::seconds);
+/// assert_eq!(sums(Window::tumbling(four))?, [6, 22, 17]);
+/// assert_eq!(sums(Window::tumbling(four).offset(two))?, [1, 14, 30]);
+/// assert_eq!(sums(Window::sliding(four, two))?, [1, 6, 14, 22, 30, 17]);
+/// assert_eq!(sums(Window::cumulating(four, two))?, [1, 6, 9, 22, 17, 17]);
+/// assert_eq!(sums(Window::session(two))?, [45]);
+/// assert_eq!(sums(Window::count(4))?, [6, 22]);
+/// assert_eq!(sums(Window::sliding_count(4, 2))?, [1, 6, 14, 22, 30]);
+/// assert_eq!(sums(Window::global())?, [45]);
+/// assert_eq!(sums(Window::global().every_rows(5, true))?, [10, 35]);
+///
+/// let early = Window::tumbling(Span::hours(1)).early_fire(Every::event_time(four));
+/// // As 0 s, 4 s and 8 s have come, what is new; and the rest at the end.
+/// assert_eq!(sums(early.mode(Mode::Discarding))?, [0, 10, 26, 9]);
+/// # Ok::<(), tidemill::error::JobError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
@@ -232,7 +259,8 @@ impl Window {
                 .and_then(|()| positive("step", step_ms))
                 .and_then(|()| multiple("step", size_ms, step_ms))
                 .and_then(|()| shift(offset_ms, size_ms)),
-            WindowKind::Session { gap_ms } => positive("gap", gap_ms),
+            WindowKind::Session { gap_ms } => positive("gap", gap_ms)
+                .and_then(|()| self.kind.refusal(&self.emit).map_or(Ok(()), |why| Err(why.into()))),
             // Those of rows are checked with the plan they are in.
             WindowKind::Attached { .. } | WindowKind::Count { .. } | WindowKind::Global { .. } => {
                 Ok(())

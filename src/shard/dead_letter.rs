@@ -33,6 +33,7 @@ impl DeadLetters {
     /// # Errors
     ///
     /// What the kernel says to opening it.
+    #[doc(hidden)]
     pub fn new(path: Option<&Path>) -> Result<Self, JobError> {
         let open = |path: &Path| {
             File::options()

@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 use super::checkpoint::Barrier;
 use super::exchange::{ChunkEnd, ExchangeEnds, Message};
 use super::machine::Shard;
+use super::place::Place;
 use super::topology::{Feeds, Owner, StepKind};
 use crate::batch::Batch;
 use crate::error::JobError;
@@ -31,6 +32,8 @@ pub(super) struct Running {
     /// A snapshot begins behind it.
     pub(super) barrier: Option<Barrier>,
     pub(super) failure: Option<JobError>,
+    /// Where its rows come from, if it has any.
+    pub(super) place: Option<Place>,
 }
 
 /// A stateless step, compiled.
@@ -71,8 +74,11 @@ impl Shard {
         let topology = Arc::clone(&self.topology);
         let source = Source::Scan(running.times.clone());
         // All of it: an exchange with several feeds may hold one's rows up until another's have come to the chunk's end.
+        let (targets, mut before) = (&topology.scans[running.scan].targets, 0);
         for batch in std::mem::take(&mut running.batches) {
-            self.run_targets(&topology.scans[running.scan].targets, &batch, &source)?;
+            let ran = self.run_targets(targets, &batch, &source);
+            ran.map_err(|error| self.placed(error, &running, &batch, before))?;
+            before += batch.rows as u64;
         }
         self.end_chunk(running)?;
         Ok(true)

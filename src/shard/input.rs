@@ -41,6 +41,10 @@ pub(crate) struct ScanBatch {
 #[derive(Default)]
 pub(crate) struct DecodedChunk {
     pub(crate) batches: Vec<ScanBatch>,
+    /// Rows decoded; the batches have fewer if one failed.
+    pub(crate) row_count: u64,
+    /// The number of the first, if they are not lines.
+    pub(crate) first_row: Option<u64>,
     pub(crate) line_count: u64,
     pub(crate) byte_count: u64,
     pub(crate) skipped: Vec<BadRecord>,
@@ -94,6 +98,8 @@ pub(crate) struct Input {
     paced_since: HashMap<usize, (i64, u64)>,
     /// Records that each stream has dropped by itself so far.
     dropped: HashMap<usize, u64>,
+    /// Rows that each stream of rows has handed out in this run.
+    taken: HashMap<usize, u64>,
 }
 
 impl Input {
@@ -122,6 +128,7 @@ impl Input {
             shard_count,
             paced_since: HashMap::new(),
             dropped: HashMap::new(),
+            taken: HashMap::new(),
         }
     }
 
@@ -353,7 +360,7 @@ impl Input {
             batches.push(generator.generate(at, count, &projection));
             at += count as u64;
         }
-        let mut chunk = DecodedChunk::default();
+        let mut chunk = DecodedChunk { first_row: Some(start), ..DecodedChunk::default() };
         self.finish_batches(scan, batches, &mut chunk, now_ms);
         chunk
     }
@@ -367,6 +374,7 @@ impl Input {
         now_ms: i64,
     ) {
         let context = EvalContext { time_zone: self.time_zone, now_ms };
+        chunk.row_count = batches.iter().map(|batch| batch.rows as u64).sum();
         for batch in batches {
             let (done, failure) = self.scans[scan].finish(&batch, &context);
             chunk.batches.push(done);
@@ -406,7 +414,9 @@ impl Input {
                     Batch::new(columns.collect(), batch.rows)
                 };
                 let batches: Vec<Batch> = batches.into_iter().map(project).collect();
-                let mut chunk = DecodedChunk::default();
+                let taken = self.taken.entry(split).or_default();
+                let mut chunk = DecodedChunk { first_row: Some(*taken), ..DecodedChunk::default() };
+                *taken += batches.iter().map(|batch| batch.rows as u64).sum::<u64>();
                 self.finish_batches(spec.scan, batches, &mut chunk, now_ms);
                 Some(chunk)
             }

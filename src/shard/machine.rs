@@ -208,7 +208,8 @@ impl Shard {
             busy |= self.serve_owner(exchange)?;
         }
         busy |= self.run_chunk()?;
-        if self.running.is_none() {
+        // A job that fails takes no more: a shard that always had a chunk would never see that it is over.
+        if self.running.is_none() && !self.control.is_failing() {
             busy |= self.take_turn()?;
         }
         Ok(busy || self.input.decode_ahead(self.now_ms)?)

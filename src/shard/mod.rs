@@ -14,6 +14,7 @@ mod flow;
 mod input;
 mod machine;
 mod operators;
+mod place;
 mod row_windows;
 pub mod runtime;
 mod sequence;
@@ -104,6 +105,22 @@ pub struct Outcome {
 }
 
 /// What a job with state found in its folder.
+///
+/// ```
+/// use tidemill::job::WentOnFrom;
+/// use tidemill::{Job, Options, Records, Span};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let state = folder.path().join("state");
+/// let run = || {
+///     let numbers = Job::new("numbers").source("numbers", Records::new(0..9_i64));
+///     numbers.watermark(|n| *n, Span::millis(0)).sink(|_| {}).run(Options::default().state(&state))
+/// };
+/// assert!(run()?.went_on_from.is_none());
+/// let WentOnFrom { rows, finished, .. } = run()?.went_on_from.expect("there is a snapshot");
+/// assert_eq!((rows, finished), (9, true)); // There was nothing left to do.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct WentOnFrom {
     /// The snapshot's number.

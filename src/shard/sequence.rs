@@ -15,6 +15,7 @@ use super::barrier::Ends;
 use super::flow::Running;
 use super::input::{DecodedChunk, Input, ScanBatch};
 use super::machine::{Shard, Turn};
+use super::place::Place;
 use super::token::{Chunk, Reach, SplitState, Token};
 use super::topology::{Exchange, Feeds};
 use crate::batch::Batch;
@@ -177,6 +178,7 @@ impl Shard {
             is_last: false,
             barrier,
             failure: None,
+            place: None,
         });
     }
 
@@ -198,6 +200,7 @@ impl Shard {
             is_last: true,
             barrier,
             failure: None,
+            place: None,
         });
         self.announce_over();
     }
@@ -229,7 +232,8 @@ impl Shard {
         let others: Vec<i64> = self.caps(&token, Some(split));
         let scan = token.splits[split].spec.scan;
         let row_count = decoded.batches.iter().map(|batch| batch.batch.rows as u64).sum::<u64>();
-        let failure = self.note_bad_records(&token, split, &mut decoded);
+        let place = Place::of(&self.topology, &token.splits[split], &decoded);
+        let failure = self.note_bad_records(&token, split, &mut decoded, &place);
         let mut state = token.splits[split].clone();
         let mut jumps = 0;
         let batches = decoded
@@ -267,10 +271,7 @@ impl Shard {
             (false, true) => Ends::Stopped,
             (false, false) => Ends::No,
         };
-        let barrier = match failure {
-            None => self.begin_barrier(&mut token, ends),
-            Some(_) => None,
-        };
+        let barrier = if failure.is_none() { self.begin_barrier(&mut token, ends) } else { None };
         self.running = Some(Running {
             scan,
             batches,
@@ -279,6 +280,7 @@ impl Shard {
             is_last: is_last || stopped,
             barrier,
             failure,
+            place: Some(place),
         });
         token.chosen = next;
         if is_last || stopped {
@@ -320,6 +322,7 @@ impl Shard {
         token: &Token,
         split: usize,
         decoded: &mut DecodedChunk,
+        place: &Place,
     ) -> Option<JobError> {
         let state = &token.splits[split];
         let scan = &self.topology.scans[state.spec.scan];
@@ -336,7 +339,8 @@ impl Shard {
             decoded.skipped_count,
         );
         if let Some(failure) = decoded.failure.take() {
-            return Some(failure);
+            // The rows before the one that failed are there.
+            return Some(place.put(failure, rows as u64));
         }
         decoded.bad_record.take().map(|record| JobError::BadRecord {
             origin: state.spec.origin.clone(),

@@ -400,7 +400,7 @@ impl Builder<'_> {
                 self.topology.sinks.push(SinkSpec {
                     table: table.clone(),
                     rows: self.lineages[*input].rows().to_owned(),
-                    sink: Arc::clone(sink),
+                    sink: sink.for_run().unwrap_or_else(|| Arc::clone(sink)),
                     schema,
                     limit: *limit,
                 });

@@ -159,6 +159,15 @@ impl Emit {
     }
 }
 
+impl WindowKind {
+    /// Why windows of this kind cannot show results when `emit` says, if they cannot.
+    pub fn refusal(&self, emit: &Emit) -> Option<&'static str> {
+        let is_session = matches!(self, WindowKind::Session { .. });
+        (is_session && !emit.is_once())
+            .then_some("session windows do not fire early or late, in Flink neither")
+    }
+}
+
 impl fmt::Display for WindowSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {

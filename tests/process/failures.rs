@@ -187,7 +187,8 @@ fn a_function_without_state_fails_by_name() {
     let world = world();
     for (panics, message) in [(false, "seven"), (true, "it panicked: seven")] {
         let case = case(SOURCE, Piece::apply(Arc::new(Picky(panics, Repeat::new()))));
-        check_failure(&world, &case, &format!("function picky, applied to a row: {message}"));
+        let place = format!("line 8 of {}/part-0", world.input());
+        check_failure(&world, &case, &format!("function picky, applied to {place}: {message}"));
     }
 }
 

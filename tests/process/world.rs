@@ -184,8 +184,13 @@ impl World {
         Self { folder }
     }
 
+    /// The folder with the input.
+    pub(crate) fn input(&self) -> String {
+        self.folder.path().join("in").display().to_string()
+    }
+
     pub(crate) fn plan(&self, case: &Case, output: &str, chunk_bytes: u64) -> Plan {
-        let input = self.folder.path().join("in").display().to_string();
+        let input = self.input();
         let Case { settings, select, pieces, beside, .. } = case;
         plan(settings, &input, select, pieces, beside, output, chunk_bytes)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tidemill::error::Class;
 use tidemill::{Options, Records, Session};
 
 use super::events::{Event, SECONDS, Written, events, mistake, nothing, second};
@@ -91,6 +92,35 @@ fn a_function_that_panics_is_named() {
     assert!(error.ends_with("picky panicked: not that"), "{error}");
     let guarded = rows("SELECT CASE WHEN n = 42 THEN 0 ELSE picky(n) END FROM t").unwrap();
     assert_eq!(guarded.len(), 100);
+}
+
+/// An error is that of its row: those before it come, and a row that is not asked for has none. NULL is not asked.
+#[test]
+fn an_error_ends_the_job_at_its_row() {
+    let mut session = Session::new();
+    let texts = (0..5000).map(|n| if n == 4321 { "x".to_owned() } else { n.to_string() });
+    session
+        .table("t", Records::new(texts))
+        .text("s", |s| s)
+        .column("maybe", |s| (s.len() > 3).then(|| s.to_string()));
+    session.function("parsed", |s: &str| s.parse::<i64>());
+    session.function("parsed_or_null", |s: &str| -> Result<Option<i64>, String> {
+        if s == "x" { Err(format!("'{s}' is no number")) } else { Ok(s.parse().ok()) }
+    });
+    let query = |text: &str| session.query(text).unwrap();
+    let options = || Options::default().shards(1);
+    let mut rows = query("SELECT parsed(s) FROM t").rows::<i64>(options()).unwrap();
+    let good: Vec<i64> = rows.by_ref().map_while(Result::ok).collect();
+    assert!(good.into_iter().eq(0..4321));
+    let error = query("SELECT parsed_or_null(s) FROM t").for_each(|_, _: Option<i64>| {});
+    let error = error.unwrap().run(Options::default().shards(2)).unwrap_err();
+    assert_eq!(error.class(), Class::User);
+    assert!(error.to_string().contains(", record 4322 of t: "), "{error}");
+    assert!(error.to_string().ends_with("parsed_or_null: 'x' is no number"), "{error}");
+    let rows = query("SELECT parsed(maybe) FROM t WHERE CHAR_LENGTH(s) > 1")
+        .rows::<Option<i64>>(options());
+    let rows = rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    assert_eq!((rows.len(), rows.iter().flatten().count()), (4989, 3999));
 }
 
 #[test]

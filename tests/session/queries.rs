@@ -8,6 +8,7 @@ use arrow_array::types::{Int64Type, TimestampMillisecondType};
 use arrow_schema::{DataType, TimeUnit};
 use proptest::prelude::*;
 use tidemill::batch::RowKind;
+use tidemill::error::JobError;
 use tidemill::{Iterate, Options, Records, Session, Span};
 
 use super::events::{SECONDS, Written, events, mistake, nothing, second, simulated};
@@ -125,6 +126,37 @@ fn a_reader_that_goes_away_ends_the_job() {
     assert!(first.eq(0..10_000));
     // Returns, though the source has no end.
     drop(rows);
+}
+
+/// From another thread, while this one waits for rows. A shard that had its next chunk as soon as it was done with one once never heard that
+/// the job was cancelled.
+#[test]
+fn a_query_is_stopped_and_cancelled_while_it_is_read() {
+    let query = endless().query("SELECT n FROM numbers").unwrap();
+    for cancel in [false, true] {
+        let mut rows = query.rows::<i64>(Options::default().shards(2)).unwrap();
+        let remote = rows.remote();
+        let (mut count, mut failure) = (0, None);
+        let totals = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                while remote.metrics().totals.rows_out < 50_000 {
+                    std::thread::yield_now();
+                }
+                if cancel { remote.cancel() } else { remote.stop() }
+            });
+            rows.by_ref().for_each(|row| match row {
+                Ok(_) => count += 1,
+                Err(error) => failure = Some(error),
+            });
+            waiting.join().unwrap();
+            remote.metrics().totals
+        });
+        assert_eq!(failure.is_some(), cancel, "{failure:?}");
+        assert!(failure.is_none_or(|error| matches!(error, JobError::Cancelled)));
+        // A job that is cancelled may have written more than was taken over.
+        assert!(count == totals.rows_out || cancel, "{count} of {}", totals.rows_out);
+        assert!(count >= 1000, "{count}");
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tidemill::error::Class;
-use tidemill::{AggregateFunction, Job, Options, Span, Stream, Window, WindowResult};
+use tidemill::{
+    AggregateFunction, Every, Job, Options, Records, Span, Stream, Window, WindowResult,
+};
 
 use super::events::{Event, LAG_MS, Seen, Written, events, late, settings};
 
@@ -113,6 +115,31 @@ extreme!(Least, min);
 extreme!(Greatest, max);
 
 /// A uid tells a function in a job's state: two that share one were one function, and one of them would not be called.
+/// They once came to their ends as if nothing had been said.
+#[test]
+fn sessions_that_fire_early_or_late_are_refused() {
+    let every = Every::event_time(Span::seconds(1));
+    let session = Window::session(Span::seconds(1));
+    for window in [session.early_fire(every), session.late_fire(Every::row(), Span::days(1))] {
+        let job = sums_by(window);
+        let refused = job.run(Options::default()).unwrap_err();
+        assert_eq!(refused.class(), Class::User);
+        let why = "job sums: session windows do not fire early or late, in Flink neither";
+        assert_eq!(refused.to_string(), why);
+    }
+    sums_by(session).run(Options::default()).unwrap();
+}
+
+fn sums_by(window: Window) -> Job {
+    Job::new("sums")
+        .source("numbers", Records::new(0..9_i64))
+        .watermark(|n| *n, Span::millis(0))
+        .key_by(|_| 0)
+        .window(window)
+        .aggregate(|on| on.sum(|n| *n))
+        .sink_changes(|_, _| {})
+}
+
 #[test]
 fn functions_of_one_uid_are_refused() {
     fn event(n: i64) -> Event {

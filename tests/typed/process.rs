@@ -174,5 +174,7 @@ fn a_panic_ends_the_job_and_says_where() {
         .run(Options::default())
         .unwrap_err();
     assert_eq!(failed.class(), tidemill::error::Class::User);
-    assert!(failed.to_string().contains("filter panicked: seven"), "{failed}");
+    let place = format!("the query, line 8 of {}", file.path());
+    assert!(failed.to_string().starts_with(&place), "{failed}");
+    assert!(failed.to_string().ends_with(": filter panicked: seven"), "{failed}");
 }

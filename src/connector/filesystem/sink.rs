@@ -274,6 +274,21 @@ impl Sink for FileSink {
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         Some(self)
     }
+
+    fn for_run(&self) -> Option<Arc<dyn Sink>> {
+        let target = match &self.target {
+            Target::Directory { rolling, .. } => {
+                Target::Directory { rolling: *rolling, run: OnceLock::new() }
+            }
+            Target::Plain { overwrite, .. } => {
+                Target::Plain { file: Arc::default(), overwrite: *overwrite }
+            }
+        };
+        let (path, format) = (self.path.clone(), Arc::clone(&self.format));
+        let (schema, transaction) = Default::default();
+        let changelog = self.changelog;
+        Some(Arc::new(Self { path, format, changelog, target, schema, transaction }))
+    }
 }
 
 impl TransactionalSink for FileSink {
@@ -382,7 +397,7 @@ fn same_file(file: &File, path: &Path) -> std::io::Result<bool> {
 
 pub(super) fn exists(path: &Path) -> JobError {
     JobError::Environment(format!(
-        "{}: the file exists and has content; remove it, or let it be replaced with 'sink.overwrite' = 'true'",
+        "{}: the file exists and has content; remove it, or let it be replaced: 'sink.overwrite' = 'true', or `.overwrite()` in Rust",
         path.display()
     ))
 }

@@ -13,6 +13,7 @@ use arrow_schema::{
 use super::rows::Taken;
 use crate::batch::{Batch, DataType, Schema};
 use crate::error::JobError;
+use crate::job::handle::Remote;
 
 /// The rows of a query as record batches.
 #[derive(Debug)]
@@ -34,6 +35,11 @@ impl Batches {
     /// The schema of every batch.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// The job's metrics, and how it is stopped or cancelled, while batches are read.
+    pub fn remote(&self) -> Remote {
+        self.batches.remote()
     }
 
     fn record_batch(&self, batch: Batch) -> Result<RecordBatch, JobError> {

@@ -21,11 +21,14 @@ use crate::sql::ProgramFunction;
 /// An argument of a function: a [`Column`], `&str` or `&[u8]`, or an `Option` of one.
 pub trait Argument {
     /// The column that it stands in.
+    #[doc(hidden)]
     type Column: Column;
     /// The same for any lifetime.
+    #[doc(hidden)]
     type Value<'a>;
 
     /// The value in a row.
+    #[doc(hidden)]
     fn value(column: &dyn Array, row: usize) -> Self::Value<'_>;
 }
 
@@ -71,17 +74,74 @@ impl<A: Argument> Argument for Option<A> {
     }
 }
 
-/// A closure or function that SQL can call: of one to four arguments ([`Argument`]), returning a [`Field`].
+/// What a function returns: a [`Field`], or a `Result` of one, whose error ends the job.
+pub trait Returned {
+    /// The value.
+    type Field: Field;
+    /// The value, or what is wrong.
+    ///
+    /// # Errors
+    ///
+    /// What the function said.
+    #[doc(hidden)]
+    fn returned(self) -> Result<Self::Field, String>;
+}
+
+impl<F: Field> Returned for F {
+    type Field = F;
+
+    fn returned(self) -> Result<F, String> {
+        Ok(self)
+    }
+}
+
+impl<F: Field, E: fmt::Display> Returned for Result<F, E> {
+    type Field = F;
+
+    fn returned(self) -> Result<F, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// The column of what a function returns.
+type ColumnOf<R> = <<R as Returned>::Field as Field>::Column;
+
+/// A closure or function that SQL can call: of one to four arguments ([`Argument`]), returning a [`Field`] or a `Result` of one.
+///
+/// ```
+/// use tidemill::Session;
+/// use tidemill::job::{Argument, Field, Function, Returned, ScalarFunction};
+///
+/// /// A function for several types, called `name` in scripts.
+/// fn identity<'s, T: Argument + Field + 'static>(session: &'s mut Session, name: &str) -> Function<'s>
+/// where
+///     fn(T) -> T: ScalarFunction<fn(T) -> T>,
+/// {
+///     session.function(name, (|value| value) as fn(T) -> T)
+/// }
+///
+/// /// What a function may return.
+/// fn returns<R: Returned>(_: R) {}
+///
+/// let mut session = Session::new();
+/// identity::<i64>(&mut session, "same_number").version(1);
+/// identity::<String>(&mut session, "same_text").version(1);
+/// returns("a text");
+/// returns("7".parse::<i64>());
+/// ```
 pub trait ScalarFunction<Signature>: Send + Sync + 'static {
     /// The types of its arguments, and whether they may be NULL.
+    #[doc(hidden)]
     fn arguments() -> Vec<(DataType, bool)>;
     /// The type of its result, and whether it may be NULL where no argument is.
+    #[doc(hidden)]
     fn result() -> (DataType, bool);
     /// Its value in each row; `progress` is the row that is worked on.
     ///
     /// # Errors
     ///
-    /// An argument that is not in the range of its type.
+    /// An argument that is not in the range of its type, and what the function itself says.
+    #[doc(hidden)]
     fn eval(
         &self,
         args: &[ArrayRef],
@@ -96,7 +156,7 @@ macro_rules! arity {
         where
             Function: Fn($($name),*) -> Output + Send + Sync + 'static,
             Function: for<'a> Fn($($name::Value<'a>),*) -> Output,
-            Output: Field,
+            Output: Returned,
             $($name: Argument),*
         {
             fn arguments() -> Vec<(DataType, bool)> {
@@ -104,7 +164,7 @@ macro_rules! arity {
             }
 
             fn result() -> (DataType, bool) {
-                (Output::Column::DATA_TYPE, Output::Column::NULLABLE)
+                (ColumnOf::<Output>::DATA_TYPE, ColumnOf::<Output>::NULLABLE)
             }
 
             fn eval(
@@ -115,9 +175,9 @@ macro_rules! arity {
             ) -> Result<ArrayRef, EvalError> {
                 let mut nulls = None;
                 $(nulls = strict_nulls::<$name::Column>(nulls, $index, &args[$index])?;)*
-                Ok(filled::<Output>(rows, nulls, progress, |row| {
+                filled::<Output>(rows, nulls, progress, |row| {
                     self($($name::value(args[$index].as_ref(), row)),*)
-                }))
+                })
             }
         }
     };
@@ -155,26 +215,28 @@ pub(super) fn out_of_range(
 }
 
 /// The column of what `f` makes of each row, NULL where `nulls` says.
-fn filled<F: Field>(
+fn filled<R: Returned>(
     rows: usize,
     nulls: Option<NullBuffer>,
     progress: &Cell<usize>,
-    f: impl Fn(usize) -> F,
-) -> ArrayRef {
-    let mut builder = <F::Column as Column>::Builder::with_capacity(rows);
+    f: impl Fn(usize) -> R,
+) -> Result<ArrayRef, EvalError> {
+    let mut builder = <ColumnOf<R> as Column>::Builder::with_capacity(rows);
     for row in 0..rows {
         if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             builder.push_blank();
             continue;
         }
         progress.set(row);
-        builder.push(f(row).into_column());
+        let value = f(row).returned();
+        let value = value.map_err(|message| EvalError { row_index: row, message })?;
+        builder.push(value.into_column());
     }
     let column = builder.finish();
-    let Some(nulls) = nulls else { return column };
+    let Some(nulls) = nulls else { return Ok(column) };
     let nulls = NullBuffer::union(column.nulls(), Some(&nulls));
     let data = column.to_data().into_builder().nulls(nulls);
-    make_array(data.build().expect("a bit for each value"))
+    Ok(make_array(data.build().expect("a bit for each value")))
 }
 
 /// What a function makes of columns.
@@ -229,7 +291,11 @@ impl Native for Called {
         rows: usize,
         progress: &Cell<usize>,
     ) -> Result<ArrayRef, EvalError> {
-        (self.eval)(args, rows, progress)
+        let named = |error: EvalError| {
+            let message = format!("{}: {}", self.name, error.message);
+            EvalError { message, ..error }
+        };
+        (self.eval)(args, rows, progress).map_err(named)
     }
 }
 

@@ -23,7 +23,7 @@ use std::fmt;
 
 pub use arrow::Batches;
 pub use error::SqlError;
-pub use function::{Argument, Function, ScalarFunction};
+pub use function::{Argument, Function, Returned, ScalarFunction};
 pub use job::SqlJob;
 pub use query::Query;
 pub use row::FromRow;
@@ -110,8 +110,8 @@ impl Session {
     }
 
     /// Adds a scalar function, which scripts call as they call SQL's own. It is called with no NULL for an argument that is no
-    /// `Option`: the result is NULL then. If it panics, the job fails with its name. Its answer must depend on its arguments
-    /// alone. A name that SQL has itself, be it reserved only, is refused when a script is bound.
+    /// `Option`: the result is NULL then. If it returns an error (a `Result` of what can be shown), or panics, the job fails with its name.
+    /// Its answer must depend on its arguments alone. A name that SQL has itself, be it reserved only, is refused when a script is bound.
     ///
     /// ```
     /// # use tidemill::{Options, Records, Session};
@@ -128,6 +128,11 @@ impl Session {
     ///
     /// let error = session.query("SELECT domain(url, 1) FROM visits").unwrap_err();
     /// assert!(error.to_string().starts_with("error: domain takes 1 argument, not 2\n --> sql:1:8\n"));
+    ///
+    /// session.function("port", |url: &str| url.rsplit(':').next().unwrap_or("").parse::<u32>()).version(2);
+    /// let mut rows = session.query("SELECT port(url) FROM visits")?.rows::<u32>(Options::default())?;
+    /// let error = rows.find_map(Result::err).unwrap();
+    /// assert!(error.to_string().contains("port: invalid digit found in string"), "{error}");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn function<S>(

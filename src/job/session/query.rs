@@ -88,6 +88,7 @@ impl Query {
     /// Columns that are not those of `R`, by name; rows that are taken back; why the job could not begin.
     ///
     /// ```
+    /// use tidemill::job::Rows;
     /// use tidemill::{Options, Records, Session, Span};
     ///
     /// let mut session = Session::new();
@@ -99,7 +100,7 @@ impl Query {
     ///     "SELECT window_start, COUNT(*), MAX(n) FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '5' SECOND))
     ///      GROUP BY window_start, window_end",
     /// )?;
-    /// let rows = query.rows::<(i64, i64, Option<i64>)>(Options::default())?;
+    /// let rows: Rows<(i64, i64, Option<i64>)> = query.rows(Options::default())?;
     /// let rows = rows.collect::<Result<Vec<_>, _>>()?;
     /// assert_eq!(rows, [(0, 50, Some(4_900)), (5_000, 50, Some(9_900))]);
     ///
@@ -117,6 +118,35 @@ impl Query {
     /// # Errors
     ///
     /// As [`Query::rows`].
+    ///
+    /// ```
+    /// use tidemill::job::{Changes, DataType, Schema};
+    /// use tidemill::{Options, Query, Records, RowKind, Session, Span};
+    ///
+    /// let mut session = Session::new();
+    /// session
+    ///     .table("numbers", Records::new(0..1_000_i64))
+    ///     .column("n", |n| *n)
+    ///     .watermark("ts", |n| *n, Span::millis(0));
+    /// let query: Query = session.query(
+    ///     "SET 'table.exec.emit.early-fire.enabled' = 'true';
+    ///      SET 'table.exec.emit.early-fire.delay' = '500 ms';
+    ///      SET 'tidemill.emit.early-fire.clock' = 'event-time';
+    ///      SELECT COUNT(*) AS clicks FROM TABLE(TUMBLE(TABLE numbers, DESCRIPTOR(ts), INTERVAL '1' SECOND))
+    ///      GROUP BY window_start, window_end",
+    /// )?;
+    /// let columns: &Schema = query.columns();
+    /// assert_eq!((columns.column_count(), columns.column_index("clicks")), (1, Some(0)));
+    /// assert_eq!(columns.fields[0].data_type, DataType::BigInt);
+    /// assert!(query.has_changes());
+    ///
+    /// let changes: Changes<i64> = query.changes(Options::default())?;
+    /// let changes = changes.collect::<Result<Vec<_>, _>>()?;
+    /// use RowKind::{Insert, UpdateAfter, UpdateBefore};
+    /// assert_eq!(changes[..3], [(Insert, 1), (UpdateBefore, 1), (UpdateAfter, 501)]); // At 0 s, and at half a second.
+    /// assert_eq!(changes[3..], [(UpdateBefore, 501), (UpdateAfter, 1_000)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn changes<R: FromRow>(&self, options: Options) -> Result<Changes<R>, JobError> {
         self.check::<R>()?;
         Ok(Changes::of(self.start(options)?, self.schema.clone()))
@@ -130,12 +160,15 @@ impl Query {
     /// Why the job could not begin.
     ///
     /// ```
+    /// use tidemill::job::Batches;
     /// use tidemill::{Options, Records, Session};
     ///
     /// let mut session = Session::new();
     /// session.table("numbers", Records::new(0..10_i64)).column("n", |n| *n);
     /// let query = session.query("SELECT n, n * n AS square FROM numbers WHERE n > 6")?;
-    /// let batches = query.batches(Options::default().shards(1))?.collect::<Result<Vec<_>, _>>()?;
+    /// let batches: Batches = query.batches(Options::default().shards(1))?;
+    /// assert_eq!(batches.schema().fields().len(), 2);
+    /// let batches = batches.collect::<Result<Vec<_>, _>>()?;
     /// assert_eq!(batches.iter().map(|batch| batch.num_rows()).sum::<usize>(), 3);
     /// assert_eq!(batches[0].schema().field(1).name(), "square");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

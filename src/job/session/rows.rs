@@ -21,7 +21,7 @@ use super::row::{FromRow, check_values, read};
 use crate::batch::{Batch, RowKind, Schema};
 use crate::connector::{Sink, SinkPart};
 use crate::error::{JobError, panic_text};
-use crate::job::handle::Handle;
+use crate::job::handle::{Handle, Remote};
 
 /// Batches that wait for the reader.
 const BATCHES_MAX: usize = 8;
@@ -79,7 +79,7 @@ pub(super) struct Waiting(Receiver<Batch>);
 
 impl Waiting {
     pub(super) fn of(self, job: Handle) -> Taken {
-        Taken { receiver: Some(self.0), job: Some(job) }
+        Taken { receiver: Some(self.0), remote: job.remote(), job: Some(job) }
     }
 }
 
@@ -88,6 +88,13 @@ impl Waiting {
 pub(super) struct Taken {
     receiver: Option<Receiver<Batch>>,
     job: Option<Handle>,
+    remote: Remote,
+}
+
+impl Taken {
+    pub(super) fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
 }
 
 impl Iterator for Taken {
@@ -136,6 +143,11 @@ impl<R: FromRow> Changes<R> {
     pub(super) fn of(batches: Taken, schema: Schema) -> Self {
         Self { batches, schema, batch: None, row: 0, _type: PhantomData }
     }
+
+    /// The job's metrics, and how it is stopped or cancelled, while rows are read.
+    pub fn remote(&self) -> Remote {
+        self.batches.remote()
+    }
 }
 
 impl<R: FromRow> Iterator for Changes<R> {
@@ -164,6 +176,13 @@ impl<R: FromRow> Iterator for Changes<R> {
 /// The rows of a query.
 #[derive(Debug)]
 pub struct Rows<R>(pub(super) Changes<R>);
+
+impl<R: FromRow> Rows<R> {
+    /// The job's metrics, and how it is stopped or cancelled, while rows are read: see [`Remote`].
+    pub fn remote(&self) -> Remote {
+        self.0.remote()
+    }
+}
 
 impl<R: FromRow> Iterator for Rows<R> {
     type Item = Result<R, JobError>;

@@ -35,9 +35,12 @@ const NAME: &str = "channel";
 /// started again is received from again.
 ///
 /// ```
-/// use tidemill::{Job, Options, Records, Span, Window, sink};
+/// use tidemill::sink::{self, ChannelOf};
+/// use tidemill::{Job, Options, Records, Span, Window, WindowResult};
 ///
-/// let (results, received) = sink::channel(100);
+/// type Sum = WindowResult<i64, i64>;
+///
+/// let (results, received): ChannelOf<Sum, Sum> = sink::channel(100);
 /// let running = Job::new("sums")
 ///     .source("numbers", Records::new(0..10_000_i64))
 ///     .watermark(|n| *n, Span::millis(0))
@@ -58,10 +61,13 @@ pub fn channel<I: OwnedItem>(capacity: usize) -> ChannelOf<I, I> {
 /// The same for results that are taken back again, each with what it does to those received before.
 ///
 /// ```
-/// use tidemill::batch::RowKind;
-/// use tidemill::{Every, Job, Options, Records, Span, Window, sink};
+/// use tidemill::sink::{self, ChannelSink, Receiver};
+/// use tidemill::{Every, Job, Options, Records, RowKind, Span, Window, WindowResult};
 ///
-/// let (results, received) = sink::channel_of_changes(100);
+/// type Count = WindowResult<i32, i64>;
+/// type Change = (RowKind, Count);
+///
+/// let (results, received): (ChannelSink<Count, Change>, Receiver<Change>) = sink::channel_of_changes(100);
 /// let early = Every::event_time(Span::millis(100));
 /// let running = Job::new("counts")
 ///     .source("numbers", Records::new(0..1_000_i64))

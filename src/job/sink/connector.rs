@@ -190,6 +190,78 @@ pub trait SinkWriter: Send {
     /// # Errors
     ///
     /// As [`SinkWriter::write`].
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use tidemill::sink::{SinkConnector, SinkError, SinkWriter};
+    /// use tidemill::{Every, Job, Options, Records, RowKind, Span, Window, WindowResult};
+    ///
+    /// type Count = WindowResult<i64, i64>;
+    ///
+    /// /// The newest count of each key, for as long as the program runs.
+    /// #[derive(Clone, Default)]
+    /// struct Newest(Arc<Mutex<BTreeMap<i64, i64>>>);
+    ///
+    /// impl SinkConnector for Newest {
+    ///     type Item = Count;
+    ///     type Writer = Self;
+    ///
+    ///     fn name(&self) -> &str {
+    ///         "newest"
+    ///     }
+    ///
+    ///     fn writer(&self, _part: usize) -> Result<Self, SinkError> {
+    ///         Ok(self.clone())
+    ///     }
+    ///
+    ///     fn commit(&self, _pending: &str) -> Result<(), SinkError> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn recover(&self, _committed: &[String]) -> Result<(), SinkError> {
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn takes_changes(&self) -> bool {
+    ///         true
+    ///     }
+    /// }
+    ///
+    /// impl SinkWriter for Newest {
+    ///     type Item = Count;
+    ///
+    ///     fn write(&mut self, count: &Count) -> Result<(), SinkError> {
+    ///         self.change(RowKind::Insert, count)
+    ///     }
+    ///
+    ///     fn change(&mut self, kind: RowKind, count: &Count) -> Result<(), SinkError> {
+    ///         let mut newest = self.0.lock().map_err(|_| "a writer has panicked")?;
+    ///         match kind {
+    ///             RowKind::Insert | RowKind::UpdateAfter => newest.insert(count.key, count.value),
+    ///             RowKind::UpdateBefore | RowKind::Delete => newest.remove(&count.key),
+    ///         };
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn prepare(&mut self, _epoch: u64) -> Result<Option<String>, SinkError> {
+    ///         Ok(None)
+    ///     }
+    /// }
+    ///
+    /// let newest = Newest::default();
+    /// Job::new("counts")
+    ///     .source("numbers", Records::new(0..1_000_i64))
+    ///     .watermark(|n| *n, Span::millis(0))
+    ///     .key_by(|n| *n % 2)
+    ///     .window(Window::tumbling(Span::seconds(1)).early_fire(Every::event_time(Span::millis(100))))
+    ///     .aggregate(|on| on.count())
+    ///     .sink_to(newest.clone())
+    ///     .run(Options::default())?;
+    /// assert_eq!(*newest.0.lock().unwrap(), BTreeMap::from([(0, 500), (1, 500)]));
+    /// # Ok::<(), tidemill::error::JobError>(())
+    /// ```
     fn change(
         &mut self,
         kind: RowKind,
@@ -217,7 +289,7 @@ impl<C: SinkConnector> ItemSink<C::Item> for C {
     }
 }
 
-/// A connector as the engine's sink.
+/// A connector as the engine's sink, in one run.
 struct Connected<C> {
     connector: Arc<C>,
     run: Mutex<Run>,
@@ -226,7 +298,7 @@ struct Connected<C> {
 /// What the parts of a run share.
 #[derive(Debug, Default)]
 struct Run {
-    /// It was opened for snapshots, and its parts are still to be made.
+    /// It was opened for snapshots.
     opened: bool,
     /// In a job without snapshots: what parts have prepared.
     pending: Arc<Mutex<Vec<String>>>,
@@ -300,9 +372,8 @@ impl<C: SinkConnector> Sink for Connected<C> {
     }
 
     fn part(&self, _: &Schema, part_index: usize, _: usize) -> Result<Box<dyn SinkPart>, JobError> {
-        let mut run = self.run();
-        if part_index == 0 && !std::mem::take(&mut run.opened) {
-            run.pending = Arc::default();
+        let run = self.run();
+        if part_index == 0 && !run.opened {
             self.recover(&[])?;
         }
         let writer = self.called("`writer`", || self.connector.writer(part_index))?;
@@ -317,6 +388,11 @@ impl<C: SinkConnector> Sink for Connected<C> {
 
     fn transactional(&self) -> Option<&dyn TransactionalSink> {
         Some(self)
+    }
+
+    fn for_run(&self) -> Option<Arc<dyn Sink>> {
+        let connector = Arc::clone(&self.connector);
+        Some(Arc::new(Self { connector, run: Mutex::default() }))
     }
 }
 

@@ -23,15 +23,17 @@ type MakeFormat = fn(&Schema) -> Result<Arc<dyn Format>, OptionError>;
 /// publishes them when it ends.
 ///
 /// ```
+/// use tidemill::sink::RecordFiles;
 /// use tidemill::{Files, Job, Options, RecordFile, Records, Span, Window};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let [numbers, sums] = ["numbers", "sums.csv"].map(|name| folder.path().join(name));
+/// let files: RecordFiles<i64> = Files::records(&numbers);
 /// Job::new("write")
 ///     .source("numbers", Records::new(0..100_i64))
 ///     .watermark(|n| *n, Span::millis(0))
 ///     .filter(|n| *n < 10)
-///     .sink_to(Files::records(&numbers))
+///     .sink_to(files)
 ///     .run(Options::default())?;
 /// Job::new("read")
 ///     .source("numbers", RecordFile::<i64>::open(&numbers)?)
@@ -52,22 +54,43 @@ pub struct Files<I> {
     format: MakeFormat,
     columns: Option<Vec<String>>,
     changelog: bool,
+    overwrite: bool,
     _item: PhantomData<fn(I)>,
 }
 
-impl<I: Item> Files<I> {
-    fn new(path: &Path, format: MakeFormat) -> Self {
-        let (path, columns, changelog) = (path.to_owned(), None, false);
-        Self { path, format, columns, changelog, _item: PhantomData }
-    }
+/// Files of records that a stream is written to, made by [`Files::records`]. They have no place for what an item does to those before: a
+/// stream that takes results back goes to JSON or CSV.
+#[derive(Clone, Debug)]
+pub struct RecordFiles<T> {
+    path: PathBuf,
+    _type: PhantomData<fn(T)>,
+}
 
-    /// Takes results that are taken back too, and writes each with its kind (`+I`, `-U`, `+U`, `-D`) in a first column `op`; records'
-    /// own files have none.
-    #[must_use]
-    pub fn changelog(mut self) -> Self {
-        self.changelog = true;
-        self
+impl<T: Record> Files<T> {
+    /// Files of records, which [`RecordFile`](crate::RecordFile) reads in place.
+    pub fn records(path: impl AsRef<Path>) -> RecordFiles<T> {
+        RecordFiles { path: path.as_ref().to_owned(), _type: PhantomData }
     }
+}
+
+impl<T: Record> ItemSink<T> for RecordFiles<T> {
+    const FOR_CHANGES: &'static str = "write JSON or CSV with `.changelog()`";
+
+    fn into_sink(self) -> Result<(Arc<dyn Sink>, Schema), OptionError> {
+        let sink = file_sink(&self.path, &[], Arc::new(RecordFormat::<T>::default()))?;
+        Ok((sink, Schema::new(T::fields())))
+    }
+}
+
+/// The engine's sink of a path with these options switched on.
+fn file_sink(
+    path: &Path,
+    switched_on: &[&str],
+    format: Arc<dyn Format>,
+) -> Result<Arc<dyn Sink>, OptionError> {
+    let mut options = Options::from([("path".to_owned(), path.display().to_string())]);
+    options.extend(switched_on.iter().map(|&key| (key.to_owned(), "true".to_owned())));
+    Ok(Arc::new(FileSink::new(&options, format)?))
 }
 
 impl<I: Item> ItemSink<I> for Files<I> {
@@ -83,23 +106,57 @@ impl<I: Item> ItemSink<I> for Files<I> {
             fields.iter_mut().zip(names).for_each(|(field, name)| field.name = name);
         }
         let schema = Schema::new(fields);
-        let mut options = Options::from([("path".to_owned(), self.path.display().to_string())]);
-        if self.changelog {
-            options.insert("sink.changelog".into(), "true".into());
-        }
-        let format = (self.format)(&schema)?;
-        Ok((Arc::new(FileSink::new(&options, format)?), schema))
-    }
-}
-
-impl<T: Record> Files<T> {
-    /// Files of records, which [`RecordFile`](crate::RecordFile) reads in place.
-    pub fn records(path: impl AsRef<Path>) -> Self {
-        Self::new(path.as_ref(), |_| Ok(Arc::new(RecordFormat::<T>::default())))
+        let switches = [("sink.changelog", self.changelog), ("sink.overwrite", self.overwrite)];
+        let on: Vec<&str> =
+            switches.into_iter().filter(|(_, on)| *on).map(|(key, _)| key).collect();
+        Ok((file_sink(&self.path, &on, (self.format)(&schema)?)?, schema))
     }
 }
 
 impl<I: TextItem> Files<I> {
+    fn new(path: &Path, format: MakeFormat) -> Self {
+        let (path, columns) = (path.to_owned(), None);
+        Self { path, format, columns, changelog: false, overwrite: false, _item: PhantomData }
+    }
+
+    /// Takes results that are taken back too, and writes each with its kind (`+I`, `-U`, `+U`, `-D`) in a first column `op`.
+    ///
+    /// ```
+    /// use tidemill::{Every, Files, Job, Options, Records, Span, Window};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("counts.jsonl");
+    /// let early = Every::event_time(Span::millis(500));
+    /// let job = Job::new("counts")
+    ///     .source("numbers", Records::new(0..1_000_i64))
+    ///     .watermark(|n| *n, Span::millis(0))
+    ///     .key_by(|_| 0)
+    ///     .window(Window::tumbling(Span::seconds(1)).early_fire(early))
+    ///     .aggregate(|on| on.count())
+    ///     .sink_to(Files::json(&path).changelog().columns(["key", "count", "start", "end"]));
+    /// job.run(Options::default())?;
+    ///
+    /// let text = std::fs::read_to_string(&path)?;
+    /// let lines: Vec<&str> = text.lines().collect(); // The first is of 0 s, the next two of half a second.
+    /// assert!(lines[1].starts_with(r#"{"op":"-U","key":0,"count":1,"#));
+    /// assert!(lines[2].starts_with(r#"{"op":"+U","key":0,"count":501,"#));
+    /// assert!(lines[4].starts_with(r#"{"op":"+U","key":0,"count":1000,"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn changelog(mut self) -> Self {
+        self.changelog = true;
+        self
+    }
+
+    /// Replaces a file that has content, when the job shows its first rows; otherwise such a job ends before it has read anything. Of one file,
+    /// not of a folder, to which a job adds.
+    #[must_use]
+    pub fn overwrite(mut self) -> Self {
+        self.overwrite = true;
+        self
+    }
+
     /// Lines of JSON: of a record what serde makes of it, of a result its columns.
     pub fn json(path: impl AsRef<Path>) -> Self {
         Self::new(path.as_ref(), |schema| I::format(Notation::Json, schema))

@@ -25,6 +25,7 @@ use crate::sys::archive::Owned;
 
 /// How an item is written as a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
 pub enum Notation {
     /// A line of JSON.
     Json,

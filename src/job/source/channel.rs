@@ -56,6 +56,26 @@ pub fn channel<T: Record>(capacity: usize) -> (Sender<T>, ChannelSource<T>) {
 /// Sends records to a job. Its clones send to the same one; when all are dropped the stream ends.
 ///
 /// Dropping it does not say that the job has taken everything; the job's end does, or [`Sender::flush`].
+///
+/// ```
+/// use tidemill::source::{ChannelSource, TrySendError};
+/// use tidemill::{Job, Options, Sender, Span, channel};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let state = folder.path().join("state");
+/// let (sender, source): (Sender<i64>, ChannelSource<i64>) = channel(2);
+/// let job = Job::new("numbers").source("numbers", source.durable()).watermark(|n| *n, Span::millis(0)).sink(|_| {});
+///
+/// sender.send(7).unwrap();
+/// sender.try_send(8).unwrap();
+/// assert_eq!(sender.try_send(9), Err(TrySendError::Full(9))); // Nobody has taken one yet.
+///
+/// let running = job.start(Options::default().state(state))?;
+/// assert_eq!(sender.flush().unwrap(), 2); // Both are on disk: this many would not be sent again after a kill.
+/// drop(sender);
+/// assert_eq!(running.wait()?.totals.rows, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Sender<T: Record> {
     queue: Arc<Queue<T>>,
     senders_count: Arc<AtomicUsize>,

@@ -74,6 +74,10 @@ const AHEAD_RECORDS: usize = 4 * CHUNK_RECORDS;
 ///         file.seek(SeekFrom::Start(offset))?;
 ///         Ok(Lines { file: BufReader::new(file), offset })
 ///     }
+///
+///     fn covered(&self, _split: &str, _offset: u64) {
+///         // No snapshot goes on before it any more: a queue would drop what it has kept so far.
+///     }
 /// }
 ///
 /// struct Lines {

@@ -42,12 +42,21 @@ impl<T: Record> RecordSource for RecordFile<T> {
 
 /// Writes a file of records.
 ///
-/// ```no_run
-/// # use tidemill::RecordWriter;
-/// let mut writer = RecordWriter::<(i64, u32)>::create("pairs.rkyv")?;
+/// ```
+/// use tidemill::{Job, Options, RecordFile, RecordWriter, Span};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("pairs.rkyv");
+/// let mut writer = RecordWriter::<(i64, u32)>::create(&path)?;
 /// writer.write(&(1, 2))?;
+/// writer.close_block()?; // What follows may be read by another shard.
+/// writer.write(&(3, 4))?;
 /// writer.finish()?;
-/// # Ok::<(), tidemill::error::JobError>(())
+///
+/// let pairs = RecordFile::<(i64, u32)>::open(&path)?;
+/// let job = Job::new("read").source("pairs", pairs).watermark(|pair| pair.0, Span::millis(0)).sink(|_| {});
+/// assert_eq!(job.run(Options::default())?.totals.rows, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct RecordWriter<T> {
     file: File,

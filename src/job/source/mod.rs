@@ -45,6 +45,7 @@ pub trait RecordSource {
     /// What it yields.
     type Record: Record;
     /// The engine's source: one column, of records.
+    #[doc(hidden)]
     fn into_source(self) -> Arc<dyn Source>;
 }
 

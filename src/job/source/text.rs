@@ -118,6 +118,11 @@ impl<T: Record + DeserializeOwned> RecordSource for JsonFile<T> {
 ///     .sink(move |result| results.send(result.value).unwrap())
 ///     .run(Options::default())?;
 /// assert_eq!(received.iter().collect::<Vec<_>>(), [400]);
+///
+/// std::fs::write(&path, "7;250\n9;150\n")?;
+/// let sales = CsvFile::<Sale>::open(&path)?.headless().delimiter(b';'); // In the order of the fields.
+/// let job = Job::new("sales").source("sales", sales).watermark(|sale| sale.at_ms, Span::seconds(5));
+/// assert_eq!(job.sink(|_| {}).run(Options::default())?.totals.rows, 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct CsvFile<T> {

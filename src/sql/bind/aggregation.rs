@@ -195,12 +195,8 @@ impl Binder<'_> {
         let emit = self.configuration.emit(window.domain == TimeDomain::Event)?;
         let is_session = matches!(window.kind, WindowKind::Session { .. });
         let firing = self.configuration.firing_span().unwrap_or(span);
-        if is_session && !emit.is_once() {
-            return Err(ScriptError::new(
-                "session windows do not fire early or late, in Flink neither",
-            )
-            .at(span)
-            .hint(
+        if let Some(refusal) = window.kind.refusal(&emit) {
+            return Err(ScriptError::new(refusal).at(span).hint(
                 "RESET 'table.exec.emit.early-fire.enabled' and 'table.exec.emit.late-fire.enabled' \
                  before this statement",
             ));
