@@ -106,7 +106,7 @@ impl Wanted {
 /// How many bytes are searched for marks at once: few enough that they, and what is noted of them, stay in the cache.
 /// Tests take few, to see many.
 pub(super) const STRETCH_BYTES: usize =
-    if cfg!(all(test, debug_assertions)) { 200 } else { 32 << 10 };
+    if cfg!(all(test, debug_assertions)) { 200 } else { 16 << 10 };
 
 /// A place in a record, counted from one of the marks that were found.
 #[derive(Clone, Copy, Debug)]

@@ -37,7 +37,7 @@ const fn each(byte: u8) -> u64 {
 const HIGH_BITS: u64 = each(0x80);
 
 /// The number that the first `length` of `bytes` are: at most 18 digits, at least one on each side of a point.
-#[inline]
+#[inline(always)]
 pub(super) fn number(bytes: &[u8], length: usize) -> Option<Short> {
     match bytes.first_chunk::<8>() {
         Some(word) if length <= 8 => number_of_word(u64::from_le_bytes(*word), length as u32),
@@ -46,7 +46,7 @@ pub(super) fn number(bytes: &[u8], length: usize) -> Option<Short> {
 }
 
 /// [`number`] of the first `length <= 8` bytes of `word`.
-#[inline]
+#[inline(always)]
 fn number_of_word(word: u64, length: u32) -> Option<Short> {
     let negative = word as u8 == b'-';
     let length = length.checked_sub(u32::from(negative)).filter(|&length| length > 0)?;
@@ -85,6 +85,7 @@ fn eight_digits(digits: u64) -> i64 {
 }
 
 /// [`number`] of a text of any length.
+#[inline(never)]
 fn number_of_bytes(text: &[u8]) -> Option<Short> {
     let (body, negative) = match text {
         [b'-', body @ ..] => (body, true),

@@ -6,9 +6,11 @@
 //!
 //! # Invariants
 //!
-//! 1. SSE2, which the x86-64 ways use, is part of every x86-64 processor; AVX2 is used where the processor says it has it.
-//! 2. As many bytes are loaded as the array has that they are loaded from.
+//! 1. SSE2 is part of every x86-64 processor; AVX2 and AVX-512 are used where the processor says that it has them.
+//! 2. As many bytes are loaded or stored as the array has whose address is given.
 //! 3. [`Marks::index`] has room for a position of each byte that it looks at, and [`STRIDE`] more, before it looks.
+
+use std::mem::MaybeUninit;
 
 /// The first position from `at` on that holds `first` or `second`; `bytes.len()` if there is none.
 ///
@@ -56,7 +58,7 @@ struct Found {
 }
 
 /// How many positions are written at a time, wanted or not.
-const STRIDE: usize = 8;
+const STRIDE: usize = 16;
 
 impl Marks {
     /// Appends the positions of all delimiters and newlines in `bytes[from..]` to `positions`.
@@ -66,14 +68,57 @@ impl Marks {
     /// If `from` is out of bounds, or a position does not fit 32 bits.
     pub fn index(&self, bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> Indexed {
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("popcnt")
         {
-            // SAFETY: invariant 1: the processor has what the function asks for.
-            return unsafe { self.index_avx2(bytes, from, positions) };
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx512bw") && has!("avx512vbmi2") && has!("popcnt") {
+                // SAFETY: invariant 1: the processor has what the function asks for.
+                return unsafe { self.index_avx512(bytes, from, positions) };
+            }
+            if has!("avx2") && has!("bmi1") && has!("popcnt") {
+                // SAFETY: invariant 1: the processor has what the function asks for.
+                return unsafe { self.index_avx2(bytes, from, positions) };
+            }
         }
-        self.index_by(bytes, from, positions, |block| self.find(block))
+        self.index_by(bytes, from, positions, |block| self.find(block), write_bits)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512bw,avx512vbmi2,popcnt")]
+    fn index_avx512(&self, bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> Indexed {
+        use std::arch::x86_64::{
+            _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cmpeq_epi8_mask, _mm512_cvtepu8_epi32,
+            _mm512_loadu_si512, _mm512_maskz_compress_epi8, _mm512_set1_epi8, _mm512_set1_epi32,
+            _mm512_storeu_si512,
+        };
+        let all = |byte: u8| _mm512_set1_epi8(byte.cast_signed());
+        let (delimiter, newline, stops) = (all(self.delimiter), all(b'\n'), self.stops.map(all));
+        let numbers: [u8; 64] = std::array::from_fn(|index| index as u8);
+        // SAFETY: invariant 2: `numbers` has the 64 bytes that are loaded.
+        let numbers = unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) };
+        let find = |block: &[u8; 64]| {
+            // SAFETY: invariant 2: `block` has the 64 bytes that are loaded.
+            let bytes = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
+            let newlines = _mm512_cmpeq_epi8_mask(bytes, newline);
+            let [a, b, c] = stops.map(|stop| _mm512_cmpeq_epi8_mask(bytes, stop));
+            Found {
+                ends: newlines | _mm512_cmpeq_epi8_mask(bytes, delimiter),
+                newlines,
+                stops: a | b | c,
+            }
+        };
+        self.index_by(bytes, from, positions, find, |room, start, mut bits| {
+            for stride in room.as_chunks_mut::<STRIDE>().0 {
+                let found = _mm512_castsi512_si128(_mm512_maskz_compress_epi8(bits, numbers));
+                let found = _mm512_cvtepu8_epi32(found);
+                let found = _mm512_add_epi32(found, _mm512_set1_epi32(start.cast_signed()));
+                // SAFETY: invariant 2: a stride is the 64 bytes that are stored.
+                unsafe { _mm512_storeu_si512(stride.as_mut_ptr().cast(), found) };
+                if bits.count_ones() as usize <= STRIDE {
+                    break;
+                }
+                bits = (0..STRIDE).fold(bits, |bits, _| bits & bits.wrapping_sub(1));
+            }
+        })
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -86,18 +131,18 @@ impl Marks {
         let all = |byte: u8| _mm256_set1_epi8(byte.cast_signed());
         let (delimiter, newline, stops) = (all(self.delimiter), all(b'\n'), self.stops.map(all));
         let bits = |of: __m256i| u64::from(_mm256_movemask_epi8(of).cast_unsigned());
-        self.index_by(bytes, from, positions, |block| {
-            let half = |half: &[u8; 32]| {
-                // SAFETY: invariant 2: `half` has the 32 bytes that are loaded.
-                let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
-                let newlines = _mm256_cmpeq_epi8(bytes, newline);
-                let [a, b, c] = stops.map(|stop| _mm256_cmpeq_epi8(bytes, stop));
-                Found {
-                    ends: bits(_mm256_or_si256(newlines, _mm256_cmpeq_epi8(bytes, delimiter))),
-                    newlines: bits(newlines),
-                    stops: bits(_mm256_or_si256(_mm256_or_si256(a, b), c)),
-                }
-            };
+        let half = |half: &[u8; 32]| {
+            // SAFETY: invariant 2: `half` has the 32 bytes that are loaded.
+            let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast()) };
+            let newlines = _mm256_cmpeq_epi8(bytes, newline);
+            let [a, b, c] = stops.map(|stop| _mm256_cmpeq_epi8(bytes, stop));
+            Found {
+                ends: bits(_mm256_or_si256(newlines, _mm256_cmpeq_epi8(bytes, delimiter))),
+                newlines: bits(newlines),
+                stops: bits(_mm256_or_si256(_mm256_or_si256(a, b), c)),
+            }
+        };
+        let find = |block: &[u8; 64]| {
             let halves = block.as_chunks::<32>().0;
             let (low, high) = (half(&halves[0]), half(&halves[1]));
             Found {
@@ -105,7 +150,8 @@ impl Marks {
                 newlines: low.newlines | high.newlines << 32,
                 stops: low.stops | high.stops << 32,
             }
-        })
+        };
+        self.index_by(bytes, from, positions, find, write_bits)
     }
 
     /// A block, byte by byte.
@@ -121,6 +167,7 @@ impl Marks {
         }
     }
 
+    /// The loop of all ways. `find` looks at a block; `write` writes where its bits are, counted from a start, into a room.
     #[inline(always)]
     fn index_by(
         &self,
@@ -128,57 +175,50 @@ impl Marks {
         from: usize,
         positions: &mut Vec<u32>,
         find: impl Fn(&[u8; 64]) -> Found,
+        write: impl Fn(&mut [MaybeUninit<u32>], u32, u64),
     ) -> Indexed {
         assert!(u32::try_from(bytes.len()).is_ok(), "positions have 32 bits");
         let (blocks, rest) = bytes[from..].as_chunks::<64>();
         positions.reserve(bytes.len() - from + STRIDE);
         let mut indexed = Indexed { end: from, newline_count: 0 };
+        let mut push = |found: &Found, indexed: &mut Indexed, length: usize| {
+            write(positions.spare_capacity_mut(), indexed.end as u32, found.ends);
+            let count = found.ends.count_ones() as usize;
+            // SAFETY: by invariant 3 the room sufficed, so that a position was written for each of these bits.
+            unsafe { positions.set_len(positions.len() + count) };
+            indexed.newline_count += found.newlines.count_ones() as usize;
+            indexed.end += length;
+        };
         for block in blocks {
             let found = find(block);
             if found.stops != 0 {
                 return indexed;
             }
-            // SAFETY: invariant 3: `reserve` above.
-            unsafe { push_bits(positions, indexed.end as u32, found.ends) };
-            indexed.newline_count += found.newlines.count_ones() as usize;
-            indexed.end += 64;
+            push(&found, &mut indexed, 64);
         }
         let mut block = [0; 64];
         block[..rest.len()].copy_from_slice(rest);
         let (found, valid) = (find(&block), (1 << rest.len()) - 1);
-        if found.stops & valid != 0 {
-            return indexed;
+        if found.stops & valid == 0 {
+            let (ends, newlines) = (found.ends & valid, found.newlines & valid);
+            push(&Found { ends, newlines, stops: 0 }, &mut indexed, rest.len());
         }
-        // SAFETY: invariant 3: `reserve` above, and bits stand for bytes that are there.
-        unsafe { push_bits(positions, indexed.end as u32, found.ends & valid) };
-        indexed.newline_count += (found.newlines & valid).count_ones() as usize;
-        indexed.end += rest.len();
         indexed
     }
 }
 
-/// Appends the position of each bit that is set, counted from `start`.
-///
-/// # Safety
-///
-/// `positions` has spare room for one more than there are bits, rounded up to [`STRIDE`].
+/// Writes the position of each bit that is set, counted from `start`, and more to a multiple of half a stride.
 #[inline(always)]
-unsafe fn push_bits(positions: &mut Vec<u32>, start: u32, mut bits: u64) {
-    let length = positions.len() + bits.count_ones() as usize;
-    let mut at = positions.as_mut_ptr().wrapping_add(positions.len());
-    loop {
-        for index in 0..STRIDE {
-            // SAFETY: the caller saw to the room for a stride from every `STRIDE`th of the bits on.
-            unsafe { at.add(index).write(start.wrapping_add(bits.trailing_zeros())) };
+fn write_bits(room: &mut [MaybeUninit<u32>], start: u32, mut bits: u64) {
+    for places in room.as_chunks_mut::<{ STRIDE / 2 }>().0 {
+        for place in places {
+            place.write(start.wrapping_add(bits.trailing_zeros()));
             bits &= bits.wrapping_sub(1);
         }
         if bits == 0 {
             break;
         }
-        at = at.wrapping_add(STRIDE);
     }
-    // SAFETY: all bits were written, and there is room for them.
-    unsafe { positions.set_len(length) };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -234,8 +274,15 @@ mod tests {
             let newline_count = bytes[from..end].iter().filter(|&&byte| byte == b'\n').count();
 
             let (mut fast, mut plain) = (vec![7], Vec::new());
+            #[cfg(target_arch = "x86_64")]
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("popcnt") {
+                let mut half = Vec::new();
+                // SAFETY: invariant 1: just asked.
+                let indexed = unsafe { marks.index_avx2(&bytes, from, &mut half) };
+                prop_assert_eq!((indexed, &half), (Indexed { end, newline_count }, &ends));
+            }
             prop_assert_eq!(marks.index(&bytes, from, &mut fast), Indexed { end, newline_count });
-            prop_assert_eq!(marks.index_by(&bytes, from, &mut plain, |block| marks.find(block)), Indexed { end, newline_count });
+            prop_assert_eq!(marks.index_by(&bytes, from, &mut plain, |block| marks.find(block), write_bits), Indexed { end, newline_count });
             prop_assert_eq!(&fast[1..], &ends);
             prop_assert_eq!(plain, ends);
         }
