@@ -21,6 +21,7 @@ mod json;
 mod options;
 mod rkyv;
 mod rows;
+mod short;
 mod typed;
 
 pub use csv::CsvRecords;

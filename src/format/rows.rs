@@ -103,6 +103,69 @@ impl Wanted {
     }
 }
 
+/// How many bytes are searched for marks at once: few enough that they, and what is noted of them, stay in the cache.
+/// Tests take few, to see many.
+pub(super) const STRETCH_BYTES: usize =
+    if cfg!(all(test, debug_assertions)) { 200 } else { 16 << 10 };
+
+/// A place in a record, counted from one of the marks that were found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    /// The number of the mark. 0 is the newline before the record.
+    pub(super) mark: usize,
+    /// How many bytes further; wraps around, to go back.
+    pub(super) offset_bytes: u32,
+}
+
+/// Where the text of a column stands in records that are alike.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The column.
+    pub(super) column: usize,
+    /// Where the text starts.
+    pub(super) from: At,
+    /// Where it ends.
+    pub(super) to: At,
+    /// What it is in each record; of texts, nothing.
+    pub(super) kinds: Vec<u8>,
+}
+
+/// Whole records, one a line, with equally many marks each: the last of them is the newline.
+#[derive(Clone, Copy)]
+pub(super) struct Alike<'a> {
+    /// The newline before the first record, and all marks of all records.
+    pub(super) marks: &'a [u32],
+    /// How many marks a record has.
+    pub(super) stride: usize,
+    /// How many bytes stand between a record and its newline.
+    pub(super) blank_bytes: u32,
+}
+
+impl<'a> Alike<'a> {
+    /// How many records.
+    pub(super) fn count(self) -> usize {
+        (self.marks.len() - 1) / self.stride
+    }
+
+    /// Where the last one's newline stands.
+    pub(super) fn end(self) -> usize {
+        self.marks[self.marks.len() - 1] as usize
+    }
+
+    /// Where the place is in each record.
+    #[inline]
+    pub(super) fn at(self, at: At) -> impl Iterator<Item = u32> + use<'a> {
+        let marks = self.marks[at.mark..].iter().step_by(self.stride).take(self.count());
+        marks.map(move |mark| mark.wrapping_add(at.offset_bytes))
+    }
+
+    /// The records from `first` on, `count` of them.
+    fn part(self, first: usize, count: usize) -> Self {
+        let marks = &self.marks[first * self.stride..=(first + count) * self.stride];
+        Self { marks, ..self }
+    }
+}
+
 /// The fields of up to [`BATCH_ROWS_MAX`] records.
 #[derive(Debug)]
 pub(super) struct Rows {
@@ -124,6 +187,45 @@ impl Rows {
     /// Whether a further row needs a [`Rows::flush`] first. Rewritten text is bounded too, for its offsets are 32 bits.
     pub(super) fn is_full(&self) -> bool {
         self.records.len() == BATCH_ROWS_MAX || self.side.text.len() > 1 << 24
+    }
+
+    /// Notes the records `alike`, which fill all columns from `places`. False if a field stopped the job.
+    pub(super) fn put_all(
+        &mut self,
+        alike: Alike,
+        places: &[Place],
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        decoded: &mut Decoded,
+    ) -> bool {
+        let mut first = 0;
+        while first < alike.count() {
+            let row = self.records.len();
+            let count = (alike.count() - first).min(BATCH_ROWS_MAX - row);
+            let part = alike.part(first, count);
+            for Place { column, from, to, kinds } in places {
+                let texts = part.at(*from).zip(part.at(*to));
+                let spans = self.spans[*column][row..].iter_mut().zip(texts);
+                if kinds.is_empty() {
+                    spans.for_each(|(span, (start, end))| {
+                        *span = Span { start, end, kind: kind::TEXT };
+                    });
+                } else {
+                    spans.zip(&kinds[first..]).for_each(|((span, (start, end)), &kind)| {
+                        *span = Span { start, end, kind };
+                    });
+                }
+            }
+            let starts = part.at(At { mark: 0, offset_bytes: 1 });
+            let before_newline = alike.blank_bytes.wrapping_neg();
+            let ends = part.at(At { mark: alike.stride, offset_bytes: before_newline });
+            self.records.extend(starts.zip(ends));
+            first += count;
+            if self.is_full() && !self.flush(wanted, source, decoded) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Turns the rows into a batch of `decoded` and starts over. False if a field stopped the job: then

@@ -32,6 +32,12 @@ fn view_of(window: u128, length: usize, offset: u32) -> u128 {
     length as u128 | (if length <= INLINE_BYTES_MAX { inline } else { apart }) << 32
 }
 
+/// Whether the byte at `position` goes on with a character, so that no text begins or ends there.
+#[inline]
+fn is_inside(bytes: &[u8], position: usize) -> bool {
+    bytes.get(position).is_some_and(|byte| byte & 0xc0 == 0x80)
+}
+
 /// A buffer whose bytes are known to be UTF-8 (invariant 1). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Utf8Buffer {
@@ -79,21 +85,33 @@ impl ViewColumn {
         }
     }
 
-    /// Appends the text at bytes `start .. end` of the source, without copying it.
+    /// Appends the texts at these bytes, from and to, of the source, without copying them.
     ///
     /// # Panics
     ///
-    /// If the range is out of bounds or cuts a character: a decoder's bug.
+    /// If a range is out of bounds or cuts a character: a decoder's bug.
     #[inline]
-    pub fn push(&mut self, start: usize, end: usize) {
-        let text = &self.source.as_str()[start..end];
-        self.uses_source |= text.len() > INLINE_BYTES_MAX;
-        let view = match self.source.as_str().as_bytes()[start..].first_chunk::<16>() {
-            Some(window) => view_of(u128::from_le_bytes(*window), text.len(), start as u32),
-            None => make_view(text.as_bytes(), 0, start as u32),
-        };
-        self.views.push(view);
-        self.nulls.append_non_null();
+    pub fn extend(&mut self, ranges: impl Iterator<Item = (u32, u32)>) {
+        let bytes = self.source.as_str().as_bytes();
+        let (mut longest, mut cut) = (0, false);
+        // Until the edges are known to be whole characters, nobody can get at the views, whatever panics.
+        let mut views = std::mem::take(&mut self.views);
+        let before = views.len();
+        views.extend(ranges.map(|(start, end)| {
+            let offset = start;
+            let (start, end) = (start as usize, end as usize);
+            let text = &bytes[start..end];
+            longest = longest.max(text.len());
+            cut |= is_inside(bytes, start) | is_inside(bytes, end);
+            match bytes[start..].first_chunk::<16>() {
+                Some(window) => view_of(u128::from_le_bytes(*window), text.len(), offset),
+                None => make_view(text, 0, offset),
+            }
+        }));
+        assert!(!cut, "a range of bytes begins or ends inside of a character");
+        self.uses_source |= longest > INLINE_BYTES_MAX;
+        self.nulls.append_n_non_nulls(views.len() - before);
+        self.views = views;
     }
 
     /// Appends NULL.
@@ -151,9 +169,9 @@ mod tests {
         let source = Utf8Buffer::new(Buffer::from(text.as_bytes())).unwrap();
         let address = source.as_str().as_ptr();
         let mut column = ViewColumn::new(source, 4);
-        column.push(0, 5);
+        column.extend([(0, 5)].into_iter());
         column.push_null();
-        column.push(7, text.len());
+        column.extend([(7, text.len() as u32)].into_iter());
         column.push_owned("text from elsewhere, unescaped");
         let array = column.finish();
         assert_eq!(array.value(0), "short");
@@ -166,7 +184,7 @@ mod tests {
     #[test]
     fn a_column_of_short_texts_keeps_nothing_alive() {
         let mut column = ViewColumn::new(Utf8Buffer::new(Buffer::from(b"abc")).unwrap(), 1);
-        column.push(1, 3);
+        column.extend([(1, 3)].into_iter());
         assert!(column.finish().data_buffers().is_empty());
     }
 
@@ -176,9 +194,10 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "char boundary")]
+    #[should_panic(expected = "inside of a character")]
     fn a_cut_character_is_a_bug() {
-        ViewColumn::new(Utf8Buffer::new(Buffer::from("ä".as_bytes())).unwrap(), 1).push(0, 1);
+        ViewColumn::new(Utf8Buffer::new(Buffer::from("ä".as_bytes())).unwrap(), 1)
+            .extend([(0, 1)].into_iter());
     }
 
     proptest! {
@@ -191,9 +210,9 @@ mod tests {
                 match text {
                     None => column.push_null(),
                     Some(text) if owned >> (index % 32) & 1 == 1 => column.push_owned(text),
-                    Some(text) => column.push(start, start + text.len()),
+                    Some(text) => column.extend([(start, start + text.len() as u32)].into_iter()),
                 }
-                start += text.as_ref().map_or(0, String::len);
+                start += text.as_ref().map_or(0, |text| text.len() as u32);
             }
             let array = column.finish();
             array.to_data().validate_full().unwrap();

@@ -1,14 +1,18 @@
 //! CSV to columns.
 //!
-//! Three ways find fields, each for fewer records than the one before: a chunk without quotes, escapes and
-//! carriage returns is cut by one search for delimiters and newlines; in other chunks a record without them
-//! is cut likewise; the rest go through a small state machine, which is the definition of truth.
+//! Three ways find fields, each for fewer records than the one before. Where there are no quotes, escapes and
+//! carriage returns, all delimiters and newlines of a stretch are noted in one go, and fields are cut a column at a
+//! time; around such bytes, a record without them is cut at its delimiters; the rest go through a small state
+//! machine, which is the definition of truth.
 //!
 //! # Invariants
 //!
 //! 1. All three find the same fields in a record that all can read.
 //! 2. Every record is a row, a comment, a skipped record or the failure. A blank line is a record of one empty field.
 
+mod stretch;
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
@@ -17,9 +21,9 @@ use memchr::{memchr, memchr_iter, memchr2_iter, memchr3};
 use super::CsvOptions;
 use crate::batch::Schema;
 use crate::format::column::Dialect;
-use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind, line_count, quoted};
+use crate::format::rows::{self, At, Place, Rows, Span, Wanted, bad_record, kind, quoted};
 use crate::format::{Decode, Decoded};
-use crate::sys::scan::mask64;
+use crate::sys::scan::Marks;
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -32,10 +36,16 @@ pub(super) struct CsvDecoder {
     names: Vec<String>,
     /// For each field of a record the column it fills, or [`UNWANTED`].
     slots: Vec<u32>,
+    /// Where the fields that are asked for stand between the marks of a record.
+    places: Vec<Place>,
     wanted: Wanted,
     rows: Rows,
     /// The field after the last column, if the record has one.
     extra: Span,
+    /// What ends a field, and what means more than text.
+    marks: Marks,
+    /// Where fields end in the current stretch, after the newline before it.
+    ends: Vec<u32>,
 }
 
 /// Why a record cannot be cut into fields.
@@ -43,16 +53,6 @@ struct Malformed {
     /// Where reading stopped.
     position: usize,
     reason: String,
-}
-
-/// How far a plain chunk is cut.
-struct Cut {
-    /// Where the current record starts.
-    record: usize,
-    /// Where the current field starts.
-    start: usize,
-    /// The number of the current field.
-    field: usize,
 }
 
 /// How decoding goes on after a record.
@@ -75,96 +75,40 @@ impl CsvDecoder {
         wanted.null_texts.extend(options.empty_is_null.then(String::new));
         let names = schema.fields.iter().map(|field| field.name.clone()).collect();
         let rows = Rows::new(projection.len());
-        Self { options, names, slots, wanted, rows, extra: Span::default() }
-    }
-
-    /// Whether the chunk can be cut by delimiters and newlines alone.
-    fn is_plain(&self, bytes: &[u8]) -> bool {
-        let options = &self.options;
-        !options.comments && !options.trim && self.find_special(bytes).is_none()
+        let quote = options.quote.unwrap_or(b'\r');
+        let stops = [quote, options.escape.unwrap_or(quote), b'\r'];
+        let marks = Marks { delimiter: options.delimiter, stops };
+        let places = projection.iter().enumerate().map(|(column, &field)| Place {
+            column,
+            from: At { mark: field, offset_bytes: 1 },
+            to: At { mark: field + 1, offset_bytes: 0 },
+            kinds: Vec::new(),
+        });
+        let places = places.collect();
+        let (extra, ends) = (Span::default(), Vec::new());
+        Self { options, names, slots, places, wanted, rows, extra, marks, ends }
     }
 
     /// The first byte that means more than text.
     fn find_special(&self, bytes: &[u8]) -> Option<usize> {
-        let quote = self.options.quote.unwrap_or(b'\r');
-        memchr3(quote, self.options.escape.unwrap_or(quote), b'\r', bytes)
+        let [quote, escape, carriage_return] = self.marks.stops;
+        memchr3(quote, escape, carriage_return, bytes)
     }
 
-    /// Cuts a chunk in which only delimiters and newlines mean anything: 64 bytes at a time, a bit for each end of a field.
-    fn decode_plain(&mut self, source: &Utf8Buffer, from: usize, decoded: &mut Decoded) {
-        let bytes = source.as_str().as_bytes();
-        let mut cut = Cut { record: from, start: from, field: 0 };
-        let (blocks, rest) = bytes[from..].as_chunks::<64>();
-        for (index, block) in blocks.iter().enumerate() {
-            let mut ends = mask64(block, self.options.delimiter, b'\n');
-            while ends != 0 {
-                let bit = ends.trailing_zeros() as usize;
-                ends &= ends - 1;
-                let flow = self.end_field(
-                    source,
-                    &mut cut,
-                    from + 64 * index + bit,
-                    block[bit] == b'\n',
-                    decoded,
-                );
-                if flow == Flow::Stop {
-                    return;
-                }
-            }
-        }
-        let rest_start = bytes.len() - rest.len();
-        let ends = memchr2_iter(self.options.delimiter, b'\n', rest).map(|at| rest_start + at);
-        let unfinished = bytes.last().is_some_and(|&byte| byte != b'\n').then_some(bytes.len());
-        for end in ends.chain(unfinished) {
-            let ends_record = bytes.get(end).is_none_or(|&byte| byte == b'\n');
-            if self.end_field(source, &mut cut, end, ends_record, decoded) == Flow::Stop {
-                return;
-            }
-        }
-    }
-
-    /// Notes the field that ends at `end`, and the row if the record ends there too.
-    #[inline(always)]
-    fn end_field(
-        &mut self,
-        source: &Utf8Buffer,
-        cut: &mut Cut,
-        end: usize,
-        ends_record: bool,
-        decoded: &mut Decoded,
-    ) -> Flow {
-        self.put(cut.field, Span { start: cut.start as u32, end: end as u32, kind: kind::TEXT });
-        cut.field += 1;
-        cut.start = end + 1;
-        if !ends_record {
-            return Flow::On;
-        }
-        let (record, fields) = (cut.record, cut.field);
-        (cut.record, cut.field) = (cut.start, 0);
-        if fields == self.slots.len() {
-            self.rows.records.push((record as u32, end as u32));
-            return if !self.rows.is_full() || self.rows.flush(&self.wanted, source, decoded) {
-                Flow::On
-            } else {
-                Flow::Stop
-            };
-        }
-        self.finish(source, record, end, fields, decoded)
-    }
-
-    /// Cuts any chunk, record by record.
+    /// Cuts the records that begin in `range`, and those after them in the same line, whatever they hold, one by one. Where the next one begins; `None` if the job stops.
     fn decode_records(
         &mut self,
         source: &Utf8Buffer,
-        from: usize,
+        range: Range<usize>,
         damaged: &[(usize, usize)],
         decoded: &mut Decoded,
-    ) {
+    ) -> Option<usize> {
         let bytes = source.as_str().as_bytes();
-        let mut start = from;
+        let mut start = range.start;
         let mut damaged = damaged.iter().peekable();
-        let mut next_line = from;
-        while start < bytes.len() {
+        let mut next_line = start;
+        // Not within a line, whose end would be looked for again.
+        while start < range.end.max(next_line).min(bytes.len()) {
             if self.options.comments {
                 match skip_comment(bytes, start) {
                     Ok(record) => start = record,
@@ -198,10 +142,11 @@ impl CsvDecoder {
                 Err(error) => self.refuse(source, start, end, error, decoded),
             };
             if flow == Flow::Stop {
-                return;
+                return None;
             }
             start = next;
         }
+        Some(start)
     }
 
     /// Notes the span of field number `field`.
@@ -501,24 +446,30 @@ impl Decode for CsvDecoder {
     fn decode(&mut self, chunk: &Buffer, at_start: bool) -> Decoded {
         let (source, damaged) = rows::checked(chunk);
         let bytes = source.as_str().as_bytes();
-        let mut decoded = Decoded { line_count: line_count(bytes), ..Decoded::default() };
+        let mut decoded = Decoded::default();
         let mut from = if at_start && bytes.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
         if at_start && self.options.header && from < bytes.len() {
             from = match self.read_header(&source, from) {
                 Ok(from) => from,
                 Err(error) => {
                     let end = memchr(b'\n', bytes).unwrap_or(bytes.len());
+                    decoded.line_count = rows::line_count(bytes);
                     decoded.failure =
                         Some(bad_record(bytes, from, end, error.position, error.reason));
                     return decoded;
                 }
             };
         }
-        if damaged.is_empty() && self.is_plain(&bytes[from..]) {
-            self.decode_plain(&source, from, &mut decoded);
+        let line_count = if damaged.is_empty() && !self.options.comments && !self.options.trim {
+            self.decode_stretches(&source, from, &mut decoded)
         } else {
-            self.decode_records(&source, from, &damaged, &mut decoded);
-        }
+            self.decode_records(&source, from..bytes.len(), &damaged, &mut decoded);
+            None
+        };
+        decoded.line_count = match line_count {
+            Some(count) if from == 0 => count,
+            _ => rows::line_count(bytes),
+        };
         if decoded.failure.is_none() {
             self.rows.flush(&self.wanted, &source, &mut decoded);
         }

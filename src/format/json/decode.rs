@@ -1,13 +1,14 @@
 //! JSON lines to columns.
 //!
-//! Records of one stream nearly always spell their fields alike and in one order. The fast way bets on it:
-//! it remembers what stood between two values (`,"page":`), compares those bytes, and looks only at the
-//! values. Whatever it does not expect (an unknown spelling, a field twice, what is no JSON) it leaves to the
-//! exact way, which reads token by token, is the definition of truth, and tells the fast way what it saw.
+//! Records of one stream nearly always spell their fields alike and in one order. Two ways bet on it. One reads
+//! stretches in which all records are spelled like one before ([`Template`]). Where they differ, another goes line by
+//! line: it remembers what stood between two values (`,"page":`), compares those bytes, and looks only at the
+//! values. Whatever that does not expect (an unknown spelling, a field twice, what is no JSON) it leaves to the
+//! exact way, which reads token by token, is the definition of truth, and tells the others what it saw.
 //!
 //! # Invariants
 //!
-//! 1. The fast way gives a row only where the exact way would give the same.
+//! 1. The fast ways give a row only where the exact way would give the same.
 //! 2. What is remembered changes the speed, never the result.
 //! 3. A field that comes twice counts once: the first one.
 
@@ -17,10 +18,11 @@ use arrow_buffer::Buffer;
 use memchr::memchr;
 
 use super::JsonOptions;
+use super::alike::{MARKS, Template};
 use super::scan::{self, Malformed, Value, malformed};
 use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
-use crate::format::rows::{self, Rows, Span, Wanted, bad_record, kind};
+use crate::format::rows::{self, Rows, STRETCH_BYTES, Span, Wanted, bad_record, kind};
 use crate::format::{Decode, Decoded};
 use crate::sys::scan::find_either;
 use crate::sys::views::Utf8Buffer;
@@ -88,7 +90,17 @@ pub(super) struct JsonDecoder {
     first: usize,
     /// Which columns the current record of the exact way has set.
     seen: Vec<bool>,
+    template: Option<Template>,
+    /// The marks of the current stretch, after the newline before it.
+    marks: Vec<u32>,
+    /// How many times in a row a stretch was not like the template, up to [`MISSES_MAX`].
+    misses: u32,
+    /// How many stretches go by before the next attempt.
+    pause: u32,
 }
+
+/// Where records are never alike, one in 2^6 stretches is tried.
+const MISSES_MAX: u32 = 6;
 
 impl JsonDecoder {
     /// A decoder of the columns `projection` of records of `schema`.
@@ -109,7 +121,47 @@ impl JsonDecoder {
             wanted,
             segments: Vec::new(),
             first: 0,
+            template: None,
+            marks: Vec::new(),
+            misses: 0,
+            pause: 0,
         }
+    }
+
+    /// Notes the records from `start` on that are like the template, if a stretch of them is; where the next one begins.
+    fn read_alike(
+        &mut self,
+        source: &Utf8Buffer,
+        start: usize,
+        decoded: &mut Decoded,
+    ) -> Option<usize> {
+        let template = self.template.as_mut().filter(|_| self.pause == 0)?;
+        let bytes = source.as_str().as_bytes();
+        let stretch = &bytes[..bytes.len().min(start + STRETCH_BYTES)];
+        self.marks.clear();
+        self.marks.push((start as u32).wrapping_sub(1));
+        MARKS.index(stretch, start, &mut self.marks);
+        let records = template.records(bytes, &self.marks)?;
+        let places = template.fit(bytes, records)?;
+        self.misses = 0;
+        decoded.line_count += records.count() as u64;
+        self.rows.put_all(records, places, &self.wanted, source, decoded);
+        Some(records.end() + 1)
+    }
+
+    /// Makes `line` the template, its newline included, unless that has led to nothing lately.
+    fn learn_from(&mut self, line: &[u8]) {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return;
+        }
+        let (columns, count) = (&self.columns, self.rows.spans.len());
+        self.template = Template::of(line, count, |key| {
+            let column = columns.get(std::str::from_utf8(key).ok()?)?;
+            Some(*column as usize)
+        });
+        self.pause = (1 << self.misses) - 1;
+        self.misses = (self.misses + 1).min(MISSES_MAX);
     }
 
     /// Notes the fields of the record at `start .. end`, if it is like those before; whether it was.
@@ -404,19 +456,31 @@ impl Decode for JsonDecoder {
     fn decode(&mut self, chunk: &Buffer, _at_start: bool) -> Decoded {
         let (source, damaged) = rows::checked(chunk);
         let bytes = source.as_str().as_bytes();
+        let is_sound = damaged.is_empty();
         let mut damaged = damaged.iter().peekable();
         let mut decoded = Decoded::default();
         let mut next = 0;
         while next < bytes.len() {
-            decoded.line_count += 1;
-            let start = next;
-            let newline = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
-            next = newline + 1;
-            let end = newline - usize::from(newline > start && bytes[newline - 1] == b'\r');
-            let is_damaged = damaged.next_if(|range| range.0 < end).is_some();
-            if start < end && !self.decode_line(&source, start, end, is_damaged, &mut decoded) {
-                return decoded;
+            if is_sound && let Some(after) = self.read_alike(&source, next, &mut decoded) {
+                next = after;
+                if decoded.failure.is_some() {
+                    return decoded;
+                }
+                continue;
             }
+            let (until, mut start) = (bytes.len().min(next + STRETCH_BYTES), next);
+            while next < until {
+                decoded.line_count += 1;
+                start = next;
+                let newline = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+                next = newline + 1;
+                let end = newline - usize::from(newline > start && bytes[newline - 1] == b'\r');
+                let is_damaged = damaged.next_if(|range| range.0 < end).is_some();
+                if start < end && !self.decode_line(&source, start, end, is_damaged, &mut decoded) {
+                    return decoded;
+                }
+            }
+            self.learn_from(&bytes[start..next.min(bytes.len())]);
         }
         self.rows.flush(&self.wanted, &source, &mut decoded);
         decoded

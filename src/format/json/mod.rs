@@ -11,6 +11,7 @@
 //! - Numbers in texts that only Java reads (hexadecimal doubles, digits other than 0 to 9) are bad here.
 //! - A field that comes twice inside of a nested object stays twice in its text.
 
+mod alike;
 mod decode;
 mod records;
 mod scan;

@@ -268,11 +268,17 @@ fn read_texts(
         return Err("a text ends within a character".into());
     }
     let mut column = ViewColumn::new(source, rows);
-    for (row, edge) in edges.windows(2).enumerate() {
-        if nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            column.push_null()
-        } else {
-            column.push(edge[0], edge[1])
+    let ranges = edges.windows(2).map(|edge| (edge[0] as u32, edge[1] as u32));
+    match nulls {
+        None => column.extend(ranges),
+        Some(nulls) => {
+            for (is_valid, range) in nulls.iter().zip(ranges) {
+                if is_valid {
+                    column.extend(std::iter::once(range));
+                } else {
+                    column.push_null();
+                }
+            }
         }
     }
     Ok(Arc::new(column.finish()))

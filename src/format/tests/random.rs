@@ -123,6 +123,14 @@ fn json_value() -> impl Strategy<Value = String> {
     ]
 }
 
+fn json_text() -> impl Strategy<Value = String> {
+    "[a-zäöü ,:{}'/-]{0,20}".prop_map(|text| format!("\"{text}\""))
+}
+
+fn json_number() -> impl Strategy<Value = String> {
+    "-?(0|[1-9][0-9]{0,6})(\\.[0-9]{1,4})?([eE][+-]?[0-9]{1,2})?"
+}
+
 fn json_record() -> impl Strategy<Value = String> {
     let field = (
         prop::sample::select(vec!["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "other"]),
@@ -168,6 +176,43 @@ proptest! {
     }
 
     #[test]
+    fn stretches_of_like_records_do_not_change_json(
+        values in prop::collection::vec((json_text(), json_number(), json_number(), json_text()), 1..40),
+        other in prop::option::of((any::<prop::sample::Index>(), json_record())),
+        changed in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        blanks in 0..4usize,
+        end in prop::sample::select(vec!["\n", "\r\n"]),
+    ) {
+        let schema = wide();
+        let blank = &" ".repeat(blanks);
+        let mut records: Vec<Vec<u8>> = values.iter().map(|(a, b, c, d)| {
+            format!("{{\"c0\":{a},{blank}\"c1\":{b}, \"x\":{c}{blank},\"c3\":{b},\"c4\":\"2024-02-03 04:05:06.789\",\"y\":{d},\"c8\":\"\"}}{blank}").into_bytes()
+        }).collect();
+        if let Some((at, record)) = other {
+            records.insert(at.index(records.len()), record.into_bytes());
+        }
+        if let Some((at, byte)) = changed {
+            let index = at.index(records.len());
+            let at = at.index(records[index].len());
+            records[index][at] = if byte == b'\n' { b'"' } else { byte };
+        }
+        let columns = [0, 1, 3, 4, 8];
+        let new = || format(FORMATS[1], &schema).decoder(&schema, &columns);
+        let schema_read = Schema::new(columns.iter().map(|&index| schema.fields[index].clone()).collect());
+        let alone: Vec<Decoded> = records.iter().map(|record| new().decode(&Buffer::from(&record[..]), true)).collect();
+        let together = records.iter().flat_map(|record| [record, end.as_bytes()].concat()).collect::<Vec<u8>>();
+        // The second time, what the first taught is known.
+        let mut decoder = new();
+        for _ in 0..2 {
+            let decoded = decoder.decode(&Buffer::from(&together[..]), true);
+            let expected: Vec<String> = alone.iter().flat_map(|one| printed(&one.batches, &schema_read)).collect();
+            prop_assert_eq!(printed(&decoded.batches, &schema_read), expected);
+            prop_assert_eq!(decoded.skipped_count, alone.iter().map(|one| one.skipped_count).sum::<u64>());
+            prop_assert_eq!(decoded.line_count, records.len() as u64);
+        }
+    }
+
+    #[test]
     fn json_agrees_with_another_reader(record in json_record()) {
         let schema = Schema::new(vec![Field::new("c0", DataType::STRING)]);
         let decoded = decode_all(FORMATS[1], &schema, record.as_bytes());
@@ -201,6 +246,36 @@ proptest! {
         expected.push("{\"c0\":\"q\",\"c1\":\"q\",\"c2\":\"q\"}".into());
         prop_assert_eq!(read(&second), (expected, skipped));
         prop_assert_eq!(read(&third), (first, skipped));
+    }
+
+    #[test]
+    fn stretches_of_like_rows_do_not_change_csv(
+        rows in prop::collection::vec(["[a-zä]{0,9}", "-?[0-9]{1,3}", "[a-z]{0,20}"], 1..60),
+        changed in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(b",\n\"\rx\xff".to_vec()))),
+        is_finished: bool,
+    ) {
+        let names = ["a", "b", "c"];
+        let types = [DataType::STRING, DataType::Int, DataType::STRING];
+        let schema = Schema::new(names.iter().zip(types).map(|(name, kind)| Field::new(*name, kind)).collect());
+        let mut bytes = rows.iter().map(|row| row.join(",")).collect::<Vec<_>>().join("\n").into_bytes();
+        if let Some((at, byte)) = changed {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if is_finished {
+            bytes.push(b'\n');
+        }
+        for pairs in [FORMATS[2], FORMATS[3]] {
+            // There are no blanks, but trimming them takes the exact way.
+            let exact = [pairs, &[("csv.trim-spaces", "true")]].concat();
+            for columns in [&[0, 1, 2][..], &[1], &[]] {
+                let read = |pairs: &[(&str, &str)]| format(pairs, &schema).decoder(&schema, columns).decode(&Buffer::from(&bytes[..]), true);
+                let (fast, exact) = (read(pairs), read(&exact));
+                let chosen = Schema::new(columns.iter().map(|&index| schema.fields[index].clone()).collect());
+                prop_assert_eq!(printed(&fast.batches, &chosen), printed(&exact.batches, &chosen));
+                prop_assert_eq!((fast.line_count, fast.failure, fast.skipped), (exact.line_count, exact.failure, exact.skipped));
+            }
+        }
     }
 
     #[test]

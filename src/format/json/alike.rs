@@ -1,0 +1,237 @@
+//! Records that are spelled as one before, found by their quotes: a stretch of them at once.
+//!
+//! The quotes and newlines of a stretch are noted in one go. Where every record has the same text between its values
+//! (a [`Separator`]: `","page":"`), each value lies between two quotes of known number, and nothing else is looked at
+//! but numbers, which must be some. What differs anywhere in a stretch is left to the ways that go line by line.
+//!
+//! # Invariants
+//!
+//! 1. A separator that stands where it should holds all marks (quotes, newlines) from its first to its last. So values
+//!    hold none, and the next separator's marks are the next ones.
+//! 2. Nothing in a stretch is escaped: a search for marks ends at a backslash.
+
+use super::scan;
+use crate::format::rows::{Alike, At, Place, kind};
+use crate::format::short;
+use crate::sys::scan::Marks;
+
+/// What ends texts and records; and what says that texts are not what they seem.
+pub(super) const MARKS: Marks = Marks { delimiter: b'"', stops: [b'\\'; 3] };
+
+/// Longer separators are left to the other ways.
+const SEPARATOR_BYTES_MAX: usize = 256;
+
+/// How records are spelled, and where their values are.
+#[derive(Debug, Default)]
+pub(super) struct Template {
+    /// How many marks a record has.
+    stride: usize,
+    /// How many bytes stand between a record and its newline: a carriage return or none.
+    blank_bytes: u32,
+    separators: Vec<Separator>,
+    numbers: Vec<Number>,
+    /// The values that fill columns.
+    places: Vec<Place>,
+}
+
+/// The bytes before a value, or after the last one: sixteen at a time, and which bits of them count.
+#[derive(Debug)]
+struct Separator {
+    start: At,
+    end: At,
+    pieces: Vec<(At, u128, u128)>,
+}
+
+/// Where a number stands.
+#[derive(Debug)]
+struct Number {
+    from: At,
+    to: At,
+    /// Which of the places it is, if it fills a column.
+    place: Option<usize>,
+}
+
+impl Template {
+    /// How the record in `line` is spelled, which ends with its newline. `column_of` tells which column a field's value
+    /// fills. `None` if it is no object of numbers and texts without escapes, or does not fill `columns` columns once each.
+    pub(super) fn of(
+        line: &[u8],
+        columns: usize,
+        column_of: impl Fn(&[u8]) -> Option<usize>,
+    ) -> Option<Self> {
+        let mut template =
+            Self { blank_bytes: u32::from(line.ends_with(b"\r\n")), ..Self::default() };
+        let mut values = Vec::new();
+        let (mut value_end, mut at) = (0, scan::skip_blanks(line, 0));
+        if line.get(at) != Some(&b'{') || !line.ends_with(b"\n") {
+            return None;
+        }
+        while line.get(at) != Some(&b'}') {
+            let key = scan::read_key(line, scan::skip_blanks(line, at + 1)).ok()?;
+            let value = scan::read_value(line, key.next).ok()?;
+            if key.escaped || value.escaped {
+                return None;
+            }
+            template.separate(&line[value_end..value.start])?;
+            values.push((column_of(&line[key.start..key.end]), value.kind));
+            value_end = value.end;
+            at = scan::skip_blanks(line, value.next);
+            if !matches!(line.get(at), Some(b',' | b'}')) {
+                return None;
+            }
+        }
+        template.separate(&line[value_end..])?;
+        for (index, (column, kind)) in values.into_iter().enumerate() {
+            template.place(index, column, kind)?;
+        }
+        (template.places.len() == columns).then_some(template)
+    }
+
+    /// Adds the next separator.
+    fn separate(&mut self, text: &[u8]) -> Option<()> {
+        let mut marks = (0..text.len()).filter(|&at| matches!(text[at], b'"' | b'\n'));
+        let (first, others) = (marks.next()?, marks.by_ref().count());
+        let last = text.iter().rposition(|byte| matches!(byte, b'"' | b'\n'))?;
+        let start = if self.separators.is_empty() {
+            At { mark: 0, offset_bytes: 1 }
+        } else {
+            At { mark: self.stride + 1, offset_bytes: (first as u32).wrapping_neg() }
+        };
+        self.stride += 1 + others;
+        let end = At { mark: self.stride, offset_bytes: (text.len() - last) as u32 };
+        let piece = |(index, text): (usize, &[u8])| {
+            let (mut bits, mut mask) = ([0; 16], [0; 16]);
+            bits[..text.len()].copy_from_slice(text);
+            mask[..text.len()].fill(u8::MAX);
+            let offset_bytes = start.offset_bytes.wrapping_add(16 * index as u32);
+            (At { offset_bytes, ..start }, u128::from_le_bytes(bits), u128::from_le_bytes(mask))
+        };
+        let pieces = text.chunks(16).enumerate().map(piece).collect();
+        self.separators.push(Separator { start, end, pieces });
+        (text.len() <= SEPARATOR_BYTES_MAX).then_some(())
+    }
+
+    /// Adds value number `index`, which fills `column`.
+    fn place(&mut self, index: usize, column: Option<usize>, kind: u8) -> Option<()> {
+        let (from, to) = (self.separators[index].end, self.separators[index + 1].start);
+        let is_number = match kind {
+            kind::TEXT => false,
+            kind::INTEGER | kind::FRACTION => true,
+            _ => return None,
+        };
+        if is_number {
+            self.numbers.push(Number { from, to, place: column.map(|_| self.places.len()) });
+        }
+        if let Some(column) = column {
+            if self.places.iter().any(|place| place.column == column) {
+                return None;
+            }
+            self.places.push(Place { column, from, to, kinds: Vec::new() });
+        }
+        Some(())
+    }
+
+    /// The records that `marks` belong to, if they are spelled like this. After the last one sixteen bytes are left, which are
+    /// compared with, or it is left out.
+    pub(super) fn records<'a>(&self, bytes: &[u8], marks: &'a [u32]) -> Option<Alike<'a>> {
+        let mut count = (marks.len() - 1) / self.stride;
+        while count > 0 && marks[count * self.stride] as usize + 16 > bytes.len() {
+            count -= 1;
+        }
+        let marks = &marks[..=count * self.stride];
+        (count > 0).then_some(Alike { marks, stride: self.stride, blank_bytes: self.blank_bytes })
+    }
+
+    /// Where the values of `records` stand, if these are spelled like this indeed.
+    pub(super) fn fit(&mut self, bytes: &[u8], records: Alike) -> Option<&[Place]> {
+        if !self.separators.iter().all(|separator| separator.stands(bytes, records)) {
+            return None;
+        }
+        for number in &self.numbers {
+            let texts = records.at(number.from).zip(records.at(number.to));
+            let kinds = texts.map(|(start, end)| number_kind(bytes, start as usize, end as usize));
+            match number.place {
+                Some(place) => {
+                    let found = &mut self.places[place].kinds;
+                    found.clear();
+                    for kind in kinds {
+                        found.push(kind?);
+                    }
+                }
+                None => {
+                    for kind in kinds {
+                        kind?;
+                    }
+                }
+            }
+        }
+        Some(&self.places)
+    }
+}
+
+impl Separator {
+    /// Whether it stands in all `records`.
+    fn stands(&self, bytes: &[u8], records: Alike) -> bool {
+        self.pieces.iter().all(|&(at, bits, mask)| {
+            let mut differences = 0;
+            for start in records.at(at) {
+                let Some(found) = bytes.get(start as usize..).and_then(<[u8]>::first_chunk::<16>)
+                else {
+                    return false;
+                };
+                differences |= (u128::from_le_bytes(*found) ^ bits) & mask;
+            }
+            differences == 0
+        })
+    }
+}
+
+/// The kind of the number at `start .. end`, if it is one.
+#[inline]
+fn number_kind(bytes: &[u8], start: usize, end: usize) -> Option<u8> {
+    let length = end.checked_sub(start).filter(|&length| length > 0)?;
+    let Some(short) = short::number(&bytes[start..], length) else {
+        let number = scan::read_number(bytes, start).ok()?;
+        return (number.end == end).then_some(number.kind);
+    };
+    let first = start + usize::from(short.negative);
+    let point = usize::from(short.scale > 0);
+    let whole_digits = end - first - short.scale - point;
+    // JSON writes no zeros before a number.
+    let is_json = bytes[first] != b'0' || whole_digits == 1;
+    is_json.then_some(if short.scale > 0 { kind::FRACTION } else { kind::INTEGER })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_those_that_a_scan_finds(text in "-?0?[0-9]{0,10}(\\.[0-9]{0,10})?([eE][+-]?[0-9]{0,3})?", next in "[,} \n]") {
+            let bytes = [text.as_bytes(), next.as_bytes()].concat();
+            let scanned = scan::read_number(&bytes, 0).ok().filter(|number| number.end == text.len());
+            prop_assert_eq!(number_kind(&bytes, 0, text.len()), scanned.map(|number| number.kind));
+        }
+    }
+
+    #[test]
+    fn a_template_knows_where_values_are() {
+        let line = b"{\"a\":\"xy\", \"b\" : 12,\"c\":\"\"}\r\n";
+        let column = |key: &[u8]| (key != b"a").then(|| usize::from(key == b"c"));
+        let template = Template::of(line, 2, column).unwrap();
+        let text = [&line[..], b"{\"a\":\"\", \"b\" : 3,\"c\":\"z\"}\r\n", &[b' '; 16]].concat();
+        let mut marks = vec![u32::MAX];
+        MARKS.index(&text, 0, &mut marks);
+        let records = template.records(&text, &marks).unwrap();
+        let mut template = template;
+        let places = template.fit(&text, records).unwrap();
+        let texts = places.iter().map(|place| {
+            let ranges = records.at(place.from).zip(records.at(place.to));
+            ranges.map(|(start, end)| &text[start as usize..end as usize]).collect::<Vec<_>>()
+        });
+        assert_eq!(texts.collect::<Vec<_>>(), [[&b"12"[..], b"3"], [b"", b"z"]]);
+    }
+}
