@@ -47,6 +47,7 @@ mod launch;
 mod options;
 mod process;
 mod result;
+mod row;
 #[cfg(feature = "sql")]
 mod script;
 #[cfg(feature = "sql")]

@@ -18,14 +18,14 @@ const CROWDED_PAGES: usize = 16;
 #[derive(Debug)]
 pub(super) enum Slice {
     /// In a table.
-    Folded(Pane),
+    Folded(Box<Pane>),
     /// Waiting.
     Waiting(Waiting),
 }
 
 impl Slice {
     pub(super) fn new(shape: &Shape, word_count: usize) -> Self {
-        Slice::Folded(Pane::new(shape, word_count))
+        Slice::Folded(Box::new(Pane::new(shape, word_count)))
     }
 
     pub(super) fn waits(&self) -> bool {
@@ -84,7 +84,7 @@ impl Slice {
         let is_large = pane.table.count() > groups_max
             || pages.is_crowded() && pane.table.page_count() > CROWDED_PAGES;
         if is_large && Waiting::suits(shape) {
-            let pane = std::mem::replace(pane, Pane::new(shape, shape.layout.word_count));
+            let pane = std::mem::replace(&mut **pane, Pane::new(shape, shape.layout.word_count));
             *self = Slice::Waiting(Waiting::of_pane(shape, pages, pane));
         }
     }
@@ -93,14 +93,14 @@ impl Slice {
     pub(super) fn into_waiting(self, shape: &Shape, pages: &mut Pages) -> Waiting {
         match self {
             Slice::Waiting(waiting) => waiting,
-            Slice::Folded(pane) => Waiting::of_pane(shape, pages, pane),
+            Slice::Folded(pane) => Waiting::of_pane(shape, pages, *pane),
         }
     }
 
     /// The pane of a slice that does not wait.
     pub(super) fn into_pane(self) -> Pane {
         let Slice::Folded(pane) = self else { unreachable!("asked for where nothing waits") };
-        pane
+        *pane
     }
 
     /// As [`Slice::into_pane`], to change.
@@ -183,7 +183,7 @@ impl Slice {
         pages: &Pages,
     ) -> Self {
         if saved.word() == 0 {
-            return Slice::Folded(Pane::load(shape, word_count, saved, pages));
+            return Slice::Folded(Box::new(Pane::load(shape, word_count, saved, pages)));
         }
         let waiting = Waiting::load(saved, pages);
         if planted!("restore-forget-backlog") {

@@ -244,7 +244,7 @@ impl WindowAggregate {
             clear_slot(&shape, &mut pane, &mut self.pages, slot);
             pane.table.words_mut(&mut self.pages, slot)[touched_at] = 0;
         }
-        self.panes.insert(end_ms, Slice::Folded(pane));
+        self.panes.insert(end_ms, Slice::Folded(Box::new(pane)));
         if !rest.is_empty() {
             self.increments.push_front((end_ms, rest));
         }

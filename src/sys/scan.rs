@@ -8,7 +8,7 @@
 //!
 //! 1. SSE2 is part of every x86-64 processor; AVX2 and AVX-512 are used where the processor says that it has them.
 //! 2. As many bytes are loaded or stored as the array has whose address is given.
-//! 3. [`Marks::index`] has room for a position of each byte that it looks at, and [`STRIDE`] more, before it looks.
+//! 3. [`Marks::index`] has room for a position of each byte that it looks at, and `STRIDE` more, before it looks.
 
 use std::mem::MaybeUninit;
 

@@ -10,7 +10,7 @@ use crate::state::{Backlog, PARTITIONS};
 /// A window that is being read out.
 pub(super) enum Firing {
     /// Its groups are in a pane.
-    Folded(Folded),
+    Folded(Box<Folded>),
     /// They are the sum of slices that overlapping windows share.
     Summed(Box<Summed>),
     /// They are gathered from what waited.
@@ -133,7 +133,7 @@ impl WindowAggregate {
             false => self.add_up(&shape, &mut pages, end_ms, &slices, running).map(|mut pane| {
                 pane.flush(&shape, &mut pages);
                 let keep = self.start_of(end_ms).is_some() && !self.is_over(end_ms);
-                Firing::Folded(Folded { end_ms, pane, slot: 0, keep })
+                Firing::Folded(Box::new(Folded { end_ms, pane, slot: 0, keep }))
             }),
         };
         self.fired_count += u64::from(self.firing.is_some());
@@ -292,7 +292,7 @@ impl WindowAggregate {
         output
     }
 
-    fn read_some(&mut self, mut firing: Folded) -> Output {
+    fn read_some(&mut self, mut firing: Box<Folded>) -> Output {
         let end = firing.pane.table.slot_end().min(firing.slot + BATCH_ROWS_MAX as u32);
         firing.pane.table.prefetch(&self.pages, firing.slot..end + BATCH_ROWS_MAX as u32);
         let slots: Vec<u32> = (firing.slot..end).collect();
@@ -314,7 +314,7 @@ impl WindowAggregate {
             self.firing = Some(Firing::Folded(firing));
         } else if firing.keep {
             let start = self.start_of(firing.end_ms).expect("only CUMULATE keeps a sum");
-            self.running.insert(start, Slice::Folded(firing.pane));
+            self.running.insert(start, Slice::Folded(Box::new(firing.pane)));
         } else {
             firing.pane.release(&mut self.pages);
         }
