@@ -46,7 +46,7 @@ use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// Changes when an operator lays out its state anew.
-const STATE_VERSION: u32 = 5;
+const STATE_VERSION: u32 = 6;
 
 /// What every shard runs.
 #[derive(Debug)]
@@ -220,6 +220,10 @@ impl Exchange {
             }
             Owner::Session => {
                 let owner = Session::new(shape, window, instant_time, pages);
+                let owner = match &self.feeds {
+                    Feeds::Scans(_) => owner.in_order(),
+                    Feeds::Exchanges(_) => owner,
+                };
                 Box::new(match &mut saved {
                     Some(saved) => owner.restored(saved),
                     None => owner,
