@@ -52,6 +52,20 @@ impl Keys {
         self.hashes.push(hash);
     }
 
+    /// These keys alone.
+    #[must_use]
+    pub fn take(&self, indices: &[u32]) -> Self {
+        let mut taken = Self {
+            hashes: Vec::with_capacity(indices.len()),
+            bytes: Vec::with_capacity(self.bytes.len() * indices.len() / self.count().max(1)),
+            ends: Vec::with_capacity(indices.len()),
+        };
+        for &index in indices {
+            taken.push(self.hashes[index as usize], self.get(index as usize));
+        }
+        taken
+    }
+
     /// Forgets all keys, keeping the memory.
     pub fn clear(&mut self) {
         self.hashes.clear();
@@ -361,6 +375,14 @@ fn decode_fixed<T: ArrowPrimitiveType, const N: usize>(
     rest: &mut [&[u8]],
     from_bytes: impl Fn([u8; N]) -> T::Native,
 ) -> PrimitiveArray<T> {
+    if rest.iter().all(|key| key[0] == 0) {
+        let values = rest.iter_mut().map(|key| {
+            let (value, tail) = key[1..].split_first_chunk().expect("N bytes");
+            *key = tail;
+            from_bytes(*value)
+        });
+        return PrimitiveArray::from_iter_values(values);
+    }
     rest.iter_mut()
         .map(|key| take(key, |_| N).map(|bytes| from_bytes(bytes.try_into().expect("N bytes"))))
         .collect()
