@@ -59,6 +59,20 @@ impl Keys {
         self.hashes.push(hash);
     }
 
+    /// These keys alone.
+    #[must_use]
+    pub fn take(&self, indices: &[u32]) -> Self {
+        let mut taken = Self {
+            hashes: Vec::with_capacity(indices.len()),
+            bytes: Vec::with_capacity(self.bytes.len() * indices.len() / self.count().max(1)),
+            ends: Vec::with_capacity(indices.len()),
+        };
+        for &index in indices {
+            taken.push(self.hashes[index as usize], self.get(index as usize));
+        }
+        taken
+    }
+
     /// Forgets all keys, keeping the memory.
     pub fn clear(&mut self) {
         self.hashes.clear();

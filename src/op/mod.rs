@@ -23,6 +23,7 @@ pub mod global_window;
 pub mod moving;
 mod names;
 pub mod pane;
+mod partition;
 pub mod process;
 mod process_state;
 pub mod relay;

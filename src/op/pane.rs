@@ -15,17 +15,17 @@ use super::moving::MovedValue;
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, AggregateFunction, Argument, Partials, Slots, Update};
 use crate::batch::{Batch, Integers, Keys};
-use crate::state::{DistinctSets, Pages, Saved, Table};
+use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
 
 /// A table's accumulators, as kernels see them: from word `base` of each slot on.
-pub struct TableSlots<'a> {
+pub struct TableSlots<'a, T = Table> {
     /// The shard's pages.
     pub pages: &'a mut Pages,
     /// The table.
-    pub table: &'a mut Table,
+    pub table: &'a mut T,
 }
 
-impl Slots for TableSlots<'_> {
+impl<T: WordSlots> Slots for TableSlots<'_, T> {
     #[inline]
     fn words(&self, slot: u32) -> &[u64] {
         self.table.words(self.pages, slot)
@@ -356,13 +356,13 @@ pub(super) fn merge_at<S: Slots>(
 }
 
 /// Merges what is buffered of one distinct list, and folds values that are new to their groups into its calls.
-fn flush_list(
+fn flush_list<T: WordSlots>(
     shape: &Shape,
     index: usize,
     base: usize,
     sets: &mut DistinctSets,
     pages: &mut Pages,
-    table: &mut Table,
+    table: &mut T,
 ) {
     let (mut slots, mut ids) = (Vec::new(), Vec::new());
     sets.flush(pages, |slot, id| {
@@ -373,13 +373,13 @@ fn flush_list(
 }
 
 #[allow(clippy::too_many_arguments)]
-fn count_new(
+fn count_new<T: WordSlots>(
     shape: &Shape,
     index: usize,
     base: usize,
     sets: &DistinctSets,
     pages: &mut Pages,
-    table: &mut Table,
+    table: &mut T,
     slots: &[u32],
     ids: &[u32],
 ) {
@@ -442,12 +442,12 @@ impl SessionSets {
     }
 
     /// Buffers the distinct values of rows.
-    pub(super) fn insert(
+    pub(super) fn insert<T: WordSlots>(
         &mut self,
         shape: &Shape,
         base: usize,
         pages: &mut Pages,
-        records: &mut Table,
+        records: &mut T,
         rows: &[u32],
         columns: &[ArrayRef],
     ) {
@@ -459,12 +459,12 @@ impl SessionSets {
     }
 
     /// Brings DISTINCT accumulators up to date.
-    pub(super) fn flush(
+    pub(super) fn flush<T: WordSlots>(
         &mut self,
         shape: &Shape,
         base: usize,
         pages: &mut Pages,
-        records: &mut Table,
+        records: &mut T,
     ) {
         for (index, sets) in self.lists.iter_mut().enumerate() {
             flush_list(shape, index, base, sets, pages, records);
@@ -472,12 +472,12 @@ impl SessionSets {
     }
 
     /// Adds the values of `from` to `into`. The caller has flushed.
-    pub(super) fn union(
+    pub(super) fn union<T: WordSlots>(
         &mut self,
         shape: &Shape,
         base: usize,
         pages: &mut Pages,
-        records: &mut Table,
+        records: &mut T,
         into: u32,
         from: u32,
     ) {

@@ -21,6 +21,7 @@ use arrow_array::{ArrayRef, UInt32Array};
 
 use super::folding::{Folding, extent};
 use super::pane::update_calls;
+use super::partition::{destinations, ship_by_key};
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
@@ -376,28 +377,14 @@ impl AggregateSender {
     fn ship_rows(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
         self.encode_keys(batch);
         let columns = self.shape.ship(&batch.columns);
-        let with_arrival = self.plan.ship == Ship::Rows;
-        let destinations = destinations(&self.keys.hashes, self.shard_count);
-        for (shard, rows) in
-            destinations.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty())
-        {
-            let mut keys = Keys::default();
-            rows.iter().for_each(|&row| {
-                keys.push(self.keys.hashes[row as usize], self.keys.get(row as usize))
-            });
-            let pick =
-                |values: &[i64]| rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>();
-            let ends_ms = pick(ends_ms);
-            let arrival_ms = if with_arrival { pick(arrival_ms) } else { Vec::new() };
-            let columns = match rows.len() == batch.rows {
-                true => columns.clone(),
-                false => take_columns(&columns, &UInt32Array::from(rows)),
-            };
-            self.out.push_back(Shipment::Payload(
-                shard,
-                Payload { keys, ends_ms, arrival_ms, data: Data::Rows(columns) },
-            ));
-        }
+        let arrival_ms = if self.plan.ship == Ship::Rows { arrival_ms } else { &[] };
+        let rows = Payload {
+            keys: std::mem::take(&mut self.keys),
+            ends_ms: ends_ms.to_vec(),
+            arrival_ms: arrival_ms.to_vec(),
+            data: Data::Rows(columns),
+        };
+        ship_by_key(rows, self.shard_count, &mut self.out);
     }
 
     /// Ships rows to the owners of their distinct values, each group's key once.
@@ -511,15 +498,6 @@ impl AggregateSender {
     pub fn late_rows(&self) -> &LateRows {
         &self.late
     }
-}
-
-/// Which rows go to which shard, by these hashes.
-fn destinations(hashes: &[u64], shard_count: usize) -> Vec<Vec<u32>> {
-    let mut destinations = vec![Vec::new(); shard_count];
-    for (row, &hash) in hashes.iter().enumerate() {
-        destinations[shard_of(hash, shard_count)].push(row as u32);
-    }
-    destinations
 }
 
 fn empty_partials() -> Payload {

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int8Array, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Int8Array, UInt64Array};
 
+use super::partition::ship_by_key;
 use super::send::{AggregateSender, Shipment};
 use super::shape::Shape;
 use super::{Data, Payload};
-use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Keys, take_columns};
+use crate::batch::{Batch, Keys};
 use crate::metrics::LateRows;
 
 /// One shard's sender of one exchange.
@@ -27,7 +27,6 @@ pub enum Sender {
 pub struct RowSender {
     shape: Arc<Shape>,
     shard_count: usize,
-    keys: Keys,
     /// Rows of a table that have come of the chunk.
     chunk_rows: u64,
     late: LateRows,
@@ -37,8 +36,8 @@ pub struct RowSender {
 impl RowSender {
     /// A sender to `shard_count` shards.
     pub fn new(shape: Arc<Shape>, shard_count: usize) -> Self {
-        let (keys, late, out) = (Keys::default(), LateRows::default(), VecDeque::new());
-        Self { shape, shard_count, keys, chunk_rows: 0, late, out }
+        let (late, out) = (LateRows::default(), VecDeque::new());
+        Self { shape, shard_count, chunk_rows: 0, late, out }
     }
 
     /// As [`AggregateSender::push`].
@@ -52,38 +51,23 @@ impl RowSender {
             }
             None => vec![others_ms.max(floor_ms); batch.rows],
         };
-        let keys: Vec<ArrayRef> =
+        let key_columns: Vec<ArrayRef> =
             self.shape.keys.iter().map(|&key| batch.columns[key].clone()).collect();
-        self.keys.encode(&keys, batch.rows);
+        let mut keys = Keys::default();
+        keys.encode(&key_columns, batch.rows);
         let mut columns = batch.columns.clone();
         if let Some(kinds) = &batch.kinds {
             let kinds = Int8Array::from_iter_values(kinds.iter().map(|&kind| kind as i8));
             columns.push(Arc::new(kinds));
         }
         columns.extend(self.sequence(batch));
-        let mut destinations = vec![Vec::new(); self.shard_count];
-        for (row, &hash) in self.keys.hashes.iter().enumerate() {
-            destinations[shard_of(hash, self.shard_count)].push(row as u32);
-        }
-        for (shard, rows) in destinations.into_iter().enumerate() {
-            if rows.is_empty() {
-                continue;
-            }
-            let mut keys = Keys::default();
-            let mut arrived_ms = Vec::with_capacity(rows.len());
-            for &row in &rows {
-                keys.push(self.keys.hashes[row as usize], self.keys.get(row as usize));
-                arrived_ms.push(arrival_ms[row as usize]);
-            }
-            let ends_ms = vec![now_ms; rows.len()];
-            let columns = match rows.len() == batch.rows {
-                true => columns.clone(),
-                false => take_columns(&columns, &UInt32Array::from(rows)),
-            };
-            let data = Data::Rows(columns);
-            let payload = Payload { keys, ends_ms, arrival_ms: arrived_ms, data };
-            self.out.push_back(Shipment::Payload(shard, payload));
-        }
+        let rows = Payload {
+            keys,
+            ends_ms: vec![now_ms; batch.rows],
+            arrival_ms,
+            data: Data::Rows(columns),
+        };
+        ship_by_key(rows, self.shard_count, &mut self.out);
     }
 }
 

@@ -4,31 +4,32 @@
 //! session is still open is judged by the watermark at the row's arrival, so rows of one chunk may be taken
 //! together and sessions read out at the chunk's end.
 //!
-//! # A record
+//! Most sessions are the only one of their key, and many have one row. So a session is one record, which has its key in it, and is
+//! touched when a row comes and when it is over; in between its timer alone says when that may be.
+//!
+//! # A record's words
 //!
 //! ```text
-//! start │ end │ next record + 1 │ key's slot + 1 (0: merged into another) │ next record of its timer + 1 │ age │ accumulators …
+//! start │ end │ age │ accumulators …
 //! ```
 //!
-//! Its age is the lowest generation of [`Ages`] that any of its rows came in.
-//!
-//! A *timer* has the records that end, or may end, in one quarter of a gap: eight lists of them, a record's being that of its
-//! number, so that memory has to be waited for once for so many records when they are walked.
+//! Its age is the lowest generation of [`Ages`] that any of its rows came in, or `MERGED`.
 //!
 //! # Invariants
 //!
 //! 1. Two open sessions of one key neither overlap nor touch.
-//! 2. Every live record is in one timer, that of its end or of an earlier one. One that was merged into another stays in its
-//!    timer, empty, until that comes up.
-//! 3. `timers` has the slot of every timer in `timer_table`.
+//! 2. Every record has one timer, at its end or earlier. One that was merged into another is in the list of no key, and waits, empty, until
+//!    its timer comes up.
+//! 3. Of a record that `timed` names, the timer tells the end. The others must be asked.
 //! 4. A key's records are listed by when they began to be, the youngest first. Of two that are merged the older takes the other in, so
 //!    that what goes by the order of rows gets those of sessions that were merged one session after the other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, UInt32Array};
+use arrow_array::{ArrayRef, UInt32Array};
 
+use self::results::by_end;
 use super::ages::Ages;
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{SessionSets, TableSlots, update_calls};
@@ -36,47 +37,60 @@ use super::shape::Shape;
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{self, Partials};
 use crate::batch::hash::hash_bytes;
-use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, take_columns};
+use crate::batch::{Batch, take_columns};
 use crate::metrics::LateRows;
-use crate::state::{Pages, Saved, Sealed, Table};
+use crate::state::{Chains, Pages, Saved, Sealed, Seat, Taken, Timers, WordSlots};
 use crate::window::{WallTime, WindowKind, WindowSpec};
 
-const HEADER: usize = 6;
+mod results;
+#[cfg(test)]
+mod tests;
+
+const HEADER: usize = 3;
 const START: usize = 0;
 const END: usize = 1;
-const NEXT: usize = 2;
-const OWNER: usize = 3;
-const TIMER: usize = 4;
-const AGE: usize = 5;
+const AGE: usize = 2;
 
-/// Lists of a timer.
-const LANES: usize = 8;
+/// The age of a record that was merged into another.
+const MERGED: u64 = u64::MAX;
 /// How many records before it is worked on memory is asked for one.
 const AHEAD: usize = 8;
+/// After this many rows what is over is read out, though it is not the chunk's end.
+const EARLY_ROWS: usize = 4096;
 
 /// The receiving half of a session aggregation.
 pub struct Session {
     shape: Arc<Shape>,
     gap_ms: i64,
-    bucket_ms: i64,
     wall: WallTime,
     instant_time: bool,
     pages: Pages,
     ages: Ages,
-    /// Key → first record + 1.
-    keys: Table,
-    /// The records, as slots outside of any index.
-    records: Table,
+    records: Chains,
     sets: SessionSets,
-    /// Timer → first record + 1 of each list.
-    timer_table: Table,
-    timers: BTreeMap<i64, u32>,
-    due: VecDeque<u32>,
+    timers: Timers,
+    /// By record, a bit each.
+    timed: Vec<u64>,
+    /// Records that are over, in the order of their ends, and how many of them have been read out.
+    due: Vec<u32>,
+    read_out: usize,
+    taken: Taken,
+    /// Watermarks rise from row to row, so sessions can be read out before the chunk's end.
+    in_order: bool,
+    rows_since: usize,
+    /// Results that wait for the chunk's end.
+    early: VecDeque<Batch>,
+    fires: bool,
     late: LateRows,
     /// Late rows to be handed out.
     late_out: Option<Batch>,
     watermark_ms: i64,
     fired_count: u64,
+}
+
+/// How wide the buckets of timers are.
+fn bucket_ms(gap_ms: i64) -> i64 {
+    gap_ms / 8
 }
 
 impl Session {
@@ -89,23 +103,34 @@ impl Session {
         let WindowKind::Session { gap_ms } = window.kind else { panic!("not a session window") };
         Self {
             gap_ms,
-            bucket_ms: (gap_ms / 4).max(1),
             wall: WallTime::new(window.time_zone),
             instant_time,
             pages,
-            keys: Table::new(1),
-            records: Table::new(HEADER + shape.layout.word_count),
+            records: Chains::new(HEADER + shape.layout.word_count),
             sets: SessionSets::new(&shape),
             ages: Ages::new(shape.calls.len()),
             shape,
-            timer_table: Table::new(LANES),
-            timers: BTreeMap::new(),
-            due: VecDeque::new(),
+            timers: Timers::new(bucket_ms(gap_ms)),
+            timed: Vec::new(),
+            due: Vec::new(),
+            read_out: 0,
+            taken: Taken::default(),
+            in_order: false,
+            rows_since: 0,
+            early: VecDeque::new(),
+            fires: false,
             late: LateRows::default(),
             late_out: None,
             watermark_ms: WATERMARK_START,
             fired_count: 0,
         }
+    }
+
+    /// An owner of rows that come in the order of the sequence of chunks, so that no watermark at a row's arrival is below one before it.
+    #[must_use]
+    pub fn in_order(self) -> Self {
+        // Distinct values are merged in bulk, the fewer times the better; and local time takes all timers of a day to be looked at.
+        Self { in_order: self.shape.distinct.is_empty() && self.wall.is_utc(), ..self }
     }
 
     /// Goes on from what [`Receiver::seal`] saved.
@@ -115,118 +140,122 @@ impl Session {
         self.watermark_ms = saved.signed();
         self.fired_count = saved.word();
         self.ages = Ages::load(saved);
-        self.keys = Table::load(1, saved, &self.pages);
-        self.records = Table::load(HEADER + self.shape.layout.word_count, saved, &self.pages);
-        self.timer_table = Table::load(LANES, saved, &self.pages);
+        self.records = Chains::load(HEADER + self.shape.layout.word_count, saved, &self.pages);
+        self.timers = Timers::load(bucket_ms(self.gap_ms), saved, &self.pages);
         self.sets = SessionSets::load(&self.shape, saved, &self.pages);
         let late_words = saved.word() as usize;
         self.late = LateRows::from_words(saved.words(late_words));
-        let slots = self.timer_table.live_slots(&self.pages).into_iter();
-        self.timers = slots
-            .map(|slot| {
-                let bucket = self.timer_table.key(&self.pages, slot);
-                (i64::from_le_bytes(bucket.try_into().expect("eight bytes")), slot)
-            })
-            .collect();
         self
     }
 
-    /// Puts a record into the timer of `end_ms`.
+    /// Has a record come up at `end_ms`, which is its end.
+    #[inline]
     fn arm(&mut self, record: u32, end_ms: i64) {
-        let bucket = end_ms.div_euclid(self.bucket_ms);
-        let slot = *self.timers.entry(bucket).or_insert_with(|| {
-            let key = bucket.to_le_bytes();
-            self.timer_table.upsert(&mut self.pages, hash_bytes(&key), &key).0
-        });
-        let lane = record as usize % LANES;
-        let head = &mut self.timer_table.words_mut(&mut self.pages, slot)[lane];
-        let next = std::mem::replace(head, u64::from(record) + 1);
-        self.set_word(record, TIMER, next as i64);
-    }
-
-    /// The records of a timer, which is gone then.
-    fn disarm(&mut self, bucket: i64) -> Vec<u32> {
-        let slot = self.timers.remove(&bucket).expect("looked up before");
-        let mut heads = self.timer_table.words(&self.pages, slot).to_vec();
-        self.timer_table.remove(&mut self.pages, slot);
-        let mut records = Vec::new();
-        while heads.iter().any(|&head| head != 0) {
-            for head in heads.iter_mut().filter(|head| **head != 0) {
-                let record = *head as u32 - 1;
-                *head = self.word(record, TIMER).cast_unsigned();
-                records.push(record);
-            }
+        self.timers.put(&mut self.pages, end_ms, record);
+        let (at, bit) = (record as usize / 64, 1 << (record % 64));
+        if at >= self.timed.len() {
+            // Of the records that a snapshot brought nothing is known: zeros, which take no memory until they are touched.
+            let known = std::mem::replace(&mut self.timed, vec![0; (at + 1).next_power_of_two()]);
+            self.timed[..known.len()].copy_from_slice(&known);
         }
-        records
+        self.timed[at] |= bit;
     }
 
-    fn word(&self, record: u32, word: usize) -> i64 {
-        self.records.words(&self.pages, record)[word] as i64
+    /// The end of a record is no longer what its timer says.
+    fn distrust(&mut self, record: u32) {
+        if let Some(bits) = self.timed.get_mut(record as usize / 64) {
+            *bits &= !(1 << (record % 64));
+        }
     }
 
-    fn set_word(&mut self, record: u32, word: usize, value: i64) {
-        self.records.words_mut(&mut self.pages, record)[word] = value as u64;
+    #[inline]
+    fn is_timed(&self, record: u32) -> bool {
+        self.timed.get(record as usize / 64).is_some_and(|bits| bits >> (record % 64) & 1 != 0)
+    }
+
+    #[inline]
+    fn word(&self, record: u32, word: usize) -> u64 {
+        self.records.words(&self.pages, record)[word]
+    }
+
+    fn set_word(&mut self, record: u32, word: usize, value: u64) {
+        self.records.words_mut(&mut self.pages, record)[word] = value;
+    }
+
+    /// Whether the session that ends at `end_ms` takes rows no longer.
+    #[inline]
+    fn is_over(&self, end_ms: i64, watermark_ms: i64) -> bool {
+        self.wall.instant_of(end_ms - 1) <= watermark_ms
     }
 
     /// The record that a row joins, made or merged if need be; `None` if it is late. Before two records are merged,
     /// `settle` folds the rows that were assigned to records but not folded yet.
+    #[inline(always)]
     fn place(
         &mut self,
-        key_slot: u32,
+        (hash, key): (u64, &[u8]),
         time_ms: i64,
         watermark_ms: i64,
         settle: &mut dyn FnMut(&mut Self),
     ) -> Option<u32> {
-        let (mut start, mut end) = (time_ms, time_ms.saturating_add(self.gap_ms));
-        // With what stands before it in the list.
-        let mut home: Option<(u32, Option<u32>)> = None;
-        let mut previous: Option<u32> = None;
-        let mut next = self.keys.words(&self.pages, key_slot)[0];
-        while next != 0 {
-            let record = next as u32 - 1;
-            next = self.word(record, NEXT) as u64;
-            let (held_start, held_end) = (self.word(record, START), self.word(record, END));
-            let open = self.wall.instant_of(held_end - 1) > watermark_ms;
-            if !open || held_start > end || held_end < start {
-                previous = Some(record);
-                continue;
-            }
-            (start, end) = (start.min(held_start), end.max(held_end));
-            if let Some((younger, before)) = home {
-                settle(self);
-                self.merge_records(record, younger);
-                self.unlink(key_slot, before, younger);
-                self.empty_record(younger);
-                self.set_word(younger, OWNER, 0);
-                previous = if previous == Some(younger) { before } else { previous };
-            }
-            home = Some((record, previous));
-            previous = Some(record);
+        let end = time_ms.saturating_add(self.gap_ms);
+        let seat = self.records.seek(&mut self.pages, hash, key);
+        if let Some(newest) = seat.newest()
+            && let Some(home) = self.join(newest, (time_ms, end), watermark_ms, settle)
+        {
+            return Some(home);
         }
-        let home = home.map(|(record, _)| record);
-        if home.is_none() && self.wall.instant_of(end - 1) <= watermark_ms {
+        if self.is_over(end, watermark_ms) {
             self.late.record(time_ms, watermark_ms);
             return None;
         }
-        let record = home.unwrap_or_else(|| self.new_record(key_slot, end));
-        let words = self.records.words_mut(&mut self.pages, record);
-        (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
-        Some(record)
+        Some(self.new_record(&seat, key, (time_ms, end), self.ages.generation()))
     }
 
-    fn new_record(&mut self, key_slot: u32, end_ms: i64) -> u32 {
-        let record = self.records.new_slot(&mut self.pages);
-        let head = self.keys.words(&self.pages, key_slot)[0];
-        let words = self.records.words_mut(&mut self.pages, record);
-        (words[NEXT], words[OWNER]) = (head, u64::from(key_slot) + 1);
-        words[AGE] = self.ages.generation();
-        self.keys.words_mut(&mut self.pages, key_slot)[0] = u64::from(record) + 1;
+    /// Joins a row from `start` to `end` and every open session that it touches, of a key whose newest record is `newest`; where that is.
+    fn join(
+        &mut self,
+        newest: u32,
+        (mut start, mut end): (i64, i64),
+        watermark_ms: i64,
+        settle: &mut dyn FnMut(&mut Self),
+    ) -> Option<u32> {
+        let mut home: Option<u32> = None;
+        let mut next = Some(newest);
+        while let Some(record) = next {
+            next = self.records.next(&self.pages, record);
+            let words = self.records.words(&self.pages, record);
+            let (held_start, held_end) = (words[START].cast_signed(), words[END].cast_signed());
+            if self.is_over(held_end, watermark_ms) || held_start > end || held_end < start {
+                continue;
+            }
+            (start, end) = (start.min(held_start), end.max(held_end));
+            if let Some(younger) = home {
+                settle(self);
+                self.merge_records(record, younger);
+            }
+            home = Some(record);
+        }
+        let home = home?;
+        let words = self.records.words_mut(&mut self.pages, home);
+        words[START] = start.cast_unsigned();
+        let held_end = std::mem::replace(&mut words[END], end.cast_unsigned());
+        if held_end != end.cast_unsigned() {
+            self.distrust(home);
+        }
+        Some(home)
+    }
+
+    #[inline(always)]
+    fn new_record(&mut self, seat: &Seat, key: &[u8], (start, end): (i64, i64), age: u64) -> u32 {
+        let words = [start.cast_unsigned(), end.cast_unsigned(), age];
+        let record = self.records.add(&mut self.pages, seat, key, &words);
         self.sets.ensure(&mut self.pages, record);
-        self.arm(record, end_ms);
+        self.arm(record, end);
         record
     }
 
-    /// Adds a record to another, as what came later.
+    /// Adds a record to another, as what came later, and takes it out of its key's list.
     fn merge_records(&mut self, into: u32, from: u32) {
         let age = self.word(into, AGE).min(self.word(from, AGE));
         self.set_word(into, AGE, age);
@@ -238,17 +267,14 @@ impl Session {
         super::pane::blank_distinct(&shape, &mut partials);
         super::pane::merge_at(&shape, HEADER, &mut slots, into, &partials);
         self.sets.union(&shape, HEADER, &mut self.pages, &mut self.records, into, from);
-    }
-
-    fn unlink(&mut self, key_slot: u32, previous: Option<u32>, record: u32) {
-        let next = self.word(record, NEXT);
-        match previous {
-            Some(previous) => self.set_word(previous, NEXT, next),
-            None => self.keys.words_mut(&mut self.pages, key_slot)[0] = next as u64,
-        }
+        self.records.unlink(&mut self.pages, from);
+        self.empty_record(from);
+        self.set_word(from, AGE, MERGED);
+        self.distrust(from);
     }
 
     /// Frees what a record refers to.
+    #[inline]
     fn empty_record(&mut self, record: u32) {
         for &word in &self.shape.layout.blob_words {
             let blob = self.records.words(&self.pages, record)[HEADER + word];
@@ -295,104 +321,29 @@ impl Session {
                 .wall_of(watermark)
                 .saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
         };
-        let last = wall_ms.div_euclid(self.bucket_ms).saturating_add(1);
-        let buckets: Vec<i64> = self.timers.range(..=last).map(|(&bucket, _)| bucket).collect();
-        let mut fired: Vec<(i64, u32)> = Vec::new();
-        let records = buckets.into_iter().flat_map(|bucket| self.disarm(bucket));
-        let records: Vec<u32> = records.collect();
-        for (at, &record) in records.iter().enumerate() {
-            self.ask_for(&records, at);
-            if self.word(record, OWNER) == 0 {
-                self.records.release_slot(&mut self.pages, record);
-                continue;
+        let mut timers = Vec::new();
+        self.timers.take(&mut self.pages, wall_ms.saturating_add(1), &mut timers);
+        let mut over: Vec<(i64, u32)> = Vec::with_capacity(timers.len());
+        for (at, &(time_ms, record)) in timers.iter().enumerate() {
+            if let Some(&(_, later)) = timers.get(at + AHEAD)
+                && !self.is_timed(later)
+            {
+                self.records.prefetch(&self.pages, later);
             }
-            let end = self.word(record, END);
-            if self.wall.instant_of(end - 1) <= watermark_ms {
-                fired.push((end, record));
-            } else {
-                self.arm(record, end);
-            }
-        }
-        fired.sort_unstable();
-        self.due.extend(fired.into_iter().map(|(_, record)| record));
-    }
-
-    /// Has memory fetched the record that comes up `AHEAD` records behind that at `at`.
-    #[inline]
-    fn ask_for(&self, records: &[u32], at: usize) {
-        if let Some(&record) = records.get(at + AHEAD) {
-            self.records.prefetch_slot(&self.pages, record);
-        }
-    }
-
-    /// The slots of the keys of `records`; memory has been asked for all that reading and removing them takes.
-    fn owners(&self, records: &[u32]) -> Vec<u32> {
-        let owner = |(at, &record): (usize, &u32)| {
-            self.ask_for(records, at);
-            self.word(record, OWNER) as u32 - 1
-        };
-        let owners: Vec<u32> = records.iter().enumerate().map(owner).collect();
-        for at in 0..owners.len() + AHEAD {
-            if let Some(&owner) = owners.get(at) {
-                self.keys.prefetch_slot(&self.pages, owner);
-            }
-            if let Some(&owner) = at.checked_sub(AHEAD).and_then(|at| owners.get(at)) {
-                self.keys.prefetch_group(&self.pages, owner);
+            let end = match self.is_timed(record) {
+                true => time_ms,
+                false if self.word(record, AGE) == MERGED => {
+                    self.records.release_record(&mut self.pages, record);
+                    continue;
+                }
+                false => self.word(record, END).cast_signed(),
+            };
+            match self.is_over(end, watermark_ms) {
+                true => over.push((end, record)),
+                false => self.arm(record, end),
             }
         }
-        owners
-    }
-
-    fn results(&mut self, records: &[u32]) -> Batch {
-        let shape = Arc::clone(&self.shape);
-        let owners = self.owners(records);
-        let keys = owners.iter().map(|&owner| self.keys.key(&self.pages, owner));
-        let mut columns = Keys::decode(&shape.key_types, keys);
-        let starts: Vec<i64> = records.iter().map(|&record| self.word(record, START)).collect();
-        let ends: Vec<i64> = records.iter().map(|&record| self.word(record, END)).collect();
-        let times = ends
-            .iter()
-            .map(|&end| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 });
-        let times: Vec<i64> = times.collect();
-        let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
-        for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
-            columns.push(agg::finish(call, HEADER + offset, &table, records));
-        }
-        let ages: Vec<u64> =
-            records.iter().map(|&record| self.word(record, AGE).cast_unsigned()).collect();
-        self.ages.blank_rows(&mut columns[shape.keys.len()..], &ages);
-        columns.extend(
-            [starts, ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef),
-        );
-        Batch::new(columns, records.len())
-    }
-
-    /// Has memory fetched that the next rows will read: their keys, and those keys' first records.
-    #[inline]
-    fn look_ahead(&self, hashes: &[u64], row: usize) {
-        if let Some(key_slot) = self.keys.look_ahead(&self.pages, hashes, row) {
-            let first = self.keys.words(&self.pages, key_slot)[0] as u32;
-            if first != 0 {
-                self.records.prefetch_slot(&self.pages, first - 1);
-            }
-        }
-    }
-
-    /// Frees a record that was read out, and its key if that was its last.
-    fn retire(&mut self, record: u32) {
-        let owner = self.word(record, OWNER) as u32 - 1;
-        let mut previous = None;
-        let mut at = self.keys.words(&self.pages, owner)[0] as u32 - 1;
-        while at != record {
-            previous = Some(at);
-            at = self.word(at, NEXT) as u32 - 1;
-        }
-        self.unlink(owner, previous, record);
-        self.empty_record(record);
-        self.records.release_slot(&mut self.pages, record);
-        if self.keys.words(&self.pages, owner)[0] == 0 {
-            self.keys.remove(&mut self.pages, owner);
-        }
+        (self.due, self.read_out) = (by_end(over), 0);
     }
 }
 
@@ -406,27 +357,28 @@ impl Receiver for Session {
             (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
         let mut late = Vec::new();
         for (row, &time) in times.iter().enumerate() {
-            self.look_ahead(&payload.keys.hashes, row);
-            let (key_slot, _) =
-                self.keys.upsert(&mut self.pages, payload.keys.hashes[row], payload.keys.get(row));
+            self.records.look_ahead(&self.pages, &payload.keys.hashes, row);
+            let key = (payload.keys.hashes[row], payload.keys.get(row));
             let mut settle = |session: &mut Self| session.fold(&mut pending, columns, row_count);
-            let placed = self.place(key_slot, time, payload.arrival_ms[row], &mut settle);
-            let Some(record) = placed else {
-                late.push(row as u32);
-                if self.keys.words(&self.pages, key_slot)[0] == 0 {
-                    self.keys.remove(&mut self.pages, key_slot);
+            match self.place(key, time, payload.arrival_ms[row], &mut settle) {
+                Some(record) => {
+                    pending.0.push(row as u32);
+                    pending.1.push(record);
                 }
-                continue;
-            };
-            pending.0.push(row as u32);
-            pending.1.push(record);
+                None => late.push(row as u32),
+            }
         }
         self.fold(&mut pending, columns, row_count);
         self.hand_out(late, columns);
+        self.rows_since += row_count;
+        if self.in_order && self.rows_since >= EARLY_ROWS {
+            self.fire_early(payload.arrival_ms[row_count - 1]);
+        }
     }
 
     fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {
-        assert!(self.due.is_empty(), "the last firing was not read out");
+        assert!(!self.fires, "the last firing was not read out");
+        self.fires = true;
         self.watermark_ms = self.watermark_ms.max(watermark_ms);
         self.expire(self.watermark_ms);
         if !self.due.is_empty() {
@@ -436,18 +388,15 @@ impl Receiver for Session {
     }
 
     fn next_output(&mut self) -> Option<Output> {
-        if self.due.is_empty() {
+        if !self.fires {
             return None;
         }
-        let count = self.due.len().min(BATCH_ROWS_MAX);
-        let records: Vec<u32> = self.due.drain(..count).collect();
-        let batch = self.results(&records);
-        records.iter().for_each(|&record| self.retire(record));
-        self.fired_count += count as u64;
-        if self.due.is_empty() {
+        let batch = self.early.pop_front().or_else(|| self.next_results());
+        if batch.is_none() {
+            self.fires = false;
             self.sets.compact(&mut self.pages);
         }
-        Some(Output::Rows(batch))
+        batch.map(Output::Rows)
     }
 
     fn late_rows(&self) -> Option<&LateRows> {
@@ -467,13 +416,12 @@ impl Receiver for Session {
     }
 
     fn seal(&mut self) -> Sealed {
-        assert!(self.due.is_empty() && self.late_out.is_none());
-        let mut header = Census { windows: None, groups: self.keys.count() as u64 }.header();
+        assert!(!self.fires && self.early.is_empty() && self.late_out.is_none());
+        let mut header = Census { windows: None, groups: self.records.key_count() as u64 }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.fired_count]);
         self.ages.save(&mut header);
-        for table in [&self.keys, &self.records, &self.timer_table] {
-            table.save(&mut header);
-        }
+        self.records.save(&mut header);
+        self.timers.save(&mut header);
         self.sets.save(&mut header);
         let late = self.late.to_words();
         header.push(late.len() as u64);
@@ -488,25 +436,21 @@ impl Receiver for Session {
     fn give(&mut self, to: &mut dyn FnMut(Moved)) {
         let shape = Arc::clone(&self.shape);
         self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
-        for key_slot in self.keys.live_slots(&self.pages) {
-            let hash = self.keys.hash(&self.pages, key_slot);
-            let key = self.keys.key(&self.pages, key_slot).to_vec();
-            let mut next = self.keys.words(&self.pages, key_slot)[0];
-            let mut records = Vec::new();
-            while next != 0 {
-                records.push(next as u32 - 1);
-                next = self.word(next as u32 - 1, NEXT).cast_unsigned();
-            }
+        for newest in self.records.newest_records(&self.pages) {
+            let key = self.records.key(&self.pages, newest).to_vec();
+            let hash = hash_bytes(&key);
+            let older = |&record: &u32| self.records.next(&self.pages, record);
+            let records: Vec<u32> = std::iter::successors(Some(newest), older).collect();
             // Who adopts them puts each in front.
             for record in records.into_iter().rev() {
-                let part = MovedPart::Session(self.word(record, START), self.word(record, END));
+                let [start, end, age] = [START, END, AGE].map(|word| self.word(record, word));
+                let part = MovedPart::Session(start.cast_signed(), end.cast_signed());
                 let values = self.sets.values(&self.pages, record);
                 let mut accumulators = Partials::default();
                 let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
                 agg::export(&shape.layout, HEADER, &table, record, &mut accumulators);
                 let (accumulators, key) = (Some(accumulators), key.clone());
-                let (shown, age) = (Partials::default(), self.word(record, AGE).cast_unsigned());
-                let (flags, named) = (0, None);
+                let (shown, flags, named) = (Partials::default(), 0, None);
                 to(Moved { part, hash, key, accumulators, shown, flags, age, values, named });
             }
         }
@@ -517,11 +461,8 @@ impl Receiver for Session {
             unreachable!("a session window has sessions")
         };
         let shape = Arc::clone(&self.shape);
-        let (key_slot, _) = self.keys.upsert(&mut self.pages, moved.hash, &moved.key);
-        let record = self.new_record(key_slot, end);
-        let words = self.records.words_mut(&mut self.pages, record);
-        (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
-        words[AGE] = moved.age;
+        let seat = self.records.seek(&mut self.pages, moved.hash, &moved.key);
+        let record = self.new_record(&seat, &moved.key, (start, end), moved.age);
         let accumulators = moved.accumulators.expect("sessions are not partitioned by value");
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
         super::pane::merge_at(&shape, HEADER, &mut slots, record, &accumulators);

@@ -220,6 +220,10 @@ impl Exchange {
             }
             Owner::Session => {
                 let owner = Session::new(shape, window, instant_time, pages);
+                let owner = match &self.feeds {
+                    Feeds::Scans(_) => owner.in_order(),
+                    Feeds::Exchanges(_) => owner,
+                };
                 Box::new(match &mut saved {
                     Some(saved) => owner.restored(saved),
                     None => owner,

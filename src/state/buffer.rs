@@ -186,7 +186,11 @@ pub(super) unsafe fn mark(changes: *mut u8, start: usize, count: usize) {
     }
     if last > first + 1 {
         // SAFETY: as above.
-        unsafe { mark_between(changes, first, last) };
+        unsafe { *changes.add((first + 1) % PAGE_LINES) = 1 };
+        if last > first + 2 {
+            // SAFETY: as above.
+            unsafe { mark_between(changes, first + 1, last) };
+        }
     }
 }
 

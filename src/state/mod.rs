@@ -3,6 +3,8 @@
 //! ```text
 //! sets ─── distinct values: dictionary (value → dense id) and for each group a set of ids, in blocks
 //! table ── groups: an index of hashes, slots of fixed width, keys and strings in a heap
+//! chains ─ records by key, several a key, with short keys in them (index: where a key's are; stack: which are free)
+//! timers ─ what comes up at a time
 //! backlog ─ records that wait to be folded, by partition of their hashes
 //! heap ─── runs of bytes in power-of-two blocks
 //! array ── lists of pages
@@ -27,10 +29,12 @@ mod array;
 mod backlog;
 mod blocks;
 mod buffer;
+mod chains;
 mod dictionary;
 mod entries;
 mod frames;
 mod heap;
+mod index;
 mod ledger;
 mod pages;
 mod places;
@@ -40,12 +44,15 @@ mod saved;
 pub mod sets;
 mod slab;
 mod space;
+mod stack;
 mod survey;
 pub mod table;
+mod timers;
 mod unwind;
 mod writer;
 
 pub use backlog::{Backlog, Content, PARTITIONS, Record, RunOf, Widths};
+pub use chains::{Chains, Seat, Taken};
 pub use dictionary::Values;
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
@@ -56,7 +63,20 @@ pub use sets::DistinctSets;
 pub use space::Space;
 pub use survey::{Damage, Survey, check_head, survey};
 pub use table::Table;
+pub use timers::Timers;
 pub use unwind::caught;
+
+/// Numbered slots of words, and the heap of what these refer to.
+pub trait WordSlots {
+    /// The words of a slot.
+    fn words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64];
+    /// The words of a slot, to change.
+    fn words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64];
+    /// The heap.
+    fn heap(&self) -> &Heap;
+    /// The heap, to change.
+    fn heap_mut(&mut self) -> &mut Heap;
+}
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@
 //! 2. The index holds every live slot once, reachable from its hash's bucket without passing an empty word.
 //! 3. At most 7/8 of the index is full.
 
+use super::WordSlots;
 use super::array::Array;
 use super::heap::Heap;
 use super::pages::{PAGE_WORDS, PageId, Pages};
@@ -436,6 +437,26 @@ impl Table {
             bucket = (bucket + 1) & self.index_mask;
         }
         self.set_index(pages, bucket, entry);
+    }
+}
+
+impl WordSlots for Table {
+    #[inline]
+    fn words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64] {
+        self.words(pages, slot)
+    }
+
+    #[inline]
+    fn words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64] {
+        self.words_mut(pages, slot)
+    }
+
+    fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    fn heap_mut(&mut self) -> &mut Heap {
+        &mut self.heap
     }
 }
 

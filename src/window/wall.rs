@@ -58,17 +58,24 @@ impl WallTime {
     }
 
     /// The instant at which a timer set for the wall time `wall_ms` fires.
+    #[inline]
     pub fn instant_of(&self, wall_ms: i64) -> i64 {
-        let Some(zone) = self.zone else { return wall_ms };
-        let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
-        match zone.from_local_datetime(&wall.naive_utc()) {
-            MappedLocalTime::Single(instant) => instant.timestamp_millis(),
-            MappedLocalTime::Ambiguous(_, later) => later.timestamp_millis(),
-            MappedLocalTime::None => {
-                let before = offset_ms(zone, wall_ms - 24 * 3_600_000);
-                let instant = wall_ms - before;
-                instant - instant.rem_euclid(3_600_000)
-            }
+        match self.zone {
+            Some(zone) => instant_in(zone, wall_ms),
+            None => wall_ms,
+        }
+    }
+}
+
+fn instant_in(zone: Tz, wall_ms: i64) -> i64 {
+    let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
+    match zone.from_local_datetime(&wall.naive_utc()) {
+        MappedLocalTime::Single(instant) => instant.timestamp_millis(),
+        MappedLocalTime::Ambiguous(_, later) => later.timestamp_millis(),
+        MappedLocalTime::None => {
+            let before = offset_ms(zone, wall_ms - 24 * 3_600_000);
+            let instant = wall_ms - before;
+            instant - instant.rem_euclid(3_600_000)
         }
     }
 }

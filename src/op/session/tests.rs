@@ -1,0 +1,166 @@
+//! The owner of sessions against a naive twin, with chunks long enough for sessions to be read out before their end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int64Array, StringViewArray};
+use proptest::prelude::*;
+
+use super::super::shape::Shape;
+use super::super::{Data, Output, Payload, Receiver, WATERMARK_END};
+use super::Session;
+use crate::agg::{AggregateCall, AggregateFunction};
+use crate::batch::{DataType, Field, Keys, Schema};
+use crate::state::Pages;
+use crate::sys::random::Random;
+use crate::window::{TimeDomain, WindowKind, WindowSpec};
+
+/// Key, start, end, and the texts of the rows.
+type Row = (i64, i64, i64, String);
+
+/// A row's time, its key, and the watermark at its arrival.
+type Arrived = (i64, i64, i64);
+
+/// LISTAGG of a text by a number.
+fn shape() -> Arc<Shape> {
+    let input =
+        Schema::new(vec![Field::new("k", DataType::BigInt), Field::new("s", DataType::STRING)]);
+    let call = AggregateCall {
+        function: AggregateFunction::ListAgg,
+        args: vec![1],
+        distinct: false,
+        filter: None,
+        separator: " ".into(),
+        arg_type: DataType::STRING,
+        data_type: DataType::STRING,
+        name: "a".into(),
+    };
+    Arc::new(Shape::new(&input, &[0], &[call]))
+}
+
+fn payload(shape: &Shape, rows: &[Arrived]) -> Payload {
+    let key_column: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1)));
+    let mut keys = Keys::default();
+    keys.encode(std::slice::from_ref(&key_column), rows.len());
+    let texts = StringViewArray::from_iter_values(rows.iter().map(|row| row.0.to_string()));
+    let data = Data::Rows(shape.ship(&[key_column, Arc::new(texts)]));
+    let ends_ms = rows.iter().map(|row| row.0).collect();
+    Payload { keys, ends_ms, arrival_ms: rows.iter().map(|row| row.2).collect(), data }
+}
+
+/// What the owner shows now; ends rise.
+fn read_out(owner: &mut Session) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    while let Some(output) = owner.next_output() {
+        let Output::Rows(batch) = output else { panic!("sessions show rows") };
+        let number =
+            |column: usize, row| batch.columns[column].as_primitive::<Int64Type>().value(row);
+        rows.extend((0..batch.rows).map(|row| {
+            let text = batch.columns[1].as_string_view().value(row).to_owned();
+            assert!(batch.columns[0].is_valid(row));
+            (number(0, row), number(2, row), number(3, row), text)
+        }));
+    }
+    assert!(rows.is_sorted_by_key(|row| row.2));
+    rows.sort();
+    rows
+}
+
+/// The open sessions of each key, the newest last.
+#[derive(Default)]
+struct Twin {
+    open: BTreeMap<i64, Vec<Row>>,
+    late: u64,
+}
+
+impl Twin {
+    fn add(&mut self, (time, key, watermark): Arrived, gap: i64) {
+        let (mut start, mut end) = (time, time + gap);
+        let sessions = self.open.entry(key).or_default();
+        let mut home: Option<usize> = None;
+        for at in (0..sessions.len()).rev() {
+            let (_, held_start, held_end, _) = sessions[at];
+            if held_end - 1 <= watermark || held_start > end || held_end < start {
+                continue;
+            }
+            (start, end) = (start.min(held_start), end.max(held_end));
+            if let Some(younger) = home {
+                let (_, _, _, text) = sessions.remove(younger);
+                sessions[at].3 = format!("{} {text}", sessions[at].3);
+            }
+            home = Some(at);
+        }
+        match home {
+            Some(at) => {
+                let text = format!("{} {time}", sessions[at].3);
+                sessions[at] = (key, start, end, text);
+            }
+            None if end - 1 <= watermark => self.late += 1,
+            None => sessions.push((key, start, end, time.to_string())),
+        }
+    }
+
+    fn take(&mut self, watermark: i64) -> Vec<Row> {
+        let sessions = self.open.values_mut();
+        let mut over: Vec<Row> = sessions
+            .flat_map(|sessions| sessions.extract_if(.., |row| row.2 - 1 <= watermark))
+            .collect();
+        over.sort();
+        over
+    }
+}
+
+/// Rows of so many keys whose times rise, `disorder` of them back and forth.
+fn rows(random: &mut Random, count: usize, key_count: u64, disorder: u64) -> Vec<Arrived> {
+    let mut watermark = i64::MIN;
+    let row = |at: usize| {
+        let late = if random.below(50) == 0 { 3 * disorder } else { 0 };
+        let time = at as i64 - (random.below(disorder) + late) as i64;
+        let row = (time, random.below(key_count) as i64, watermark);
+        watermark = watermark.max(time - disorder as i64 / 2);
+        row
+    };
+    (0..count).map(row).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn sessions_are_those_of_the_twin(
+        seed in any::<u64>(),
+        key_count in prop::sample::select(vec![3u64, 200, 5_000]),
+        gap in prop::sample::select(vec![1i64, 40, 3_000]),
+        chunk_rows in 500..15_000usize,
+        payload_rows in 1..6_000usize,
+        in_order in any::<bool>(),
+    ) {
+        let shape = shape();
+        let kind = WindowKind::Session { gap_ms: gap };
+        let domain = TimeDomain::Event;
+        let window =
+            WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false };
+        let mut owner = Session::new(Arc::clone(&shape), &window, false, Pages::default());
+        if in_order {
+            owner = owner.in_order();
+        }
+        let mut twin = Twin::default();
+        let mut random = Random::new(seed);
+        for chunk in rows(&mut random, 30_000, key_count, 2_000).chunks(chunk_rows) {
+            for part in chunk.chunks(payload_rows) {
+                owner.receive(payload(&shape, part));
+                prop_assert!(owner.next_output().is_none(), "nothing shows before the chunk's end");
+                part.iter().for_each(|&row| twin.add(row, gap));
+            }
+            let watermark = chunk[chunk.len() - 1].2;
+            owner.advance(watermark, 0);
+            prop_assert_eq!(read_out(&mut owner), twin.take(watermark));
+        }
+        owner.advance(WATERMARK_END, 0);
+        prop_assert_eq!(read_out(&mut owner), twin.take(i64::MAX));
+        prop_assert_eq!(owner.late_rows().unwrap().count, twin.late);
+        prop_assert_eq!(owner.records.key_count(), 0);
+    }
+}

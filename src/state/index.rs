@@ -1,0 +1,195 @@
+//! An index of hashes: in which slot a key lies, apart from the slots, so that a probe reads eight bytes and a miss touches no slot.
+//!
+//! Open addressing with linear probing. A tag tells its bucket at every size of the index, so growing it touches no slot,
+//! however many lie on the disk.
+//!
+//! # Layout
+//!
+//! ```text
+//! word:  tag u32 (the hash's low bits) │ slot + 1 u32        0: empty
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Every slot that is held is reachable from its tag's bucket without passing an empty word.
+//! 2. At most 7/8 of the words are in use.
+
+use super::array::Array;
+use super::pages::{PAGE_WORDS, Pages};
+use super::prefetch::prefetch_word;
+use super::saved::Saved;
+
+/// Where slots lie, by hash.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pages: Array,
+    mask: usize,
+    count: u32,
+}
+
+/// The bits of a hash that the index keeps.
+#[inline]
+pub(super) fn tag(hash: u64) -> u32 {
+    hash as u32
+}
+
+#[inline]
+fn entry(tag: u32, slot: u32) -> u64 {
+    u64::from(tag) << 32 | u64::from(slot + 1)
+}
+
+impl Index {
+    /// The index that was saved.
+    pub(super) fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let array = Array::load(saved, pages);
+        let mask = (array.len() * PAGE_WORDS).saturating_sub(1);
+        Self { pages: array, mask, count: saved.word() as u32 }
+    }
+
+    /// Saves what is not in pages.
+    pub(super) fn save(&self, out: &mut Vec<u64>) {
+        self.pages.save(out);
+        out.push(u64::from(self.count));
+    }
+
+    /// How many slots it holds.
+    #[inline]
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// All slots, in no order.
+    pub(super) fn slots(&self, pages: &Pages) -> Vec<u32> {
+        let entries = self.pages.iter().flat_map(|page| pages.get(page));
+        entries.filter(|&&entry| entry != 0).map(|&entry| entry as u32 - 1).collect()
+    }
+
+    /// Sees to it that there is room for one more.
+    #[inline]
+    pub(super) fn make_place(&mut self, pages: &mut Pages) {
+        if (self.count as usize + 1) * 8 > (self.mask + 1) * 7 || self.pages.len() == 0 {
+            self.grow(pages);
+        }
+    }
+
+    /// The first slot with this tag of which `is_it` says so, and its bucket; or the empty bucket where the search ended.
+    /// There has been a call of [`Index::make_place`].
+    #[inline]
+    pub(super) fn find(
+        &self,
+        pages: &Pages,
+        tag: u32,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> (usize, Option<u32>) {
+        let mut bucket = tag as usize & self.mask;
+        loop {
+            let word = self.word(pages, bucket);
+            if word == 0 {
+                return (bucket, None);
+            }
+            if (word >> 32) as u32 == tag && is_it(word as u32 - 1) {
+                return (bucket, Some(word as u32 - 1));
+            }
+            bucket = (bucket + 1) & self.mask;
+        }
+    }
+
+    /// Puts a slot into the empty bucket that [`Index::find`] has found.
+    #[inline]
+    pub(super) fn insert(&mut self, pages: &mut Pages, bucket: usize, tag: u32, slot: u32) {
+        self.set_word(pages, bucket, entry(tag, slot));
+        self.count += 1;
+    }
+
+    /// Puts a slot in the place of another one with the same tag.
+    #[inline]
+    pub(super) fn replace(&mut self, pages: &mut Pages, bucket: usize, tag: u32, slot: u32) {
+        self.set_word(pages, bucket, entry(tag, slot));
+    }
+
+    /// Backward-shift deletion: no tombstones, so probes stay short however many slots come and go.
+    #[inline]
+    pub(super) fn remove(&mut self, pages: &mut Pages, bucket: usize) {
+        let mut gap = bucket;
+        let mut next = (gap + 1) & self.mask;
+        loop {
+            let word = self.word(pages, next);
+            if word == 0 {
+                break;
+            }
+            let home = (word >> 32) as usize & self.mask;
+            let distance_home = next.wrapping_sub(home) & self.mask;
+            let distance_gap = next.wrapping_sub(gap) & self.mask;
+            if distance_home >= distance_gap {
+                self.set_word(pages, gap, word);
+                gap = next;
+            }
+            next = (next + 1) & self.mask;
+        }
+        self.set_word(pages, gap, 0);
+        self.count -= 1;
+    }
+
+    /// Has memory fetched that the search for this tag reads first.
+    #[inline]
+    pub(super) fn prefetch(&self, pages: &Pages, tag: u32) {
+        let bucket = tag as usize & self.mask;
+        let (page, at) = (self.pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
+        prefetch_word(pages, page, at);
+        // A search often ends some words further, and a cache line has eight.
+        prefetch_word(pages, page, at + 4);
+    }
+
+    /// The slot of the first entry with this tag, if it is where it belongs or just behind.
+    #[inline]
+    pub(super) fn likely(&self, pages: &Pages, tag: u32) -> Option<u32> {
+        let mut bucket = tag as usize & self.mask;
+        for _ in 0..4 {
+            let words = pages.peek(self.pages.page(bucket / PAGE_WORDS))?;
+            let word = words[bucket % PAGE_WORDS];
+            if word == 0 {
+                return None;
+            }
+            if (word >> 32) as u32 == tag {
+                return Some(word as u32 - 1);
+            }
+            bucket = (bucket + 1) & self.mask;
+        }
+        None
+    }
+
+    /// Frees all pages.
+    pub(super) fn release(mut self, pages: &mut Pages) {
+        self.pages.release(pages);
+    }
+
+    #[inline]
+    fn word(&self, pages: &Pages, bucket: usize) -> u64 {
+        pages.get(self.pages.page(bucket / PAGE_WORDS))[bucket % PAGE_WORDS]
+    }
+
+    #[inline]
+    fn set_word(&self, pages: &mut Pages, bucket: usize, word: u64) {
+        *pages.word_mut(self.pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS) = word;
+    }
+
+    #[cold]
+    fn grow(&mut self, pages: &mut Pages) {
+        let mut old = std::mem::take(&mut self.pages);
+        let page_count = (old.len() * 2).max(1);
+        for _ in 0..page_count {
+            self.pages.push(pages);
+        }
+        self.mask = page_count * PAGE_WORDS - 1;
+        for page in old.iter() {
+            for at in 0..PAGE_WORDS {
+                let word = pages.get(page)[at];
+                if word != 0 {
+                    let (bucket, _) = self.find(pages, (word >> 32) as u32, |_| false);
+                    self.set_word(pages, bucket, word);
+                }
+            }
+        }
+        old.release(pages);
+    }
+}
