@@ -11,7 +11,8 @@
 //!
 //! # Invariants
 //!
-//! 1. `front`, `blocks` and `back` together have the slices that the last window had, up to `back_end_ms`, in the order of time; nothing else
+//! 1. Slices are added in no order of time: not for aggregates in which that shows.
+//! 2. `front`, `blocks` and `back` together have the slices of the last window, each once, in the order of time; nothing else
 //!    knows what is in them: it is derived from the slices, never saved, and may be forgotten.
 
 use super::folding::Folding;

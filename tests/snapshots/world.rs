@@ -209,7 +209,7 @@ impl World {
         if ours != theirs {
             let message =
                 "the undisturbed run differs from the oracle, which is a matter for that suite";
-            return Err(format!("{message}:\n{ours:#?}\n{theirs:#?}"));
+            return Err(format!("{message}:\n{script}\n{ours:#?}\n{theirs:#?}"));
         }
         let late = late_of_engine(&parse(&read(&folder.path().join("late.jsonl")))?);
         let expected_late = late_of_oracle(&self.case.query, &oracle);

@@ -145,10 +145,10 @@ impl WindowAggregate {
         self.slices.last_window_end(end_ms) == Some(end_ms)
     }
 
-    /// Whether windows overlap, and what they have in common need be added up only a few times.
+    /// Whether windows overlap, and what they have in common need be added up only a few times; sums take slices in no order.
     fn shares_sums(&self) -> bool {
         let overlap = !self.slices.is_single() && !self.slices.is_cumulative();
-        overlap && !self.newest_first && Waiting::suits(&self.shape)
+        overlap && !self.shape.is_order_sensitive() && Waiting::suits(&self.shape)
     }
 
     /// The sum of a window's slices, with what earlier windows have left of it; slices that no later window needs are freed.

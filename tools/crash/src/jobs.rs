@@ -93,7 +93,8 @@ pub const JOBS: [Job; 16] = [
     },
     Job {
         chunk_bytes: 8192,
-        state_bytes_max: 24 << 20,
+        // Each of the partitions of a slice that waits has a page at least.
+        state_bytes_max: 48 << 20,
         ..job("backlog", csv(6000, 400, 3000), BACKLOG)
     },
 ];
