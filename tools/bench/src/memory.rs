@@ -35,10 +35,13 @@ impl Group {
         fs::read_to_string(self.0.join(name)).unwrap_or_default()
     }
 
-    fn anonymous_bytes(&self) -> u64 {
+    /// Bytes of anonymous memory and of files that count for it.
+    fn held_bytes(&self) -> [u64; 2] {
         let text = self.file("memory.stat");
-        let line = text.lines().find_map(|line| line.strip_prefix("total_rss "));
-        line.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+        ["total_rss ", "total_cache "].map(|name| {
+            let bytes = text.lines().find_map(|line| line.strip_prefix(name));
+            bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or(0)
+        })
     }
 }
 
@@ -63,8 +66,8 @@ struct Cost {
     cpu_seconds: f64,
     read_bytes: u64,
     written_bytes: u64,
-    /// Of the group; 0 without one.
-    anonymous_bytes: u64,
+    /// The most that the group held in anonymous memory, and in files; 0 without one.
+    held_bytes: [u64; 2],
 }
 
 impl Cost {
@@ -84,7 +87,10 @@ impl Cost {
         };
         self.read_bytes = self.read_bytes.max(of("read_bytes:"));
         self.written_bytes = self.written_bytes.max(of("write_bytes:"));
-        self.anonymous_bytes = self.anonymous_bytes.max(group.map_or(0, Group::anonymous_bytes));
+        for (most, held) in self.held_bytes.iter_mut().zip(group.map_or([0; 2], Group::held_bytes))
+        {
+            *most = held.max(*most);
+        }
     }
 
     fn print(&self, name: &str) {
@@ -112,10 +118,10 @@ pub(crate) fn memory(settings: &Settings) {
     println!("memory: {} keys, {ROWS} rows, the same results", limited.keys);
     free_cost.print("without a limit");
     limited_cost.print("with 512 MiB");
+    let [anonymous, files] = limited_cost.held_bytes;
     println!(
-        "  at most {} bytes in the group, {} of them anonymous",
+        "  at most {} bytes in the group; {anonymous} anonymous, {files} of files, each at its time",
         group.file("memory.max_usage_in_bytes").trim(),
-        limited_cost.anonymous_bytes
     );
 }
 

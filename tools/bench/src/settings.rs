@@ -13,7 +13,7 @@ Runs Tidemill's workloads, checks every answer, prints medians.
 Suites:
   files      (if none is named) the workloads from CSV and JSON through the real binary
   compare    Tidemill beside its peers: loops written by hand, timely, renoir, DuckDB, Polars, DataFusion, Flink
-  state      what durable state costs; parts: throughput, pause, bytes, recovery (all if none is named)
+  state      what durable state costs; parts: throughput, pause, bytes, memory, recovery (all if none is named)
   library    the typed builder beside SQL
   growth     as a load grows: keys, slide, disorder, late, skew, width, early, snapshots, state, shards,
              shards-many (words of --only)

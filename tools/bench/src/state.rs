@@ -26,7 +26,7 @@ use crate::memory::memory;
 use crate::{Settings, TABLE, generate, median, run_with};
 
 /// What there is to run.
-pub(crate) const PARTS: [&str; 4] = ["throughput", "pause", "bytes", "recovery"];
+pub(crate) const PARTS: [&str; 5] = ["throughput", "pause", "bytes", "memory", "recovery"];
 
 /// Runs the parts that are asked for, or all.
 pub(crate) fn run(settings: &Settings, parts: &[String]) {
