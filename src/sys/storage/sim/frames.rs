@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 
 /// How long a file of frames may get. Address space only, until it is written to.
-const RESERVED_BYTES: usize = 256 << 20;
+pub(super) const RESERVED_BYTES: usize = 256 << 20;
 
 /// What is copied at once when a file is opened.
 const BLOCK_BYTES: usize = 4096;

@@ -406,7 +406,7 @@ fn views_outlive_the_crash_and_files_opened_anew_show_what_is_left() {
     new.write_at(8, &[3; 8]).unwrap();
     assert_eq!(view(&old), seen);
     assert_eq!(view(&new), [[1; 8], [3; 8]].map(u64::from_ne_bytes));
-    assert!(new.allocate((64 << 20) + 1).is_err(), "beyond the address space");
+    assert!(new.allocate(frames::RESERVED_BYTES as u64 + 1).is_err(), "beyond the address space");
 }
 
 #[test]
