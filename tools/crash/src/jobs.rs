@@ -93,9 +93,9 @@ pub const JOBS: [Job; 16] = [
     },
     Job {
         chunk_bytes: 8192,
-        // Each of the partitions of a slice that waits has a page at least.
-        state_bytes_max: 48 << 20,
-        ..job("backlog", csv(6000, 400, 3000), BACKLOG)
+        // Each of the partitions of a slice that waits has a page at least. Windows overlap, so that slices are compacted.
+        state_bytes_max: 64 << 20,
+        ..job("backlog", csv(6000, 400, 800), BACKLOG)
     },
 ];
 
@@ -263,5 +263,5 @@ CREATE TABLE sums (ws TIMESTAMP(3), device STRING, c BIGINT, s DOUBLE, l STRING)
   WITH ('connector' = 'filesystem', 'path' = '$OUT/sums.jsonl', 'format' = 'json');
 INSERT INTO sums
 SELECT window_start, device, COUNT(*), SUM(amount), LISTAGG(RPAD(note, 300, 'z'))
-FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+FROM TABLE(HOP(TABLE clicks, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND))
 GROUP BY window_start, window_end, device;";
