@@ -19,6 +19,9 @@ use super::pages::{PAGE_WORDS, Pages};
 use super::prefetch::prefetch_word;
 use super::saved::Saved;
 
+/// Pages of an old index that are fetched ahead while a new one is made.
+const FETCHED_PAGES: usize = 64;
+
 /// Where slots lie, by hash.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -56,6 +59,11 @@ impl Index {
     #[inline]
     pub(super) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// How many pages it has.
+    pub(super) fn page_count(&self) -> usize {
+        self.pages.len()
     }
 
     /// All slots, in no order.
@@ -158,6 +166,12 @@ impl Index {
         None
     }
 
+    /// Forgets all slots, keeping the pages for what comes next.
+    pub(super) fn clear(&mut self, pages: &mut Pages) {
+        self.pages.iter().for_each(|page| pages.get_mut(page).fill(0));
+        self.count = 0;
+    }
+
     /// Frees all pages.
     pub(super) fn release(mut self, pages: &mut Pages) {
         self.pages.release(pages);
@@ -181,7 +195,15 @@ impl Index {
             self.pages.push(pages);
         }
         self.mask = page_count * PAGE_WORDS - 1;
-        for page in old.iter() {
+        for (index, page) in old.iter().enumerate() {
+            if index % FETCHED_PAGES == 0 {
+                let ahead = |array: &Array, from: usize| {
+                    pages.prefetch(array.iter().skip(from).take(2 * FETCHED_PAGES));
+                };
+                ahead(&old, index);
+                ahead(&self.pages, index);
+                ahead(&self.pages, index + old.len());
+            }
             for at in 0..PAGE_WORDS {
                 let word = pages.get(page)[at];
                 if word != 0 {

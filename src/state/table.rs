@@ -1,14 +1,11 @@
 //! A table of groups: key → slot of words.
 //!
-//! Open addressing with linear probing over an index of `tag | slot + 1`, apart from the slots, so that a
-//! probe reads eight bytes and a miss touches no slot. A tag tells its bucket at every size of the index, so growing it
-//! touches no slot either, however many lie on the disk. Slots are filled in order of arrival, which is the
-//! order in which a window is read out.
+//! Keys are found through an [`Index`], apart from the slots. Slots are filled in order of arrival, which is the order in which a
+//! window is read out.
 //!
 //! # Layout
 //!
 //! ```text
-//! index word:  tag u32 (the hash's low bits) │ slot + 1 u32        0: empty
 //! slot:        hash │ key (heap reference) │ accumulator words …
 //! free slot:   next free slot + 1, 0 for none │ zeros …
 //! ```
@@ -16,12 +13,12 @@
 //! # Invariants
 //!
 //! 1. A slot never straddles pages: a page holds a power of two of them.
-//! 2. The index holds every live slot once, reachable from its hash's bucket without passing an empty word.
-//! 3. At most 7/8 of the index is full.
+//! 2. The index holds every slot that has a key, once.
 
 use super::WordSlots;
 use super::array::Array;
 use super::heap::Heap;
+use super::index::{Index, tag};
 use super::pages::{PAGE_WORDS, PageId, Pages};
 use super::prefetch::prefetch_word;
 use super::saved::Saved;
@@ -34,8 +31,6 @@ const HEADER_WORDS: usize = 2;
 const LARGE: u32 = 1 << 13;
 /// How many rows lie between the steps of looking ahead: long enough for memory to answer, short enough to stay in the cache.
 const AHEAD_ROWS: usize = 8;
-/// Pages of an old index that are fetched ahead while a new one is made.
-const FETCHED_PAGES: usize = 64;
 
 /// A table of groups.
 #[derive(Debug)]
@@ -46,9 +41,7 @@ pub struct Table {
     slot_count: u32,
     /// The first free slot + 1; 0: none.
     free_slot: u32,
-    live_count: u32,
-    index_pages: Array,
-    index_mask: usize,
+    index: Index,
     heap: Heap,
 }
 
@@ -67,9 +60,7 @@ impl Table {
             slot_pages: Array::default(),
             slot_count: 0,
             free_slot: 0,
-            live_count: 0,
-            index_pages: Array::default(),
-            index_mask: 0,
+            index: Index::default(),
             heap: Heap::default(),
         }
     }
@@ -78,10 +69,8 @@ impl Table {
     pub fn load(word_count: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let mut table = Self::new(word_count);
         table.slot_pages = Array::load(saved, pages);
-        table.index_pages = Array::load(saved, pages);
-        table.index_mask = (table.index_pages.len() * PAGE_WORDS).saturating_sub(1);
+        table.index = Index::load(saved, pages);
         (table.slot_count, table.free_slot) = saved.pair();
-        (table.live_count, _) = saved.pair();
         table.heap = Heap::load(saved, pages);
         table
     }
@@ -89,20 +78,19 @@ impl Table {
     /// Saves what is not in pages.
     pub fn save(&self, out: &mut Vec<u64>) {
         self.slot_pages.save(out);
-        self.index_pages.save(out);
+        self.index.save(out);
         out.push(u64::from(self.slot_count) | u64::from(self.free_slot) << 32);
-        out.push(u64::from(self.live_count));
         self.heap.save(out);
     }
 
     /// How many groups it holds.
     pub fn count(&self) -> usize {
-        self.live_count as usize
+        self.index.count() as usize
     }
 
     /// How many pages it has, without those of blocks larger than one.
     pub fn page_count(&self) -> usize {
-        self.slot_pages.len() + self.index_pages.len() + self.heap.page_count()
+        self.slot_pages.len() + self.index.page_count() + self.heap.page_count()
     }
 
     /// One past the largest slot number in use.
@@ -113,23 +101,13 @@ impl Table {
     /// The slot of `key`, made if need be, and whether it was made.
     #[inline]
     pub fn upsert(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> (u32, bool) {
-        self.make_places(pages, 1);
-        let mut bucket = hash as usize & self.index_mask;
-        let tag = tag(hash);
-        loop {
-            let entry = self.index(pages, bucket);
-            if entry == 0 {
-                break;
-            }
-            if entry >> 32 == tag {
-                let slot = entry as u32 - 1;
-                if self.is_key(pages, slot, hash, key) {
-                    return (slot, false);
-                }
-            }
-            bucket = (bucket + 1) & self.index_mask;
+        self.index.make_place(pages);
+        let is_it = |slot| self.is_key(pages, slot, hash, key);
+        let (bucket, found) = self.index.find(pages, tag(hash), is_it);
+        match found {
+            Some(slot) => (slot, false),
+            None => (self.insert_at(pages, bucket, hash, key), true),
         }
-        (self.insert_at(pages, bucket, hash, key), true)
     }
 
     /// Makes a group at an empty bucket.
@@ -139,8 +117,7 @@ impl Table {
         let blob = self.heap.insert(pages, key);
         let (page, start) = self.slot_place(slot);
         pages.words_mut(page, start, HEADER_WORDS).copy_from_slice(&[hash, blob]);
-        self.set_index(pages, bucket, tag(hash) << 32 | u64::from(slot + 1));
-        self.live_count += 1;
+        self.index.insert(pages, bucket, tag(hash), slot);
         slot
     }
 
@@ -153,66 +130,37 @@ impl Table {
 
     /// The slot of `key`, if there is one.
     pub fn find(&self, pages: &Pages, hash: u64, key: &[u8]) -> Option<u32> {
-        if self.live_count == 0 {
+        if self.index.count() == 0 {
             return None;
         }
-        let mut bucket = hash as usize & self.index_mask;
-        loop {
-            match self.index(pages, bucket) {
-                0 => return None,
-                entry
-                    if entry >> 32 == tag(hash)
-                        && self.is_key(pages, entry as u32 - 1, hash, key) =>
-                {
-                    return Some(entry as u32 - 1);
-                }
-                _ => bucket = (bucket + 1) & self.index_mask,
-            }
-        }
+        self.index.find(pages, tag(hash), |slot| self.is_key(pages, slot, hash, key)).1
     }
 
     /// Has memory fetched that lookups of the next keys will read, while this row is worked on: a lookup in a large table waits
-    /// for memory two or three times, each time for what the last one has found. To be called with every `row` in turn. Returns the
-    /// slot that the lookup of `AHEAD_ROWS` rows from now will probably find.
+    /// for memory two or three times, each time for what the last one has found. To be called with every `row` in turn.
     #[inline]
-    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) -> Option<u32> {
-        if self.live_count < LARGE {
-            return None;
+    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
+        if self.index.count() < LARGE {
+            return;
         }
+        let likely = |row: usize| self.index.likely(pages, tag(*hashes.get(row)?));
         if let Some(&hash) = hashes.get(row + 3 * AHEAD_ROWS) {
-            self.prefetch_bucket(pages, hash);
+            self.index.prefetch(pages, tag(hash));
         }
-        if let Some(slot) = self.likely(pages, hashes.get(row + 2 * AHEAD_ROWS)) {
+        if let Some(slot) = likely(row + 2 * AHEAD_ROWS) {
             self.prefetch_slot(pages, slot);
         }
-        let next = self.likely(pages, hashes.get(row + AHEAD_ROWS))?;
-        if let Some([_, blob]) = self.head(pages, next) {
+        if let Some([_, blob]) = likely(row + AHEAD_ROWS).and_then(|slot| self.head(pages, slot)) {
             self.heap.prefetch(pages, blob);
         }
-        Some(next)
     }
 
     /// Has a slot fetched into the cache.
     #[inline]
-    pub fn prefetch_slot(&self, pages: &Pages, slot: u32) {
+    fn prefetch_slot(&self, pages: &Pages, slot: u32) {
         let (page, start) = self.slot_place(slot);
         prefetch_word(pages, page, start);
         prefetch_word(pages, page, start + self.stride - 1);
-    }
-
-    /// Has memory fetched what belongs to a slot that has been fetched: its key, and its entry of the index.
-    #[inline]
-    pub fn prefetch_group(&self, pages: &Pages, slot: u32) {
-        if let Some([hash, blob]) = self.head(pages, slot) {
-            self.heap.prefetch(pages, blob);
-            self.prefetch_bucket(pages, hash);
-        }
-    }
-
-    #[inline]
-    fn prefetch_bucket(&self, pages: &Pages, hash: u64) {
-        let bucket = hash as usize & self.index_mask;
-        prefetch_word(pages, self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
     }
 
     /// A slot's hash and key, if its page need not be read first.
@@ -222,65 +170,19 @@ impl Table {
         pages.peek(page)?[start..].first_chunk().copied()
     }
 
-    /// The slot of the first entry with the hash's tag, if it is where it belongs or just behind.
-    #[inline]
-    fn likely(&self, pages: &Pages, hash: Option<&u64>) -> Option<u32> {
-        let hash = *hash?;
-        let mut bucket = hash as usize & self.index_mask;
-        for _ in 0..4 {
-            let words = pages.peek(self.index_pages.page(bucket / PAGE_WORDS))?;
-            let entry = words[bucket % PAGE_WORDS];
-            if entry == 0 {
-                return None;
-            }
-            if entry >> 32 == tag(hash) {
-                return Some(entry as u32 - 1);
-            }
-            bucket = (bucket + 1) & self.index_mask;
-        }
-        None
-    }
-
     /// Removes the group of `slot`; its number is used again. The caller frees blobs of its accumulators first.
     pub fn remove(&mut self, pages: &mut Pages, slot: u32) {
-        let (hash, blob) = {
-            let words = self.slot_words(pages, slot);
-            (words[0], words[1])
-        };
-        let mut bucket = hash as usize & self.index_mask;
-        while self.index(pages, bucket) as u32 != slot + 1 {
-            bucket = (bucket + 1) & self.index_mask;
-        }
-        self.close_gap(pages, bucket);
+        let words = self.slot_words(pages, slot);
+        let (hash, blob) = (words[0], words[1]);
+        let (bucket, _) = self.index.find(pages, tag(hash), |other| other == slot);
+        self.index.remove(pages, bucket);
         self.heap.remove(pages, blob);
         self.release_slot(pages, slot);
-        self.live_count -= 1;
-    }
-
-    /// Backward-shift deletion: no tombstones, so probes stay short however many groups come and go.
-    fn close_gap(&mut self, pages: &mut Pages, mut gap: usize) {
-        let mut next = (gap + 1) & self.index_mask;
-        loop {
-            let entry = self.index(pages, next);
-            if entry == 0 {
-                break;
-            }
-            let home = (entry >> 32) as usize & self.index_mask;
-            let distance_home = next.wrapping_sub(home) & self.index_mask;
-            let distance_gap = next.wrapping_sub(gap) & self.index_mask;
-            if distance_home >= distance_gap {
-                self.set_index(pages, gap, entry);
-                gap = next;
-            }
-            next = (next + 1) & self.index_mask;
-        }
-        self.set_index(pages, gap, 0);
     }
 
     /// The slots in the index, in no order.
     pub fn live_slots(&self, pages: &Pages) -> Vec<u32> {
-        let entries = self.index_pages.iter().flat_map(|page| pages.get(page));
-        entries.filter(|&&entry| entry != 0).map(|&entry| entry as u32 - 1).collect()
+        self.index.slots(pages)
     }
 
     /// A slot outside of the index, for more than one record of a group; zeroed.
@@ -347,18 +249,17 @@ impl Table {
 
     /// Forgets all groups, keeping the pages for what comes next.
     pub fn clear(&mut self, pages: &mut Pages) {
-        for page in self.slot_pages.iter().chain(self.index_pages.iter()) {
-            pages.get_mut(page).fill(0);
-        }
+        self.slot_pages.iter().for_each(|page| pages.get_mut(page).fill(0));
+        self.index.clear(pages);
         self.heap.clear(pages);
-        (self.slot_count, self.live_count, self.free_slot) = (0, 0, 0);
+        (self.slot_count, self.free_slot) = (0, 0);
     }
 
     /// Frees all pages.
     pub fn release(mut self, pages: &mut Pages) {
         self.heap.release(pages);
         self.slot_pages.release(pages);
-        self.index_pages.release(pages);
+        self.index.release(pages);
     }
 
     #[inline]
@@ -384,60 +285,6 @@ impl Table {
         let within = (slot & ((1 << self.slot_shift) - 1)) as usize;
         (self.slot_pages.page((slot >> self.slot_shift) as usize), within * self.stride)
     }
-
-    #[inline]
-    fn index(&self, pages: &Pages, bucket: usize) -> u64 {
-        pages.get(self.index_pages.page(bucket / PAGE_WORDS))[bucket % PAGE_WORDS]
-    }
-
-    #[inline]
-    fn set_index(&self, pages: &mut Pages, bucket: usize, entry: u64) {
-        *pages.word_mut(self.index_pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS) = entry;
-    }
-
-    /// Grows the index until so many more groups fit.
-    #[inline]
-    pub(super) fn make_places(&mut self, pages: &mut Pages, count: usize) {
-        while (self.live_count as usize + count) * 8 > (self.index_mask + 1) * 7
-            || self.index_pages.len() == 0
-        {
-            self.grow(pages);
-        }
-    }
-
-    fn grow(&mut self, pages: &mut Pages) {
-        let mut old = std::mem::take(&mut self.index_pages);
-        let page_count = (old.len() * 2).max(1);
-        for _ in 0..page_count {
-            self.index_pages.push(pages);
-        }
-        self.index_mask = page_count * PAGE_WORDS - 1;
-        for (index, page) in old.iter().enumerate() {
-            if index % FETCHED_PAGES == 0 {
-                let ahead = |array: &Array, from: usize| {
-                    pages.prefetch(array.iter().skip(from).take(2 * FETCHED_PAGES));
-                };
-                ahead(&old, index);
-                ahead(&self.index_pages, index);
-                ahead(&self.index_pages, index + old.len());
-            }
-            for at in 0..PAGE_WORDS {
-                let entry = pages.get(page)[at];
-                if entry != 0 {
-                    self.reinsert(pages, entry);
-                }
-            }
-        }
-        old.release(pages);
-    }
-
-    fn reinsert(&mut self, pages: &mut Pages, entry: u64) {
-        let mut bucket = (entry >> 32) as usize & self.index_mask;
-        while self.index(pages, bucket) != 0 {
-            bucket = (bucket + 1) & self.index_mask;
-        }
-        self.set_index(pages, bucket, entry);
-    }
 }
 
 impl WordSlots for Table {
@@ -458,11 +305,6 @@ impl WordSlots for Table {
     fn heap_mut(&mut self) -> &mut Heap {
         &mut self.heap
     }
-}
-
-#[inline]
-fn tag(hash: u64) -> u64 {
-    hash & 0xffff_ffff
 }
 
 #[cfg(test)]
