@@ -51,9 +51,8 @@ impl Partials {
 
     /// Becomes a single group, as [`Partials::copy_group`] made one in empty partials.
     pub fn set_group(&mut self, words: &[u64], blobs: &[u8]) {
-        self.words.clear();
+        self.clear();
         self.words.extend_from_slice(words);
-        self.blobs.clear();
         self.blobs.reserve(blobs.len() + AlignedVec::<16>::ALIGNMENT);
         self.blobs.extend_from_slice(blobs);
     }

@@ -375,8 +375,7 @@ impl CountWindow {
         let held = RowSpan::load(words);
         words[AGE] = if held.row_count == 0 { age } else { age.min(words[AGE]) };
         held.joined(span).store(words);
-        self.partials.words.clear();
-        self.partials.blobs.clear();
+        self.partials.clear();
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.panes };
         agg::export(&shape.layout, from_at + BUNDLE_HEADER, &slots, from, &mut self.partials);
         blank_distinct(&shape, &mut self.partials);

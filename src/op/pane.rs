@@ -199,6 +199,25 @@ impl Pane {
         flush_list(shape, index, 0, &mut self.sets[index], pages, &mut self.table);
     }
 
+    /// Calls `to` with the hash, the key and the accumulators of every group, in order of arrival.
+    pub(super) fn each_group(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        mut to: impl FnMut(&mut Pages, u64, &[u8], &Partials),
+    ) {
+        let (mut key, mut partials) = (Vec::new(), Partials::default());
+        for slot in 0..self.table.slot_end() {
+            key.clear();
+            key.extend_from_slice(self.table.key(pages, slot));
+            partials.clear();
+            let slots = TableSlots { pages, table: &mut self.table };
+            agg::export(&shape.layout, 0, &slots, slot, &mut partials);
+            let hash = self.table.hash(pages, slot);
+            to(pages, hash, &key, &partials);
+        }
+    }
+
     /// Adds all groups of `other`, as if its rows had come after this pane's.
     pub fn absorb(&mut self, shape: &Shape, pages: &mut Pages, other: &mut Pane) {
         other.flush(shape, pages);
@@ -206,8 +225,7 @@ impl Pane {
         for from in 0..other.table.slot_end() {
             let key = other.table.key(pages, from).to_vec();
             let into = self.slot(pages, other.table.hash(pages, from), &key);
-            partials.words.clear();
-            partials.blobs.clear();
+            partials.clear();
             agg::export(
                 &shape.layout,
                 0,

@@ -399,8 +399,8 @@ impl AggregateSender {
             let hashes = Keys::hashes_of(&args, batch.rows);
             for (shard, rows) in destinations(&hashes, self.shard_count).into_iter().enumerate() {
                 if !rows.is_empty() {
-                    let columns = take_columns(&columns, &UInt32Array::from(rows.clone()));
-                    self.ship_groups(shard, &rows, columns);
+                    let rows = UInt32Array::from(rows);
+                    self.ship_groups(shard, rows.values(), take_columns(&columns, &rows));
                 }
             }
         }

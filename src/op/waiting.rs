@@ -18,7 +18,7 @@ use arrow_array::{Array, ArrayRef, UInt32Array};
 
 use super::folding::Folding;
 use super::gathered::Gathered;
-use super::pane::{Pane, TableSlots, update_calls};
+use super::pane::{Pane, update_calls};
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, Travel, export, travel};
@@ -55,20 +55,9 @@ impl Waiting {
     pub(super) fn of_pane(shape: &Shape, pages: &mut Pages, mut pane: Pane) -> Self {
         crash_point!("wait-begun");
         let mut waiting = Self::new();
-        let mut partials = Partials::default();
-        for slot in 0..pane.table.slot_end() {
-            partials.words.clear();
-            partials.blobs.clear();
-            export(
-                &shape.layout,
-                0,
-                &TableSlots { pages, table: &mut pane.table },
-                slot,
-                &mut partials,
-            );
-            let (hash, key) = (pane.table.hash(pages, slot), pane.table.key(pages, slot).to_vec());
-            waiting.backlog.push_group(pages, hash, &key, &partials.words, &partials.blobs);
-        }
+        pane.each_group(shape, pages, |pages, hash, key, partials| {
+            waiting.backlog.push_group(pages, hash, key, &partials.words, &partials.blobs);
+        });
         pane.release(pages);
         waiting
     }
@@ -232,8 +221,7 @@ impl Waiting {
     pub(super) fn take_groups(&mut self, shape: &Shape, pages: &mut Pages, gathered: &Gathered) {
         let mut partials = Partials::default();
         for slot in 0..gathered.groups.count() as u32 {
-            partials.words.clear();
-            partials.blobs.clear();
+            partials.clear();
             export(&shape.layout, 0, &gathered.groups, slot, &mut partials);
             let (hash, key) = gathered.key(slot);
             self.backlog.push_group(pages, hash, key, &partials.words, &partials.blobs);

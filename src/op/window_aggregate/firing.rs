@@ -163,15 +163,9 @@ impl WindowAggregate {
             return None;
         }
         let panes = &mut self.panes;
-        let mut partials = Partials::default();
         let groups = self.sums.sum(shape, slices, &mut |slice, to| {
             let pane = panes.get_mut(&slice).expect("listed").pane_mut();
-            for slot in 0..pane.table.slot_end() {
-                partials.clear();
-                let slots = TableSlots { pages, table: &mut pane.table };
-                export(&shape.layout, 0, &slots, slot, &mut partials);
-                to(pane.table.hash(pages, slot), pane.table.key(pages, slot), &partials);
-            }
+            pane.each_group(shape, pages, |_, hash, key, partials| to(hash, key, partials));
         });
         for &slice in slices {
             if self.is_last(slice, end_ms) {
