@@ -1,6 +1,6 @@
 //! A table of groups: key → slot of words.
 //!
-//! Keys are found through an [`Index`], apart from the slots. Slots are filled in order of arrival, which is the order in which a
+//! Keys are found through an index, apart from the slots. Slots are filled in order of arrival, which is the order in which a
 //! window is read out.
 //!
 //! # Layout
