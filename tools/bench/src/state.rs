@@ -131,24 +131,88 @@ fn recovery(settings: &Settings, name: &str, devices: u64) {
         files(&folder, "state-").iter().map(|path| path.metadata().map_or(0, |m| m.len())).sum();
     println!("{name}: {frames} bytes of files, {former:.0} rows/s before the kill");
     for cache in ["warm", "cold"] {
+        reopen(settings, &script, cache);
         if cache == "cold" {
             drop_caches(&folder);
         }
-        recover(settings, &script, cache, former);
+        regain(settings, &script, cache, former);
     }
 }
 
-/// Starts the job again, and says how soon it is what it was.
-fn recover(settings: &Settings, script: &str, cache: &str, former: f64) {
+/// How soon a job reads rows again, from the start of its process, each time after a SIGKILL: medians.
+fn reopen(settings: &Settings, script: &str, cache: &str) {
+    let folder = settings.folder.join("state-recovery");
+    let (mut opened, mut first) = (Vec::new(), Vec::new());
+    for _ in 0..settings.runs {
+        if cache == "cold" {
+            drop_caches(&folder);
+        }
+        let restarted = Restarted::new(settings, script);
+        next_snapshot(&folder, manifest_rows(&folder));
+        let (opened_s, first_s) = (restarted.opened.as_secs_f64(), restarted.first_row_s());
+        opened.push(opened_s * 1e3);
+        first.push((opened_s + first_s) * 1e3);
+        let mut child = Restarted::new(settings, script).child;
+        next_snapshot(&folder, manifest_rows(&folder));
+        child.kill().expect("it runs");
+        child.wait().expect("it was started");
+    }
+    let spread = |times: &[f64]| {
+        let least = times.iter().copied().fold(f64::MAX, f64::min);
+        format!("{least:.1} to {:.1} ms", times.iter().copied().fold(0.0, f64::max))
+    };
+    let (opened_spread, first_spread) = (spread(&opened), spread(&first));
+    println!(
+        "  {cache} cache, {} restarts: state open after {:.1} ms ({opened_spread}), first rows read after {:.1} ms ({first_spread})",
+        settings.runs,
+        median(&mut opened),
+        median(&mut first),
+    );
+}
+
+/// A job that goes on.
+struct Restarted {
+    child: std::process::Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    /// How long after the start of the process the state was open, and shards began.
+    opened: Duration,
+}
+
+impl Restarted {
+    fn new(settings: &Settings, script: &str) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+        let began = Instant::now();
+        let mut child = start(settings, script, "recovery", false);
+        let mut lines = BufReader::new(child.stderr.take().expect("asked for")).lines();
+        lines.next().expect("it says that it goes on").expect("in UTF-8");
+        Self { child, lines, opened: began.elapsed() }
+    }
+
+    /// Stops it; how many seconds after shards began the first rows had been read.
+    fn first_row_s(mut self) -> f64 {
+        let id = self.child.id().to_string();
+        let interrupted = Command::new("kill").args(["-INT", &id]).status();
+        assert!(interrupted.expect("kill is there").success());
+        let rest: Vec<String> = self.lines.map_while(Result::ok).collect();
+        assert!(self.child.wait().expect("it was started").success(), "{rest:?}");
+        let first = rest.iter().find(|line| line.contains("first row")).expect("it has read some");
+        let mut words = first.split_whitespace().skip(3);
+        let amount: f64 = words.next().and_then(|word| word.parse().ok()).expect("a number");
+        match words.next() {
+            Some("µs") => amount / 1e6,
+            Some("ms") => amount / 1e3,
+            _ => amount,
+        }
+    }
+}
+
+/// Starts the job again, and says how soon it is as quick as it was.
+fn regain(settings: &Settings, script: &str, cache: &str, former: f64) {
     let folder = settings.folder.join("state-recovery");
     #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
     let began = Instant::now();
     let mut last = (manifest_rows(&folder), began);
-    let mut child = start(settings, script, "recovery", false);
-    let mut lines = BufReader::new(child.stderr.take().expect("asked for")).lines();
-    let opened = lines.next().expect("it says that it goes on").expect("in UTF-8");
-    let opened_after = began.elapsed();
-    let opened_cpu = main_thread_cpu(child.id());
+    let restarted = Restarted::new(settings, script);
     let (mut rates, mut regained) = (Vec::new(), None);
     while regained.is_none() && began.elapsed() < REGAIN_MAX {
         let next = next_snapshot(&folder, last.0);
@@ -157,23 +221,10 @@ fn recover(settings: &Settings, script: &str, cache: &str, former: f64) {
         rates.push(format!("{:.1}: {:.0}", began.elapsed().as_secs_f64(), now / 1e3));
         regained = (now >= former * 0.8).then(|| began.elapsed());
     }
-    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(interrupted.expect("kill is there").success());
-    let rest: Vec<String> = lines.map_while(Result::ok).collect();
-    assert!(child.wait().expect("it was started").success(), "{rest:?}");
-    let first = rest.iter().find(|line| line.contains("first row")).expect("it has read some");
+    restarted.first_row_s();
     println!(
-        "  {cache} cache: opened {opened_after:?} after the process began, {opened_cpu:?} of them on a core ({opened})"
+        "  {cache} cache: 80 % of the former rate: {regained:?}; second: thousands of rows/s {rates:?}"
     );
-    println!("    {}", first.trim());
-    println!("    80 % of the former rate: {regained:?}; second: thousands of rows/s {rates:?}");
-}
-
-/// How long a process's main thread has been on a core: what other processes on the machine do not change.
-fn main_thread_cpu(pid: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
-    let ns = text.split_whitespace().next().and_then(|ns| ns.parse().ok());
-    Duration::from_nanos(ns.unwrap_or(0))
 }
 
 /// The next snapshot that has more rows than `after`: how many, and when.
