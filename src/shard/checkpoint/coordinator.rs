@@ -123,23 +123,28 @@ impl Coordinator {
         if over {
             return CoordinatorStep::Done;
         }
-        if self.shared.is_due(self.newest.epoch) || self.control.is_failing() {
+        if self.control.is_failing() {
             return CoordinatorStep::Idle(None);
         }
+        if self.shared.is_due(self.newest.epoch) {
+            // The barrier takes long to pass owners that wait for their pages.
+            return self.warm(now_ms, None);
+        }
         match self.request(now_ms) {
-            CoordinatorStep::Idle(Some(at_ms)) => self.warm(now_ms, at_ms),
+            CoordinatorStep::Idle(until_ms @ Some(_)) => self.warm(now_ms, until_ms),
             other => other,
         }
     }
 
-    /// With nothing else to do before `at_ms`: reads ahead a piece of a file, if there is one left. The first rows go before that,
+    /// With nothing else to do before `until_ms`: reads ahead a piece of a file, if there is one left. The first rows go before that,
     /// and before page tables are read, which takes a core from a shard if there are no more.
-    fn warm(&mut self, now_ms: i64, at_ms: i64) -> CoordinatorStep {
+    fn warm(&mut self, now_ms: i64, until_ms: Option<i64>) -> CoordinatorStep {
         let begins = self.older.is_some() || self.warming.is_some();
         if begins && self.control.first_row_after().is_none() {
-            return CoordinatorStep::Idle(Some(at_ms.min(now_ms + FIRST_ROW_WAIT_MS)));
+            let soon_ms = now_ms + FIRST_ROW_WAIT_MS;
+            return CoordinatorStep::Idle(Some(until_ms.unwrap_or(soon_ms).min(soon_ms)));
         }
-        let Some((shard, frame)) = self.warming else { return CoordinatorStep::Idle(Some(at_ms)) };
+        let Some((shard, frame)) = self.warming else { return CoordinatorStep::Idle(until_ms) };
         self.warming = match self.frames[shard].warm(frame) {
             Some(next) => Some((shard, next)),
             None => Some((shard + 1, 0)).filter(|&(next, _)| next < self.frames.len()),
@@ -160,7 +165,7 @@ impl Coordinator {
         self.shared.request(self.newest.epoch + 1);
         // Whoever holds the token may be waiting for rows.
         self.control.doorbells.iter().for_each(|doorbell| doorbell.ring());
-        CoordinatorStep::Idle(None)
+        CoordinatorStep::Busy
     }
 
     /// Makes an epoch durable and shows its output.
