@@ -26,9 +26,21 @@ pub(super) struct Dense {
     /// The slice ends that lanes stand for.
     lanes: Vec<i64>,
     entries: Vec<u32>,
+    /// Something has been forgotten since all was.
+    has_lost: bool,
 }
 
 impl Dense {
+    /// The key whose place in a lane is 0.
+    pub(super) fn low(&self) -> i64 {
+        self.low
+    }
+
+    /// How many keys a lane has; 0 before the first.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
     /// Prepares for keys from `least` to `greatest` in the slices of a cut, and says where the lane of each slice begins; `None`: they
     /// lie too far apart.
     pub(super) fn prepare(&mut self, least: i64, greatest: i64, cut: &Cut) -> Option<Vec<usize>> {
@@ -37,7 +49,7 @@ impl Dense {
             self.widen(least, greatest)?;
         }
         if (self.lanes.len() + cut.ends().len()) * self.width > ENTRIES_MAX {
-            self.forget();
+            self.lose();
         }
         let lanes = cut.ends().map(|end| self.lane(end) * self.width).collect();
         Some(lanes)
@@ -55,7 +67,7 @@ impl Dense {
             return None;
         }
         let width = span.next_power_of_two();
-        self.forget();
+        self.lose();
         // Room on either side, for keys that are still to come.
         self.low = least.saturating_sub(((width - span) / 2).cast_signed());
         self.width = width as usize;
@@ -95,8 +107,20 @@ impl Dense {
         }));
     }
 
+    /// Whether it may not know groups that it was told since it was cleared.
+    pub(super) fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    fn lose(&mut self) {
+        let has_lost = self.has_lost || !self.lanes.is_empty();
+        self.clear();
+        self.has_lost = has_lost;
+    }
+
     /// Forgets all groups, but not what keys span.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn clear(&mut self) {
+        self.has_lost = false;
         self.lanes.clear();
         self.entries.clear();
     }

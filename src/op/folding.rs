@@ -11,18 +11,13 @@
 //! # Invariants
 //!
 //! 1. Groups are numbered from 0 in order of arrival; `words` holds a slot for each.
-//! 2. The index holds every group once, and at most half of it is full.
+//! 2. The index holds every group up to `indexed` once, all of them when one is looked up, and at most half of it is full.
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
 use rkyv::util::AlignedVec;
 
-use super::dense::Dense;
-use super::names::Names;
 use crate::agg::Slots;
-use crate::batch::hash::{equal_bytes, hash_bytes};
-use crate::batch::{Integers, Keys};
-use crate::window::Cut;
+use crate::batch::Keys;
+use crate::batch::hash::equal_bytes;
 
 /// Entries of the smallest index.
 const INDEX_MIN: usize = 1024;
@@ -40,14 +35,13 @@ struct Group {
 pub(super) struct Folding {
     word_count: usize,
     index: Vec<u64>,
+    /// How many groups the index holds.
+    indexed: usize,
     groups: Vec<Group>,
     words: Vec<u64>,
     keys: Vec<u8>,
     blobs: Vec<AlignedVec>,
     blob_bytes: usize,
-    dense: Dense,
-    names: Names,
-    numbers: Vec<i64>,
 }
 
 impl Folding {
@@ -56,14 +50,12 @@ impl Folding {
         Self {
             word_count,
             index: vec![0; INDEX_MIN],
+            indexed: 0,
             groups: Vec::new(),
             words: Vec::new(),
             keys: Vec::new(),
             blobs: Vec::new(),
             blob_bytes: 0,
-            dense: Dense::default(),
-            names: Names::default(),
-            numbers: Vec::new(),
         }
     }
 
@@ -97,64 +89,12 @@ impl Folding {
         }
     }
 
-    /// As [`Folding::find`], for keys of one column in the slices of a cut, without encoding and hashing them row by row; false, and
-    /// nothing done, where keys are neither integers close together nor short strings.
-    pub(super) fn find_directly(
-        &mut self,
-        keys: &[ArrayRef],
-        cut: &Cut,
-        slices: &[u32],
-        slots: &mut Vec<u32>,
-    ) -> bool {
-        let [column] = keys else { return false };
-        if let Some(integers) = Integers::of(keys) {
-            return self.find_numbers(integers.values(), cut, slices, slots, |row, slot_of| {
-                let (hash, key, length) = integers.encoded(row);
-                slot_of(hash, &key[..length])
-            });
-        }
-        let Some(strings) = column.as_string_view_opt().filter(|strings| strings.null_count() == 0)
-        else {
-            return false;
-        };
-        let mut names = std::mem::take(&mut self.names);
-        let mut numbers = std::mem::take(&mut self.numbers);
-        let named = !names.is_full() && names.number(strings, &mut numbers);
-        let found = named
-            && self.find_numbers(&numbers, cut, slices, slots, |row, slot_of| {
-                let key = [&[0][..], strings.value(row).as_bytes()].concat();
-                slot_of(hash_bytes(&key), &key)
-            });
-        (self.names, self.numbers) = (names, numbers);
-        found
-    }
-
-    /// The slots of rows by numbers that stand for their keys; `encode` hands on the hash and the bytes of a row's key.
-    fn find_numbers(
-        &mut self,
-        numbers: &[i64],
-        cut: &Cut,
-        slices: &[u32],
-        slots: &mut Vec<u32>,
-        encode: impl Fn(usize, &mut dyn FnMut(u64, &[u8]) -> u32) -> u32,
-    ) -> bool {
-        let mut dense = std::mem::take(&mut self.dense);
-        let (least, greatest) = extent(numbers);
-        let lanes = dense.prepare(least, greatest, cut);
-        if let Some(lanes) = &lanes {
-            let ends_ms: Vec<i64> = cut.ends().collect();
-            dense.find(numbers, slices, lanes, slots, |row| {
-                let end_ms = ends_ms[slices[row] as usize];
-                encode(row, &mut |hash, key| self.slot(hash, end_ms, key))
-            });
-        }
-        self.dense = dense;
-        lanes.is_some()
-    }
-
     /// The slot of a key in a slice, made if need be.
     #[inline]
     pub(super) fn slot(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
+        if self.indexed < self.groups.len() {
+            self.index_all();
+        }
         let mixed = mix(hash, end_ms);
         let mask = self.index.len() - 1;
         let mut bucket = mixed as usize & mask;
@@ -179,18 +119,30 @@ impl Folding {
 
     #[cold]
     fn insert(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
+        let slot = self.append(hash, end_ms, key);
+        self.index_all();
+        slot
+    }
+
+    /// A new slot for a key of which the caller knows that it has none in this slice.
+    #[inline]
+    pub(super) fn append(&mut self, hash: u64, end_ms: i64, key: &[u8]) -> u32 {
         let slot = self.groups.len() as u32;
         let key_start = self.keys.len();
         self.keys.extend_from_slice(key);
         self.groups.push(Group { hash, end_ms, key_start, key_end: self.keys.len() });
         self.words.resize(self.words.len() + self.word_count, 0);
-        if self.groups.len() * 2 > self.index.len() {
-            self.index = vec![0; self.index.len() * 2];
-            (0..=slot).for_each(|slot| self.enter(slot));
-        } else {
-            self.enter(slot);
-        }
         slot
+    }
+
+    /// Has the index hold every group.
+    fn index_all(&mut self) {
+        if self.groups.len() * 2 > self.index.len() {
+            self.index = vec![0; (self.groups.len() * 2 + 1).next_power_of_two()];
+            self.indexed = 0;
+        }
+        (self.indexed as u32..self.groups.len() as u32).for_each(|slot| self.enter(slot));
+        self.indexed = self.groups.len();
     }
 
     /// Puts a group into the index.
@@ -216,23 +168,20 @@ impl Folding {
 
     /// Forgets all groups, keeping memory for what comes next. A few groups cost no sweep over an index that many made large.
     pub(super) fn clear(&mut self) {
-        if self.groups.len() * 8 < self.index.len() {
-            for slot in 0..self.groups.len() as u32 {
+        if self.indexed * 8 < self.index.len() {
+            for slot in 0..self.indexed as u32 {
                 let bucket = self.bucket_where(self.mixed(slot), |entry| entry as u32 == slot + 1);
                 self.index[bucket] = 0;
             }
         } else {
             self.index.fill(0);
         }
+        self.indexed = 0;
         self.groups.clear();
         self.words.clear();
         self.keys.clear();
         self.blobs.clear();
         self.blob_bytes = 0;
-        self.dense.forget();
-        if self.names.is_full() {
-            self.names.forget();
-        }
     }
 
     fn blob_at(&mut self, blob: u64) -> &mut AlignedVec {
@@ -307,69 +256,12 @@ impl Slots for Folding {
 mod tests {
     use std::collections::HashMap;
 
-    use std::sync::Arc;
-
-    use arrow_array::{Int32Array, Int64Array, StringViewArray};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::window::{Slices, WindowKind};
-
-    /// Keys of one column: integers close together or far apart, strings short or long.
-    fn column(kind: u8, numbers: &[i64]) -> ArrayRef {
-        let strings = |length: usize| {
-            StringViewArray::from_iter_values(
-                numbers.iter().map(|number| format!("{number:0length$}")),
-            )
-        };
-        match kind {
-            0 => Arc::new(Int64Array::from(numbers.to_vec())),
-            1 => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|n| n << 40))),
-            2 => Arc::new(Int32Array::from_iter_values(numbers.iter().map(|&n| n as i32))),
-            3 => Arc::new(strings(4)),
-            _ => Arc::new(strings(14)),
-        }
-    }
+    use crate::batch::hash::hash_bytes;
 
     proptest! {
-        /// Against the same table, asked with encoded keys.
-        #[test]
-        fn keys_are_found_directly_as_they_are_by_their_bytes(
-            kind in 0..5u8,
-            batches in prop::collection::vec((prop::collection::vec((-3000..3000i64, 0..90i64), 1..300), any::<bool>()), 1..5),
-        ) {
-            let slices = Slices::new(WindowKind::Tumble { size_ms: 10, offset_ms: 0 });
-            let (mut folding, mut twin) = (Folding::new(1), Folding::new(1));
-            for (rows, clear) in batches {
-                let (numbers, times): (Vec<i64>, Vec<i64>) = rows.into_iter().unzip();
-                let (least, greatest) = extent(&times);
-                let cut = slices.cut(least, greatest).unwrap();
-                let (mut indices, mut slots, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-                cut.indices(&times, &mut indices);
-                let keys = [column(kind, &numbers)];
-                let direct = folding.find_directly(&keys, &cut, &indices, &mut slots);
-                prop_assert_eq!(direct, match kind {
-                    1 => extent(&numbers).0 == extent(&numbers).1,
-                    4 => false,
-                    _ => true,
-                });
-                if !direct {
-                    continue;
-                }
-                let (mut encoded, mut ends_ms) = (Keys::default(), times);
-                encoded.encode(&keys, numbers.len());
-                slices.assign(&mut ends_ms);
-                twin.find(&encoded, &ends_ms, &mut expected);
-                prop_assert_eq!(slots, expected);
-                let groups = (0..folding.count() as u32).map(|slot| (folding.group(slot), twin.group(slot)));
-                groups.for_each(|(one, two)| assert_eq!(one, two));
-                if clear {
-                    folding.clear();
-                    twin.clear();
-                }
-            }
-        }
-
         /// Against a `HashMap`: many and few groups in turn, with bytes of their own.
         #[test]
         fn groups_are_a_map(chunks in prop::collection::vec((1..3000u32, 0..3000usize), 1..5)) {

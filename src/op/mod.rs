@@ -22,6 +22,7 @@ mod gathered;
 pub mod global_window;
 pub mod moving;
 mod names;
+mod numbered;
 pub mod pane;
 mod partition;
 pub mod process;
@@ -43,6 +44,7 @@ pub mod window_aggregate;
 pub mod window_table;
 
 pub use moving::{Moved, Standing};
+pub use numbered::{Numbering, Numbers};
 
 use arrow_array::ArrayRef;
 
@@ -61,6 +63,8 @@ pub struct Payload {
     pub ends_ms: Vec<i64>,
     /// The watermark when each row arrived, for receivers that need it.
     pub arrival_ms: Vec<i64>,
+    /// The keys' numbers, where their sender numbers them.
+    pub numbers: Option<Numbers>,
     /// What there is of each group.
     pub data: Data,
 }

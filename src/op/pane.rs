@@ -12,6 +12,7 @@ use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::moving::MovedValue;
+use super::numbered::{Numbers, Seen};
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, AggregateFunction, Argument, Partials, Slots, Update};
 use crate::batch::{Batch, Integers, Keys};
@@ -136,12 +137,13 @@ pub struct Pane {
     /// The groups.
     pub table: Table,
     sets: Vec<DistinctSets>,
+    seen: Seen,
 }
 
 impl Pane {
     /// An empty pane whose slots have `word_count` words.
     pub fn new(shape: &Shape, word_count: usize) -> Self {
-        Self { table: Table::new(word_count), sets: new_sets(shape) }
+        Self { table: Table::new(word_count), sets: new_sets(shape), seen: Seen::default() }
     }
 
     /// The slot of a key, made if need be.
@@ -163,6 +165,28 @@ impl Pane {
             self.table.look_ahead(pages, &keys.hashes, index);
             self.slot(pages, keys.hashes[index], keys.get(index))
         }));
+    }
+
+    /// The slots of some of a payload's keys, which may have numbers.
+    pub(super) fn slots_of(
+        &mut self,
+        pages: &mut Pages,
+        (keys, numbers): (&Keys, Option<&Numbers>),
+        indices: &[u32],
+    ) -> Vec<u32> {
+        let mut seen = std::mem::take(&mut self.seen);
+        let mut seen_keys = numbers.and_then(|numbers| seen.of(numbers, self.table.count()));
+        let slots = indices.iter().map(|&index| {
+            let index = index as usize;
+            let mut find = || self.slot(pages, keys.hashes[index], keys.get(index));
+            match &mut seen_keys {
+                Some(seen) => seen.slot(index, &mut find),
+                None => find(),
+            }
+        });
+        let slots = slots.collect();
+        self.seen = seen;
+        slots
     }
 
     /// Folds rows, whose slots are `rows`.
@@ -313,7 +337,7 @@ impl Pane {
     /// The pane that was saved, whose slots have `word_count` words.
     pub fn load(shape: &Shape, word_count: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let table = Table::load(word_count, saved, pages);
-        Self { table, sets: load_sets(shape, saved, pages) }
+        Self { table, sets: load_sets(shape, saved, pages), seen: Seen::default() }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn ship_by_key(rows: Payload, shard_count: usize, out: &mut VecDeque<
         return;
     }
     let parts = destinations(&rows.keys.hashes, shard_count);
-    let Payload { keys, ends_ms, arrival_ms, data: Data::Rows(columns) } = rows else {
+    let Payload { keys, ends_ms, arrival_ms, data: Data::Rows(columns), .. } = rows else {
         unreachable!("rows are shipped")
     };
     let pick = |values: &[i64], part: &[u32]| match values.is_empty() {
@@ -39,6 +39,7 @@ pub(super) fn ship_by_key(rows: Payload, shard_count: usize, out: &mut VecDeque<
             keys: keys.take(&part),
             ends_ms: pick(&ends_ms, &part),
             arrival_ms: pick(&arrival_ms, &part),
+            numbers: None,
             data: Data::Rows(take_columns(&columns, &UInt32Array::from(part))),
         };
         out.push_back(Shipment::Payload(shard, payload));

@@ -58,7 +58,7 @@ fn payload(shape: &Shape, keys: std::ops::Range<i64>, round: i64) -> Payload {
     let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(vec![&text; count]));
     let columns = shape.ship(&[key_column, values, texts]);
     let (ends_ms, arrival_ms) = (vec![round; count], vec![round; count]);
-    Payload { keys: encoded, ends_ms, arrival_ms, data: Data::Rows(columns) }
+    Payload { keys: encoded, ends_ms, arrival_ms, numbers: None, data: Data::Rows(columns) }
 }
 
 fn read_out(owner: &mut dyn Receiver) -> usize {

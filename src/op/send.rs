@@ -20,6 +20,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
 use super::folding::{Folding, extent};
+use super::numbered::Numbered;
 use super::pane::update_calls;
 use super::partition::{destinations, ship_by_key};
 use super::shape::Shape;
@@ -84,6 +85,7 @@ pub struct AggregateSender {
     shard_count: usize,
     lateness_ms: i64,
     groups: Folding,
+    numbered: Numbered,
     folded_rows: usize,
     folding: bool,
     marked_ms: i64,
@@ -111,6 +113,7 @@ impl AggregateSender {
             wall: WallTime::new(plan.window.time_zone),
             lateness_ms: plan.emit.late_delay_ms.map_or(0, |_| plan.emit.allow_lateness_ms),
             groups: Folding::new(shape.layout.word_count),
+            numbered: Numbered::default(),
             folding: plan.ship == Ship::Folded,
             shape,
             plan,
@@ -227,7 +230,8 @@ impl AggregateSender {
         }
         cut.indices(time_ms, &mut self.slice_indices);
         let keys = self.key_columns(batch);
-        if !self.groups.find_directly(&keys, &cut, &self.slice_indices, &mut self.slots) {
+        let (groups, slices) = (&mut self.groups, &self.slice_indices);
+        if !self.numbered.find(groups, &keys, &cut, slices, &mut self.slots) {
             let ends_ms: Vec<i64> = cut.ends().collect();
             let ends_ms: Vec<i64> =
                 self.slice_indices.iter().map(|&slice| ends_ms[slice as usize]).collect();
@@ -382,6 +386,7 @@ impl AggregateSender {
             keys: std::mem::take(&mut self.keys),
             ends_ms: ends_ms.to_vec(),
             arrival_ms: arrival_ms.to_vec(),
+            numbers: None,
             data: Data::Rows(columns),
         };
         ship_by_key(rows, self.shard_count, &mut self.out);
@@ -404,26 +409,27 @@ impl AggregateSender {
                 }
             }
         }
-        self.groups.clear();
+        self.clear_groups();
     }
 
     /// Ships the rows at these indices, whose columns are `columns`, with the groups that they belong to.
     fn ship_groups(&mut self, shard: usize, rows: &[u32], columns: Vec<ArrayRef>) {
-        let (mut keys, mut ends_ms) = (Keys::default(), Vec::new());
+        let (mut keys, mut ends_ms, mut slots) = (Keys::default(), Vec::new(), Vec::new());
         let mut places = vec![u32::MAX; self.groups.count()];
         let mut group_of = |slot: u32| {
             let place = &mut places[slot as usize];
             if *place == u32::MAX {
-                *place = ends_ms.len() as u32;
+                *place = slots.len() as u32;
                 let (hash, key, end_ms) = self.groups.group(slot);
                 keys.push(hash, key);
                 ends_ms.push(end_ms);
+                slots.push(slot);
             }
             *place
         };
         let groups = rows.iter().map(|&row| group_of(self.slots[row as usize])).collect();
-        let data = Data::Grouped(groups, columns);
-        let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), data };
+        let (data, numbers) = (Data::Grouped(groups, columns), self.numbered.numbers(&slots));
+        let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers, data };
         self.out.push_back(Shipment::Payload(shard, payload));
     }
 
@@ -464,19 +470,31 @@ impl AggregateSender {
         if self.groups.count() == 0 {
             return;
         }
-        let mut parts: Vec<Option<Payload>> = vec![None; self.shard_count];
+        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); self.shard_count];
         for slot in 0..self.groups.count() as u32 {
+            parts[shard_of(self.groups.group(slot).0, self.shard_count)].push(slot);
+        }
+        for (shard, slots) in parts.iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
+            self.out.push_back(Shipment::Payload(shard, self.partials_of(slots)));
+        }
+        self.clear_groups();
+    }
+
+    /// The accumulators of these groups.
+    fn partials_of(&self, slots: &[u32]) -> Payload {
+        let (mut payload, mut partials) = (empty_partials(), Partials::default());
+        for &slot in slots {
             let (hash, key, end_ms) = self.groups.group(slot);
-            let part = parts[shard_of(hash, self.shard_count)].get_or_insert_with(empty_partials);
-            part.keys.push(hash, key);
-            part.ends_ms.push(end_ms);
-            let Data::Partials(into) = &mut part.data else { unreachable!("made above") };
-            export(&self.shape.layout, 0, &self.groups, slot, into);
+            payload.keys.push(hash, key);
+            payload.ends_ms.push(end_ms);
+            export(&self.shape.layout, 0, &self.groups, slot, &mut partials);
         }
+        Payload { numbers: self.numbered.numbers(slots), data: Data::Partials(partials), ..payload }
+    }
+
+    fn clear_groups(&mut self) {
         self.groups.clear();
-        for (shard, part) in parts.into_iter().enumerate() {
-            self.out.extend(part.map(|part| Shipment::Payload(shard, part)));
-        }
+        self.numbered.clear();
     }
 
     /// The next thing to send.
@@ -505,6 +523,7 @@ fn empty_partials() -> Payload {
         keys: Keys::default(),
         ends_ms: Vec::new(),
         arrival_ms: Vec::new(),
+        numbers: None,
         data: Data::Partials(Partials::default()),
     }
 }

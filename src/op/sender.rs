@@ -65,6 +65,7 @@ impl RowSender {
             keys,
             ends_ms: vec![now_ms; batch.rows],
             arrival_ms,
+            numbers: None,
             data: Data::Rows(columns),
         };
         ship_by_key(rows, self.shard_count, &mut self.out);

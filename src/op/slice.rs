@@ -1,6 +1,7 @@
 //! The groups of a slice: in a table as long as that fits the cache, beyond that waiting to be gathered ([`super::waiting`]).
 
 use super::moving::{Moved, MovedPart};
+use super::numbered::Numbers;
 use super::pane::Pane;
 use super::shape::Shape;
 use super::waiting::Waiting;
@@ -50,6 +51,7 @@ impl Slice {
     ) -> Vec<u32> {
         let mut slots = Vec::new();
         let keys = &payload.keys;
+        let numbered = (keys, payload.numbers.as_ref());
         match (self, &payload.data) {
             (Slice::Waiting(waiting), _) => waiting.receive(shape, pages, payload, rows),
             (Slice::Folded(pane), Data::Rows(columns)) if rows.len() == keys.count() => {
@@ -57,21 +59,17 @@ impl Slice {
                 pane.update(shape, pages, &slots, columns);
             }
             (Slice::Folded(pane), Data::Rows(columns)) => {
-                slots.extend(rows.iter().map(|&row| {
-                    pane.slot(pages, keys.hashes[row as usize], keys.get(row as usize))
-                }));
+                slots = pane.slots_of(pages, numbered, rows);
                 let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
                 pane.update(shape, pages, &slots, &columns);
             }
             (Slice::Folded(pane), Data::Grouped(groups, columns)) => {
-                slots = receive_grouped(shape, pages, pane, keys, rows, groups, columns);
+                slots = receive_grouped(shape, pages, pane, numbered, rows, (groups, columns));
             }
             (Slice::Folded(pane), Data::Partials(partials)) => {
-                for &row in rows {
-                    let index = row as usize;
-                    let slot = pane.slot(pages, keys.hashes[index], keys.get(index));
-                    pane.merge(shape, pages, slot, partials, index);
-                    slots.push(slot);
+                slots = pane.slots_of(pages, numbered, rows);
+                for (&row, &slot) in rows.iter().zip(&slots) {
+                    pane.merge(shape, pages, slot, partials, row as usize);
                 }
             }
         }
@@ -198,17 +196,16 @@ fn receive_grouped(
     shape: &Shape,
     pages: &mut Pages,
     pane: &mut Pane,
-    keys: &Keys,
+    keys: (&Keys, Option<&Numbers>),
     members: &[u32],
-    groups: &[u32],
-    columns: &[ArrayRef],
+    (groups, columns): (&[u32], &[ArrayRef]),
 ) -> Vec<u32> {
-    let mut slots = vec![u32::MAX; keys.count()];
-    for key in members.iter().map(|&member| member as usize) {
-        slots[key] = pane.slot(pages, keys.hashes[key], keys.get(key));
+    let mut slots = vec![u32::MAX; keys.0.count()];
+    for (&member, slot) in members.iter().zip(pane.slots_of(pages, keys, members)) {
+        slots[member as usize] = slot;
     }
     let of_row = groups.iter().map(|&group| slots[group as usize]);
-    if members.len() == keys.count() {
+    if members.len() == slots.len() {
         pane.update(shape, pages, &of_row.collect::<Vec<u32>>(), columns);
         return slots;
     }

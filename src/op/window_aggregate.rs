@@ -213,6 +213,7 @@ impl WindowAggregate {
             keys,
             ends_ms,
             arrival_ms: Vec::new(),
+            numbers: None,
             data: Data::Partials(partials),
         })
     }

@@ -47,7 +47,13 @@ fn payload(shape: &Shape, rows: &[Arrived]) -> Payload {
     let texts = StringViewArray::from_iter_values(rows.iter().map(|row| row.0.to_string()));
     let data = Data::Rows(shape.ship(&[key_column, Arc::new(texts)]));
     let ends_ms = rows.iter().map(|row| row.0).collect();
-    Payload { keys, ends_ms, arrival_ms: rows.iter().map(|row| row.2).collect(), data }
+    Payload {
+        keys,
+        ends_ms,
+        arrival_ms: rows.iter().map(|row| row.2).collect(),
+        numbers: None,
+        data,
+    }
 }
 
 /// What the owner shows now; ends rise.
