@@ -92,11 +92,11 @@ fn each_row(slots: &[u32], counted: Option<&BooleanBuffer>, mut visit: impl FnMu
 
 /// One call over one batch, ready to be folded.
 pub struct Update<'a> {
-    accumulator: Accumulator,
-    offset: usize,
+    pub(super) accumulator: Accumulator,
+    pub(super) offset: usize,
     separator: &'a str,
-    argument: Argument<'a>,
-    counted: Option<BooleanBuffer>,
+    pub(super) argument: Argument<'a>,
+    pub(super) counted: Option<BooleanBuffer>,
 }
 
 impl<'a> Update<'a> {
@@ -202,7 +202,7 @@ fn extreme_int(words: &mut [u64; 2], value: i64, greatest: bool) {
 }
 
 #[inline]
-fn extreme_float(words: &mut [u64; 2], value: f64, greatest: bool) {
+pub(super) fn extreme_float(words: &mut [u64; 2], value: f64, greatest: bool) {
     let held = f64::from_bits(words[0]);
     let better = words[1] == 0 || if greatest { value > held } else { value < held };
     words[0] = if better { value } else { held }.to_bits();
@@ -262,20 +262,24 @@ pub(super) fn extreme_decimal(words: &mut [u64], value: i128, greatest: bool) {
 
 #[inline]
 fn add_float<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
-    let words = table.part_mut::<4>(slot, offset);
-    words[2] += 1;
-    if let Some(fixed) = within(value)
-        && let Some(sum) = joined(words[0], words[1]).checked_add(fixed)
-    {
-        (words[0], words[1]) = halves(sum);
-    } else {
+    if !add_within(table.part_mut(slot, offset), value) {
         add_rare(table, slot, offset, value);
     }
 }
 
+/// Counts a value, and adds it if it is one of the window and does not overflow that; false: [`add_rare`] adds it.
+#[inline]
+pub(super) fn add_within(words: &mut [u64; 4], value: f64) -> bool {
+    words[2] += 1;
+    let held = joined(words[0], words[1]);
+    let Some(sum) = within(value).and_then(|fixed| held.checked_add(fixed)) else { return false };
+    (words[0], words[1]) = halves(sum);
+    true
+}
+
 /// Adds a value that has been counted, and that is none of the window or would overflow it.
 #[inline(never)]
-fn add_rare<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
+pub(super) fn add_rare<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
     match term(value) {
         Term::Fixed(fixed) => add_fixed(table, slot, offset, fixed),
         Term::Special(flag) => table.part_mut::<4>(slot, offset)[2] |= flag,

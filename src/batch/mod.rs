@@ -6,6 +6,7 @@
 //! 2. `kinds`, where present, has `rows` entries; absent means that every row is an insert.
 //! 3. A batch is immutable: operators build new columns and share those that they keep.
 
+mod arrival;
 mod data_type;
 pub mod hash;
 mod key;
@@ -14,11 +15,12 @@ pub mod text;
 
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, UInt32Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use arrow_buffer::ScalarBuffer;
 
+use crate::sys::archive;
+
+pub use arrival::Arrival;
 pub use data_type::DataType;
 pub use key::{Integers, Keys};
 pub use schema::{Field, Schema, TimeAttribute};
@@ -61,7 +63,11 @@ pub fn take_columns(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
     columns.iter().map(|column| take_column(column, rows)).collect()
 }
 
-fn take_column(column: &dyn Array, rows: &UInt32Array) -> ArrayRef {
+/// Records are not copied: they are picked where they lie, see [`archive`].
+fn take_column(column: &ArrayRef, rows: &UInt32Array) -> ArrayRef {
+    if let Some(picked) = archive::pick(column, rows) {
+        return picked;
+    }
     arrow_select::take::take(column, rows, None).expect("indices in range")
 }
 
@@ -76,7 +82,7 @@ pub struct Batch {
     pub kinds: Option<Arc<[RowKind]>>,
     /// `[rows]`: the watermark, in milliseconds, when each row arrived, that is, before the row itself
     /// raised it. Present between a source and the operator that tests for late rows.
-    pub arrival_ms: Option<ScalarBuffer<i64>>,
+    pub arrival_ms: Option<Arrival>,
     /// `[rows]`: which row of its chunk each comes from, where a function before the next exchange yields rows in that order.
     pub sequence: Option<ScalarBuffer<u64>>,
 }
@@ -125,10 +131,6 @@ impl Batch {
 
     /// The rows at these indices, in this order.
     pub fn take(&self, rows: &UInt32Array) -> Batch {
-        let arrival_ms = self.arrival_ms.as_ref().map(|arrival| {
-            let column = Int64Array::new(arrival.clone(), None);
-            take_column(&column, rows).as_primitive::<Int64Type>().values().clone()
-        });
         Batch {
             columns: take_columns(&self.columns, rows),
             rows: rows.len(),
@@ -136,7 +138,7 @@ impl Batch {
                 .kinds
                 .as_ref()
                 .map(|kinds| rows.values().iter().map(|&row| kinds[row as usize]).collect()),
-            arrival_ms,
+            arrival_ms: self.arrival_ms.as_ref().map(|arrival| arrival.take(rows)),
             sequence: self
                 .sequence
                 .as_ref()
@@ -163,29 +165,13 @@ impl Batch {
     /// If `keep` has not one entry a row.
     pub fn filter(&self, keep: &BooleanArray) -> Batch {
         assert_eq!(keep.len(), self.rows);
-        let predicate = arrow_select::filter::FilterBuilder::new(keep).optimize().build();
-        let rows = predicate.count();
-        if rows == self.rows {
+        let kept = match keep.nulls() {
+            None => keep.values().clone(),
+            Some(nulls) => keep.values() & nulls.inner(),
+        };
+        if kept.count_set_bits() == self.rows {
             return self.clone();
         }
-        let columns = self
-            .columns
-            .iter()
-            .map(|column| predicate.filter(column).expect("lengths agree"))
-            .collect();
-        let kinds = self.kinds.as_ref().map(|kinds| {
-            let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
-            kept.map(|row| kinds[row]).collect()
-        });
-        let arrival_ms = self.arrival_ms.as_ref().map(|arrival| {
-            let column = Int64Array::new(arrival.clone(), None);
-            let kept = predicate.filter(&column).expect("lengths agree");
-            kept.as_primitive::<Int64Type>().values().clone()
-        });
-        let sequence = self.sequence.as_ref().map(|sequence| {
-            let kept = (0..self.rows).filter(|&row| keep.is_valid(row) && keep.value(row));
-            kept.map(|row| sequence[row]).collect()
-        });
-        Batch { columns, rows, kinds, arrival_ms, sequence }
+        self.take(&UInt32Array::from_iter_values(kept.set_indices_u32()))
     }
 }

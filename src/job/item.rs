@@ -153,13 +153,17 @@ where
     }
 
     /// The kind of column is looked at once, not in every row.
-    fn fold<B, G: FnMut(B, R) -> B>(mut self, init: B, mut g: G) -> B {
-        let rows = self.row..self.archives.len();
-        match self.archives {
+    fn fold<B, G: FnMut(B, R) -> B>(self, init: B, mut g: G) -> B {
+        let Mapped { archives, row, mut f } = self;
+        match &archives {
             Archives::Roots(records) => {
-                records[rows].iter().fold(init, |sum, record| g(sum, (self.f)(record)))
+                records[row..].iter().fold(init, |sum, record| g(sum, f(record)))
             }
-            archives => rows.fold(init, |sum, row| g(sum, (self.f)(archives.get(row)))),
+            Archives::Picked(from, rows) if let Archives::Roots(records) = &**from => {
+                let picked = rows[row..].iter().map(|&row| &records[row as usize]);
+                picked.fold(init, |sum, record| g(sum, f(record)))
+            }
+            archives => (row..archives.len()).fold(init, |sum, row| g(sum, f(archives.get(row)))),
         }
     }
 }

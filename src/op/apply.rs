@@ -132,7 +132,8 @@ mod tests {
         let schema = Schema::new(vec![Field::new("n", DataType::BigInt).not_null()]);
         let column: ArrayRef = Arc::new(Int64Array::from(numbers.to_vec()));
         let mut batch = Batch::new(vec![column], numbers.len());
-        batch.arrival_ms = Some((0..numbers.len() as i64).map(|row| row * 10).collect());
+        let arrival_ms: Vec<i64> = (0..numbers.len() as i64).map(|row| row * 10).collect();
+        batch.arrival_ms = Some(arrival_ms.into());
         let kinds = (0..numbers.len()).map(|row| match row % 2 {
             0 => RowKind::Insert,
             _ => RowKind::Delete,
@@ -145,7 +146,7 @@ mod tests {
         assert_eq!(error, failure.map(|(row, message)| (row, message.to_owned())));
         for (row, number) in got.iter().enumerate() {
             let from = numbers.iter().position(|other| other == number).unwrap();
-            assert_eq!(yielded.arrival_ms.as_ref().unwrap()[row], from as i64 * 10);
+            assert_eq!(yielded.arrival_ms.as_ref().unwrap().get(row), from as i64 * 10);
             assert_eq!(yielded.kind(row), batch.kind(from));
         }
     }

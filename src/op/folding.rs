@@ -255,10 +255,14 @@ impl Slots for Folding {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::Arc;
 
+    use arrow_array::{ArrayRef, Float64Array};
+    use arrow_buffer::BooleanBuffer;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::agg::{Accumulator, Argument, Fused, Update};
     use crate::batch::hash::hash_bytes;
 
     proptest! {
@@ -294,6 +298,62 @@ mod tests {
                 }
                 folding.clear();
                 prop_assert_eq!((folding.count(), folding.bytes()), (0, 0));
+            }
+        }
+    }
+
+    /// COUNT, SUM, MIN and MAX of doubles, each perhaps only of some rows, with words between them.
+    fn updates<'a>(
+        chosen: &[(usize, bool)],
+        values: &'a ArrayRef,
+        filter: &BooleanBuffer,
+    ) -> Vec<Update<'a>> {
+        let [count, sum] = [Accumulator::Count, Accumulator::SumFloat];
+        let [min, max] = [false, true].map(|greatest| Accumulator::ExtremeFloat { greatest });
+        let places = [(count, 1), (sum, 3), (min, 8), (max, 10), (count, 13), (sum, 14)];
+        let update = |&(index, filtered): &(usize, bool)| {
+            let argument = match places[index].0 {
+                Accumulator::Count => Argument::None,
+                _ => Argument::new(values),
+            };
+            Update::new(places[index], "", argument, None, filtered.then_some(filter))
+        };
+        chosen.iter().map(update).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn calls_folded_together_are_as_folded_apart(
+            rows in prop::collection::vec((0..5u32, any::<f64>(), -9.0..9.0f64, 0..9u8, any::<bool>()), 1..200),
+            mut chosen in prop::collection::vec((0..6usize, prop::bool::weighted(0.2)), 1..6),
+        ) {
+            chosen.sort_unstable();
+            chosen.dedup_by_key(|(index, _)| *index);
+            let value = |row: &(u32, f64, f64, u8, bool)| if row.3 == 0 { row.1 } else { row.2 };
+            let values: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(value)));
+            let filter = rows.iter().map(|row| row.4).collect();
+            let slots: Vec<u32> = rows.iter().map(|row| row.0).collect();
+            let [mut together, mut apart] = [Folding::new(18), Folding::new(18)];
+            for folding in [&mut together, &mut apart] {
+                (0..5).for_each(|key: u8| { folding.append(key.into(), 0, &[key]); });
+            }
+            updates(&chosen, &values, &filter).iter().for_each(|update| update.fold(&mut apart, &slots, 0));
+            let mut rest = updates(&chosen, &values, &filter);
+            let fused = Fused::of(&mut rest);
+            let fusible = |index: usize| chosen.contains(&(index, false));
+            let sums = fusible(1) || fusible(5);
+            prop_assert_eq!(fused.is_some(), sums && [0, 2, 3, 4].into_iter().any(fusible));
+            fused.iter().for_each(|fused| fused.fold(&mut together, &slots, 0));
+            rest.iter().for_each(|update| update.fold(&mut together, &slots, 0));
+            for slot in 0..5 {
+                let [one, other] = [&together, &apart].map(|folding| folding.words(slot));
+                for (at, (&word, &expected)) in one.iter().zip(other).enumerate() {
+                    match (at, word) {
+                        // Spills are numbered in order of arrival.
+                        (6 | 17, 1..) => prop_assert_eq!(together.blob(word), apart.blob(expected)),
+                        _ => prop_assert_eq!(word, expected, "word {}", at),
+                    }
+                }
             }
         }
     }

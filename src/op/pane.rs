@@ -14,7 +14,7 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use super::moving::MovedValue;
 use super::numbered::{Numbers, Seen};
 use super::shape::{Distinct, Shape};
-use crate::agg::{self, AggregateFunction, Argument, Partials, Slots, Update};
+use crate::agg::{self, AggregateFunction, Argument, Fused, Partials, Slots, Update};
 use crate::batch::{Batch, Integers, Keys};
 use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
 
@@ -96,7 +96,9 @@ pub fn update_calls<S: Slots>(
         let (place, nulls) = ((accumulator, base + offset), nulls.as_ref());
         updates.push(Update::new(place, &call.separator, argument, nulls, filter.as_ref()));
     }
+    let fused = Fused::of(&mut updates);
     for (index, block) in rows.chunks(BLOCK_ROWS).enumerate() {
+        fused.iter().for_each(|fused| fused.fold(slots, block, index * BLOCK_ROWS));
         updates.iter().for_each(|update| update.fold(slots, block, index * BLOCK_ROWS));
     }
 }

@@ -256,7 +256,7 @@ impl ProcessOwner {
         });
         // All rows know, or none does: in rows of two kinds of firings nothing is yielded together.
         if arrival_ms.len() == batch.rows {
-            batch.arrival_ms = Some(ScalarBuffer::from(arrival_ms));
+            batch.arrival_ms = Some(arrival_ms.into());
             batch.sequence = Some(ScalarBuffer::from(sequence));
         }
         Some(batch)

@@ -27,7 +27,7 @@ use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Keys, take_columns};
+use crate::batch::{Arrival, Batch, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 
@@ -151,7 +151,7 @@ impl AggregateSender {
         };
         let arrival_ms: Vec<i64> = match (&batch.arrival_ms, processing) {
             (Some(arrival), false) => {
-                arrival.iter().map(|&watermark| watermark.min(others_ms).max(floor_ms)).collect()
+                arrival.iter().map(|watermark| watermark.min(others_ms).max(floor_ms)).collect()
             }
             _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
@@ -221,7 +221,7 @@ impl AggregateSender {
         };
         let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
         let (least, greatest) = extent(time_ms);
-        let arrived = batch.arrival_ms.as_ref().and_then(|arrival| arrival.last().copied());
+        let arrived = batch.arrival_ms.as_ref().and_then(Arrival::last);
         let highest = arrived.unwrap_or(i64::MAX).min(others_ms).max(floor_ms);
         let Some(cut) = slices.cut(least, greatest) else { return false };
         let earliest = cut.ends().next().expect("there is at least one");

@@ -47,7 +47,7 @@ impl RowSender {
         }
         let arrival_ms: Vec<i64> = match &batch.arrival_ms {
             Some(arrival) => {
-                arrival.iter().map(|&watermark| watermark.min(others_ms).max(floor_ms)).collect()
+                arrival.iter().map(|watermark| watermark.min(others_ms).max(floor_ms)).collect()
             }
             None => vec![others_ms.max(floor_ms); batch.rows],
         };

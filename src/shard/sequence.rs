@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arrow_buffer::ScalarBuffer;
-
 use super::barrier::Ends;
 use super::flow::Running;
 use super::input::{DecodedChunk, Input, ScanBatch};
@@ -385,6 +383,6 @@ fn stamp(batch: ScanBatch, watermark_ms: &mut i64, jumps: &mut u64) -> Batch {
     }
     *watermark_ms = running;
     let mut stamped = batch.batch;
-    stamped.arrival_ms = Some(ScalarBuffer::from(arrival));
+    stamped.arrival_ms = Some(arrival.into());
     stamped
 }

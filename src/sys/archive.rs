@@ -2,7 +2,8 @@
 //!
 //! A *record column* holds one archive a row, each an allocation of its own in bytes: relative pointers in it stay within it, so that
 //! rows can be copied, filtered and shipped as bytes. Where no record of a batch has anything behind its root (no strings, no
-//! vectors), all take the same room and the column is a `FixedSizeBinaryArray`; otherwise it is a `BinaryViewArray`.
+//! vectors), all take the same room and the column is a `FixedSizeBinaryArray`; otherwise it is a `BinaryViewArray`. Some rows of the
+//! former are a dictionary over it, so that a filter copies row numbers and no records.
 //!
 //! # Invariants
 //!
@@ -19,8 +20,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow_array::builder::make_view;
-use arrow_array::{Array, ArrayRef, BinaryViewArray, FixedSizeBinaryArray};
+use arrow_array::types::UInt32Type;
+use arrow_array::{
+    Array, ArrayRef, BinaryViewArray, DictionaryArray, FixedSizeBinaryArray, UInt32Array,
+};
 use arrow_buffer::{Buffer, ScalarBuffer};
+use arrow_select::take::take;
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator, to_bytes_in_with_alloc};
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::Error;
@@ -70,6 +75,8 @@ pub enum Archives<'a, A> {
     Fixed(&'a [u8]),
     /// Of any length.
     Views(&'a BinaryViewArray, PhantomData<A>),
+    /// Some of those in another column, each by its row there.
+    Picked(Box<Archives<'a, A>>, &'a [u32]),
 }
 
 /// What a record takes in a fixed column.
@@ -87,6 +94,10 @@ impl<'a, A: Stored> Archives<'a, A> {
         let any = column.as_any();
         if let Some(views) = any.downcast_ref::<BinaryViewArray>() {
             return Self::Views(views, PhantomData);
+        }
+        if let Some(picked) = any.downcast_ref::<PickedArray>() {
+            let rows = picked.keys().values();
+            return Self::Picked(Box::new(Self::of(picked.values().as_ref())), rows);
         }
         let fixed = any.downcast_ref::<FixedSizeBinaryArray>().expect("a column of records");
         assert_eq!(fixed.value_length() as usize, stride::<A>(), "records of another type");
@@ -109,6 +120,7 @@ impl<'a, A: Stored> Archives<'a, A> {
             Archives::Roots(records) => records.len(),
             Archives::Fixed(bytes) => bytes.len() / stride::<A>(),
             Archives::Views(views, _) => views.len(),
+            Archives::Picked(_, rows) => rows.len(),
         }
     }
 
@@ -124,8 +136,9 @@ impl<'a, A: Stored> Archives<'a, A> {
     /// If there is no such row.
     #[inline]
     pub fn get(&self, row: usize) -> &'a A {
-        match *self {
+        match self {
             Archives::Roots(records) => &records[row],
+            Archives::Picked(records, rows) => records.get(rows[row] as usize),
             _ => root_of(self.bytes(row)),
         }
     }
@@ -137,7 +150,7 @@ impl<'a, A: Stored> Archives<'a, A> {
     /// If there is no such row.
     #[inline]
     pub fn bytes(&self, row: usize) -> &'a [u8] {
-        match *self {
+        match self {
             Archives::Roots(records) => {
                 let record = std::slice::from_ref(&records[row]);
                 // SAFETY: an archive is `Portable`: it was bytes before it was looked at as an `A`, all of them initialised.
@@ -145,13 +158,37 @@ impl<'a, A: Stored> Archives<'a, A> {
             }
             Archives::Fixed(bytes) => &bytes[row * stride::<A>()..][..stride::<A>()],
             Archives::Views(views, _) => views.value(row),
+            Archives::Picked(records, rows) => records.bytes(rows[row] as usize),
         }
     }
+}
+
+/// A column of records that are picked from another: its rows, and that column.
+type PickedArray = DictionaryArray<UInt32Type>;
+
+/// The rows at these indices of a column of records that are all of one length, without copying them. `None`: it is another column.
+///
+/// # Panics
+///
+/// If an index is out of range.
+pub fn pick(column: &ArrayRef, rows: &UInt32Array) -> Option<ArrayRef> {
+    let any = column.as_any();
+    if let Some(picked) = any.downcast_ref::<PickedArray>() {
+        let from = picked.keys().values();
+        let rows = rows.values().iter().map(|&row| from[row as usize]);
+        return pick(picked.values(), &UInt32Array::from_iter_values(rows));
+    }
+    any.downcast_ref::<FixedSizeBinaryArray>()?;
+    Some(Arc::new(PickedArray::new(rows.clone(), column.clone())))
 }
 
 /// The same records in a column of views, for readers that keep columns of several batches together.
 pub fn as_views<A: Stored>(column: &ArrayRef) -> ArrayRef {
     let any = column.as_any();
+    if let Some(picked) = any.downcast_ref::<PickedArray>() {
+        let views = as_views::<A>(picked.values());
+        return take(&views, picked.keys(), None).expect("rows in range");
+    }
     let Some(fixed) = any.downcast_ref::<FixedSizeBinaryArray>() else { return column.clone() };
     let (bytes, length) = (fixed.values().clone(), stride::<A>());
     let place = |row: usize| ((row * length) as u32, ((row + 1) * length) as u32);
@@ -437,7 +474,6 @@ pub fn read_payload<A: Stored>(payload: &Buffer, rows: usize) -> Result<ArrayRef
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::UInt32Array;
     use proptest::prelude::*;
 
     use super::*;
@@ -482,13 +518,24 @@ mod tests {
         (0..records.len()).for_each(|row| again.push_archive(&archives, row));
         let payload = Buffer::from_vec(again.finish_payload());
         let read = read_payload::<T::Archived>(&payload, records.len()).unwrap();
-        let taken =
-            arrow_select::take::take(&read, &UInt32Array::from(picked.to_vec()), None).unwrap();
-        drop((payload, read));
-        let archives = Archives::<T::Archived>::of(&taken);
-        for (row, &pick) in picked.iter().enumerate() {
-            assert_eq!(native::<T>(archives.get(row)), records[pick as usize]);
+        let rows = UInt32Array::from(picked.to_vec());
+        let same = |column: &ArrayRef, picked: &mut dyn Iterator<Item = u32>| {
+            let archives = Archives::<T::Archived>::of(column);
+            assert_eq!(archives.len(), column.len());
+            for (row, pick) in picked.enumerate() {
+                assert_eq!(native::<T>(archives.get(row)), records[pick as usize]);
+            }
+        };
+        if let Some(first) = pick(&read, &rows) {
+            let from_last = UInt32Array::from_iter_values((0..rows.len() as u32).rev());
+            let again = pick(&first, &from_last).unwrap();
+            same(&again, &mut picked.iter().rev().copied());
+            same(&as_views::<T::Archived>(&again), &mut picked.iter().rev().copied());
+            same(&first.slice(first.len() / 2, 0), &mut std::iter::empty());
         }
+        let taken = take(&read, &rows, None).unwrap();
+        drop((payload, read));
+        same(&taken, &mut picked.iter().copied());
     }
 
     proptest! {
