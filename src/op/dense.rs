@@ -10,6 +10,7 @@
 //!
 //! 1. It is a cache: an entry says what the table would say, and it may be forgotten at any time.
 
+use super::folding::extent;
 use crate::window::Cut;
 
 /// Entries of a lane at most: keys farther apart are hashed.
@@ -21,7 +22,7 @@ const ENTRIES_MAX: usize = 1 << 18;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dense {
     low: i64,
-    /// 0: nothing is known yet.
+    /// A power of two; 0: nothing is known yet.
     width: usize,
     /// The slice ends that lanes stand for.
     lanes: Vec<i64>,
@@ -41,11 +42,12 @@ impl Dense {
         self.width
     }
 
-    /// Prepares for keys from `least` to `greatest` in the slices of a cut, and says where the lane of each slice begins; `None`: they
-    /// lie too far apart.
-    pub(super) fn prepare(&mut self, least: i64, greatest: i64, cut: &Cut) -> Option<Vec<usize>> {
-        let span = greatest.wrapping_sub(self.low).cast_unsigned();
-        if least < self.low || span >= self.width as u64 {
+    /// Prepares for these keys in the slices of a cut, and says where the lane of each slice begins; `None`: they lie too far apart.
+    pub(super) fn prepare(&mut self, keys: &[i64], cut: &Cut) -> Option<Vec<usize>> {
+        // The width is a power of two: one bit from there up shows that some place is beyond it.
+        let places = keys.iter().map(|&key| key.wrapping_sub(self.low).cast_unsigned());
+        if places.fold(0, |bits, place| bits | place) >= self.width as u64 {
+            let (least, greatest) = extent(keys);
             self.widen(least, greatest)?;
         }
         if (self.lanes.len() + cut.ends().len()) * self.width > ENTRIES_MAX {

@@ -15,7 +15,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 
 use super::dense::Dense;
-use super::folding::{Folding, extent};
+use super::folding::Folding;
 use super::names::Names;
 use crate::batch::Integers;
 use crate::batch::hash::hash_bytes;
@@ -120,9 +120,8 @@ impl Numbered {
         encode: impl Fn(usize, &mut Vec<u8>) -> u64,
     ) -> bool {
         let mut dense = std::mem::take(&mut self.dense);
-        let (least, greatest) = extent(numbers);
         let before = (dense.low(), dense.width());
-        let lanes = dense.prepare(least, greatest, cut);
+        let lanes = dense.prepare(numbers, cut);
         if before != (dense.low(), dense.width()) {
             self.renumber(dense.width());
         }
@@ -241,6 +240,7 @@ mod tests {
     use arrow_array::{Int32Array, Int64Array, StringViewArray};
     use proptest::prelude::*;
 
+    use super::super::folding::extent;
     use super::*;
     use crate::batch::Keys;
     use crate::window::{Slices, WindowKind};

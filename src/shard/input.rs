@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use arrow_buffer::ScalarBuffer;
 use chrono_tz::Tz;
 
 use super::token::{Reach, SplitSpec, SplitState, Token};
@@ -34,7 +35,7 @@ const AHEAD_CHUNKS: usize = 2;
 pub(crate) struct ScanBatch {
     pub(crate) batch: Batch,
     /// `[rows]`; `i64::MIN` where a row asks for none. Empty if the table declares no watermark.
-    pub(crate) watermark_ms: Vec<i64>,
+    pub(crate) watermark_ms: ScalarBuffer<i64>,
 }
 
 /// A chunk, decoded.
@@ -534,13 +535,13 @@ impl ScanReader {
         &self,
         batch: &Batch,
         context: &EvalContext,
-    ) -> Result<Vec<i64>, (usize, String)> {
-        let Some(watermark) = &self.watermark else { return Ok(Vec::new()) };
+    ) -> Result<ScalarBuffer<i64>, (usize, String)> {
+        let Some(watermark) = &self.watermark else { return Ok(ScalarBuffer::default()) };
         let column =
             watermark.eval(batch, context).map_err(|error| (error.row_index, error.message))?;
         let column = column.as_primitive::<Int64Type>();
         if column.null_count() == 0 {
-            return Ok(column.values().to_vec());
+            return Ok(column.values().clone());
         }
         Ok(column.iter().map(|value| value.unwrap_or(i64::MIN)).collect())
     }
