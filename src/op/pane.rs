@@ -408,14 +408,44 @@ fn flush_list<T: WordSlots>(
     pages: &mut Pages,
     table: &mut T,
 ) {
+    if counts_only(shape, index) {
+        let mut counts = Vec::new();
+        sets.flush(pages, |slot, new| counts.push((slot, new.len() as u64)));
+        add_counts(shape, index, base, &mut TableSlots { pages, table }, &counts);
+        return;
+    }
     let (mut slots, mut ids) = (Vec::new(), Vec::new());
-    sets.flush(pages, |slot, id| {
-        slots.push(slot);
-        ids.push(id);
+    sets.flush(pages, |slot, new| {
+        slots.extend(new.iter().map(|_| slot));
+        ids.extend_from_slice(new);
     });
     count_new(shape, index, base, sets, pages, table, &slots, &ids);
 }
 
+/// Whether all calls of a distinct list only count.
+fn counts_only(shape: &Shape, index: usize) -> bool {
+    let calls = &mut shape.distinct[index].calls.iter();
+    calls.all(|&call| shape.layout.accumulators[call].0 == agg::Accumulator::Count)
+}
+
+/// Adds to the counts of slots, where a distinct list has no other calls.
+fn add_counts<S: Slots>(
+    shape: &Shape,
+    index: usize,
+    base: usize,
+    table: &mut S,
+    counts: &[(u32, u64)],
+) {
+    let calls = shape.distinct[index].calls.iter().filter(|&&call| shape.layout.folds[call]);
+    for &call in calls {
+        let (_, offset) = shape.layout.accumulators[call];
+        for &(slot, count) in counts {
+            table.part_mut::<1>(slot, base + offset)[0] += count;
+        }
+    }
+}
+
+/// Folds values that are new to their groups into a distinct list's calls.
 #[allow(clippy::too_many_arguments)]
 fn count_new<T: WordSlots>(
     shape: &Shape,
@@ -428,15 +458,8 @@ fn count_new<T: WordSlots>(
     ids: &[u32],
 ) {
     let list = &shape.distinct[index];
-    let counts_only =
-        list.calls.iter().all(|&call| shape.layout.accumulators[call].0 == agg::Accumulator::Count);
-    let values = match counts_only {
-        true => Vec::new(),
-        false => {
-            let values: Vec<_> = ids.iter().map(|&id| sets.value(pages, id)).collect();
-            Keys::decode(&list.arg_types, values.iter().map(|value| &**value))
-        }
-    };
+    let values: Vec<_> = ids.iter().map(|&id| sets.value(pages, id)).collect();
+    let values = Keys::decode(&list.arg_types, values.iter().map(|value| &**value));
     let mut table = TableSlots { pages, table };
     for &call in list.calls.iter().filter(|&&call| shape.layout.folds[call]) {
         let (accumulator, offset) = shape.layout.accumulators[call];
@@ -528,6 +551,11 @@ impl SessionSets {
         for (index, sets) in self.lists.iter_mut().enumerate() {
             let mut ids = Vec::new();
             sets.union(pages, into, from, |id| ids.push(id));
+            if counts_only(shape, index) {
+                let mut slots = TableSlots { pages, table: records };
+                add_counts(shape, index, base, &mut slots, &[(into, ids.len() as u64)]);
+                continue;
+            }
             count_new(shape, index, base, sets, pages, records, &vec![into; ids.len()], &ids);
         }
     }

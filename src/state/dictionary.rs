@@ -25,11 +25,16 @@ use super::array::Array;
 use super::pages::{PAGE_WORDS, PageId, Pages};
 use super::prefetch::prefetch_word;
 use super::saved::Saved;
+use super::sets::part;
 use super::table::Table;
 use crate::batch::hash::{hash_bytes, hash_with};
 
 /// Entries of an index of words in a page.
 const PAGE_ENTRIES: usize = PAGE_WORDS / 2;
+/// Entries of a part of the index that stays in the second cache while its words are looked up.
+const PARTITION_ENTRIES: usize = 1 << 13;
+/// How many such parts are told apart at most.
+const PARTITIONS_MAX: usize = 1 << 10;
 /// How many rows lie between the hint for an entry and its look-up.
 const AHEAD_ROWS: usize = 16;
 
@@ -277,7 +282,7 @@ impl Words {
 
     /// The word of a value's bytes: behind the mark of NULL, which no value is.
     #[inline]
-    fn word_of(&self, value: &[u8]) -> u64 {
+    pub(super) fn word_of(&self, value: &[u8]) -> u64 {
         debug_assert_eq!((value[0], value.len()), (0, self.width + 1));
         let mut bytes = [0; 8];
         bytes[..self.width].copy_from_slice(&value[1..]);
@@ -292,24 +297,39 @@ impl Words {
         Value::Made(bytes, self.width + 1)
     }
 
-    /// Calls `to` with the id of each integer in turn, given if need be. `integers` are as wide as the column, or widened.
+    /// The bits of a word that a value has.
+    pub(super) fn bits(&self) -> u64 {
+        u64::MAX >> (64 - 8 * self.width)
+    }
+
+    /// Puts words, each with something of its own, in the order in which their entries of the index lie, more or less: those that lie near
+    /// each other come one after another.
+    pub(super) fn sort_by_place(&self, words: &mut Vec<[u64; 2]>, scratch: &mut Vec<[u64; 2]>) {
+        let entries = self.mask + 1;
+        if entries <= PARTITION_ENTRIES || words.len() <= PARTITION_ENTRIES {
+            return;
+        }
+        let bucket_count = (entries / PARTITION_ENTRIES).min(PARTITIONS_MAX);
+        let shift = (entries / bucket_count).ilog2();
+        part(words, scratch, bucket_count, |pair| self.bucket(pair[0]) >> shift);
+    }
+
+    /// Calls `to` with what each word has of its own, and the word's id, given if need be.
     #[inline]
     pub(super) fn ids(
         &mut self,
         pages: &mut Pages,
-        integers: &[i64],
-        mut to: impl FnMut(&mut Pages, usize, u32),
+        words: &[[u64; 2]],
+        mut to: impl FnMut(u64, u32),
     ) {
-        let bits = u64::MAX >> (64 - 8 * self.width);
-        for (row, &integer) in integers.iter().enumerate() {
-            if let Some(&ahead) = integers.get(row + AHEAD_ROWS)
+        for (index, &[word, own]) in words.iter().enumerate() {
+            if let Some(&[ahead, _]) = words.get(index + AHEAD_ROWS)
                 && self.count > 0
             {
-                let (page, at) = self.place(self.bucket(ahead.cast_unsigned() & bits));
+                let (page, at) = self.place(self.bucket(ahead));
                 prefetch_word(pages, page, at);
             }
-            let id = self.id(pages, integer.cast_unsigned() & bits);
-            to(pages, row, id);
+            to(own, self.id(pages, word));
         }
     }
 
@@ -415,7 +435,11 @@ mod tests {
                 let mut ids = Vec::new();
                 if step % 2 == 0 {
                     let Dictionary::Words(words) = &mut dictionary else { unreachable!() };
-                    words.ids(&mut pages, &numbers, |_, _, id| ids.push(id));
+                    let pairs: Vec<_> = (0..).zip(&numbers).map(|(row, &number)| [number.cast_unsigned() & bits, row]).collect();
+                    words.ids(&mut pages, &pairs, |row, id| {
+                        assert_eq!(row, ids.len() as u64);
+                        ids.push(id);
+                    });
                 } else {
                     for number in &numbers {
                         let mut value = vec![0];

@@ -2,7 +2,8 @@
 //!
 //! Inserting ids one at a time into compressed sets costs hundreds of nanoseconds each; so pairs of
 //! (set, id) are buffered, sorted and merged in bulk, a run of ids per set at a time. Whoever reads a
-//! count flushes first.
+//! count flushes first. Where values are words, they are looked up at the flush too, sorted by where the dictionary's index has them,
+//! so that a look-up finds in the cache what it would wait for otherwise.
 //!
 //! Sets that are *in order* hand their values out as they came. There an entry of the dictionary is a value of one set, and knows
 //! when it came: were entries shared, one set's order would show in another's, and so which groups share a shard.
@@ -12,6 +13,9 @@
 //! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value. In order, emptying a set ends its ids,
 //!    and their numbers are used again.
 //! 2. A pair counts as new exactly once, in the flush that adds it.
+//! 3. Of pairs that wait, those of a dictionary of words are a word and a set, others a set and an id in one word.
+
+use std::cell::RefCell;
 
 use super::array::Array;
 use super::blocks::Blocks;
@@ -30,11 +34,26 @@ const COMPACT_VALUES_MIN: u64 = 1 << 16;
 pub struct DistinctSets {
     dictionary: Dictionary,
     sets: Blocks,
-    /// Buffered pairs, a word each: set u32, id u32.
     pending: Array,
+    /// Pairs.
     pending_count: usize,
+}
+
+/// Memory of flushes, whosever they are: a flush in fresh memory would wait for its pages.
+#[derive(Default)]
+struct Scratch {
+    /// Words and sets.
+    raw: Vec<[u64; 2]>,
+    parted: Vec<[u64; 2]>,
+    /// Sets and ids.
     pairs: Vec<u64>,
     sorted: Vec<u64>,
+    ids: Vec<u32>,
+    new: Vec<u32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 impl DistinctSets {
@@ -44,14 +63,7 @@ impl DistinctSets {
     }
 
     fn of(dictionary: Dictionary) -> Self {
-        Self {
-            dictionary,
-            sets: Blocks::default(),
-            pending: Array::default(),
-            pending_count: 0,
-            pairs: Vec::new(),
-            sorted: Vec::new(),
-        }
+        Self { dictionary, sets: Blocks::default(), pending: Array::default(), pending_count: 0 }
     }
 
     /// The sets that were saved.
@@ -166,8 +178,14 @@ impl DistinctSets {
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
-        let id = self.dictionary.id(pages, set, hash, value);
-        push_pair(&mut self.pending, &mut self.pending_count, pages, set, id);
+        if let Dictionary::Words(words) = &self.dictionary {
+            let word = words.word_of(value);
+            self.room(pages, 2, 1).copy_from_slice(&[word, set.into()]);
+        } else {
+            let id = self.dictionary.id(pages, set, hash, value);
+            self.room(pages, 1, 1)[0] = u64::from(set) << 32 | u64::from(id);
+        }
+        self.pending_count += 1;
         self.pending_count >= PENDING_MAX
     }
 
@@ -175,45 +193,86 @@ impl DistinctSets {
     ///
     /// # Shapes
     ///
-    /// `sets`, `integers`: `[rows]`.
+    /// `sets`, `integers`: `[rows]`. Integers are as wide as the column, or widened.
     pub fn insert_integers(
         &mut self,
         pages: &mut Pages,
-        sets: &[u32],
-        integers: &[i64],
+        mut sets: &[u32],
+        mut integers: &[i64],
     ) -> Option<bool> {
-        let Dictionary::Words(words) = &mut self.dictionary else { return None };
-        let (pending, count) = (&mut self.pending, &mut self.pending_count);
-        words
-            .ids(pages, integers, |pages, row, id| push_pair(pending, count, pages, sets[row], id));
+        let Dictionary::Words(words) = &self.dictionary else { return None };
+        let bits = words.bits();
+        while !sets.is_empty() {
+            let room = self.room(pages, 2, sets.len());
+            let count = room.len() / 2;
+            let (some_sets, some_integers);
+            (some_sets, sets) = sets.split_at(count);
+            (some_integers, integers) = integers.split_at(count);
+            let pairs = room.as_chunks_mut::<2>().0.iter_mut().zip(some_sets).zip(some_integers);
+            for ((pair, &set), &integer) in pairs {
+                *pair = [integer.cast_unsigned() & bits, set.into()];
+            }
+            self.pending_count += count;
+        }
         Some(self.pending_count >= PENDING_MAX)
     }
 
-    /// Merges what is buffered and calls `added` with every new pair `(set, id)`, sorted by set, and then as [`DistinctSets::ids`] are.
-    pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, u32)) {
-        let mut rest = std::mem::take(&mut self.pending_count);
-        self.pairs.clear();
-        for page in self.pending.iter() {
-            let count = rest.min(PAGE_WORDS);
-            self.pairs.extend_from_slice(&pages.get(page)[..count]);
-            rest -= count;
+    /// Room for so many pairs behind those that are pending, or for as many as their page still holds.
+    #[inline]
+    fn room<'a>(&mut self, pages: &'a mut Pages, pair_words: usize, count: usize) -> &'a mut [u64] {
+        let at = self.pending_count * pair_words;
+        if at / PAGE_WORDS == self.pending.len() {
+            self.pending.push(pages);
         }
-        sort_pairs(&mut self.pairs, &mut self.sorted);
-        self.pairs.dedup();
-        let (mut ids, mut new) = (Vec::new(), Vec::new());
-        for run in self.pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
-            let set = (run[0] >> 32) as u32;
-            ids.clear();
-            ids.extend(run.iter().map(|&pair| pair as u32));
-            if !self.dictionary.is_in_order() {
-                self.sets.insert(pages, set, &ids, |id| added(set, id));
-                continue;
+        let (page, at) = (self.pending.page(at / PAGE_WORDS), at % PAGE_WORDS);
+        pages.words_mut(page, at, (PAGE_WORDS - at).min(count * pair_words))
+    }
+
+    /// Merges what is buffered and calls `added` with every set that has new ids, ascending, and those, which are as
+    /// [`DistinctSets::ids`] are.
+    pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, &[u32])) {
+        SCRATCH.with_borrow_mut(|scratch| {
+            self.take_pairs(pages, scratch);
+            let Scratch { pairs, sorted, ids, new, .. } = scratch;
+            sort_pairs(pairs, sorted);
+            pairs.dedup();
+            for run in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
+                let set = (run[0] >> 32) as u32;
+                ids.clear();
+                ids.extend(run.iter().map(|&pair| pair as u32));
+                new.clear();
+                self.sets.insert(pages, set, ids, |id| new.push(id));
+                if self.dictionary.is_in_order() {
+                    self.sort_by_arrival(pages, new);
+                }
+                if !new.is_empty() {
+                    added(set, new);
+                }
             }
-            new.clear();
-            self.sets.insert(pages, set, &ids, |id| new.push(id));
-            self.sort_by_arrival(pages, &mut new);
-            new.iter().for_each(|&id| added(set, id));
+        });
+    }
+
+    /// Moves the pairs that are pending to `scratch`, with the ids of their values.
+    fn take_pairs(&mut self, pages: &mut Pages, scratch: &mut Scratch) {
+        let count = std::mem::take(&mut self.pending_count);
+        scratch.pairs.clear();
+        let Dictionary::Words(words) = &mut self.dictionary else {
+            let mut rest = count;
+            for page in self.pending.iter() {
+                let some = rest.min(PAGE_WORDS);
+                scratch.pairs.extend_from_slice(&pages.get(page)[..some]);
+                rest -= some;
+            }
+            return;
+        };
+        let Scratch { raw, parted, pairs, .. } = scratch;
+        raw.clear();
+        for page in self.pending.iter() {
+            let some = (count - raw.len()).min(PAGE_WORDS / 2);
+            raw.extend_from_slice(&pages.get(page).as_chunks::<2>().0[..some]);
         }
+        words.sort_by_place(raw, parted);
+        words.ids(pages, raw, |set, id| pairs.push(set << 32 | u64::from(id)));
     }
 
     /// The bytes of a value.
@@ -227,39 +286,46 @@ impl DistinctSets {
     }
 }
 
-/// Appends a pair to those that are pending.
-#[inline]
-fn push_pair(pending: &mut Array, count: &mut usize, pages: &mut Pages, set: u32, id: u32) {
-    let index = *count / PAGE_WORDS;
-    if index == pending.len() {
-        pending.push(pages);
-    }
-    let word = pages.word_mut(pending.page(index), *count % PAGE_WORDS);
-    *word = u64::from(set) << 32 | u64::from(id);
-    *count += 1;
-}
+/// Bits of a digit: as many buckets as have their ends in the second cache.
+const DIGIT_BITS: u32 = 11;
 
-/// Sorts pairs by a byte-wise radix over the bits that vary; small inputs by comparison.
+/// Sorts pairs by a radix over the bits that vary; small inputs by comparison.
 fn sort_pairs(pairs: &mut Vec<u64>, scratch: &mut Vec<u64>) {
     if pairs.len() < 1 << 12 {
         pairs.sort_unstable();
         return;
     }
     let varying = pairs.iter().fold(0, |bits, &pair| bits | (pair ^ pairs[0]));
-    scratch.resize(pairs.len(), 0);
-    for shift in (0..64).step_by(8).filter(|shift| varying >> shift & 0xff != 0) {
-        let mut starts = [0usize; 257];
-        pairs.iter().for_each(|&pair| starts[(pair >> shift & 0xff) as usize + 1] += 1);
-        for digit in 0..256 {
-            starts[digit + 1] += starts[digit];
-        }
-        for &pair in pairs.iter() {
-            let start = &mut starts[(pair >> shift & 0xff) as usize];
-            scratch[*start] = pair;
-            *start += 1;
-        }
-        std::mem::swap(pairs, scratch);
+    let mut shift = varying.trailing_zeros();
+    while shift < u64::BITS {
+        part(pairs, scratch, 1 << DIGIT_BITS, |&pair| {
+            (pair >> shift) as usize & ((1 << DIGIT_BITS) - 1)
+        });
+        let done = shift + DIGIT_BITS;
+        let rest = varying.checked_shr(done).unwrap_or(0);
+        shift = done.saturating_add(rest.trailing_zeros());
     }
+}
+
+/// Puts `items` in the order of their buckets, and those of one bucket in the order that they have.
+pub(super) fn part<T: Copy + Default>(
+    items: &mut Vec<T>,
+    scratch: &mut Vec<T>,
+    bucket_count: usize,
+    bucket: impl Fn(&T) -> usize,
+) {
+    let mut starts = vec![0; bucket_count + 1];
+    items.iter().for_each(|item| starts[bucket(item) + 1] += 1);
+    for index in 0..bucket_count {
+        starts[index + 1] += starts[index];
+    }
+    scratch.resize(items.len(), T::default());
+    for item in items.iter() {
+        let start = &mut starts[bucket(item)];
+        scratch[*start] = *item;
+        *start += 1;
+    }
+    std::mem::swap(items, scratch);
 }
 
 #[cfg(test)]
@@ -401,7 +467,7 @@ mod tests {
 
     fn tell(sets: &mut DistinctSets, pages: &mut Pages, told: &mut [Vec<u8>]) {
         let mut new = Vec::new();
-        sets.flush(pages, |set, id| new.push((set, id)));
+        sets.flush(pages, |set, ids| new.extend(ids.iter().map(|&id| (set, id))));
         for (set, id) in new {
             told[set as usize].push(sets.value(pages, id)[0]);
         }
@@ -409,7 +475,7 @@ mod tests {
 
     fn note(sets: &mut DistinctSets, pages: &mut Pages, seen: &mut BTreeMap<u32, BTreeSet<u32>>) {
         let mut fresh = Vec::new();
-        sets.flush(pages, |set, id| fresh.push((set, id)));
+        sets.flush(pages, |set, ids| fresh.extend(ids.iter().map(|&id| (set, id))));
         for (set, id) in fresh {
             let value = u32::from_le_bytes(sets.value(pages, id)[1..].try_into().unwrap());
             assert!(seen.entry(set).or_default().insert(value), "a pair is new once");
