@@ -1,4 +1,5 @@
-//! The watermark at each row's arrival, of rows that were picked from others without picking their watermarks yet.
+//! The watermark at each row's arrival, of rows that were picked from others without picking their watermarks yet, and of rows that were
+//! decoded before anybody knew what came before them.
 
 use arrow_array::UInt32Array;
 use arrow_buffer::ScalarBuffer;
@@ -9,11 +10,13 @@ pub struct Arrival {
     values: ScalarBuffer<i64>,
     /// Which of the values each row has; absent: its own.
     rows: Option<ScalarBuffer<u32>>,
+    /// None of the rows came before this.
+    floor_ms: i64,
 }
 
 impl From<Vec<i64>> for Arrival {
     fn from(values: Vec<i64>) -> Self {
-        Self { values: values.into(), rows: None }
+        Self { values: values.into(), rows: None, floor_ms: i64::MIN }
     }
 }
 
@@ -34,7 +37,8 @@ impl Arrival {
     ///
     /// If there is no such row.
     pub fn get(&self, row: usize) -> i64 {
-        self.values[self.rows.as_ref().map_or(row, |rows| rows[row] as usize)]
+        let value = self.values[self.rows.as_ref().map_or(row, |rows| rows[row] as usize)];
+        value.max(self.floor_ms)
     }
 
     /// The last row's.
@@ -47,14 +51,18 @@ impl Arrival {
         (0..self.len()).map(|row| self.get(row))
     }
 
+    /// The same rows, before which the watermark was `floor_ms` already.
+    #[must_use]
+    pub fn after(self, floor_ms: i64) -> Self {
+        Self { floor_ms: self.floor_ms.max(floor_ms), ..self }
+    }
+
     /// Rows `start .. start + count`.
     #[must_use]
     pub fn slice(&self, start: usize, count: usize) -> Self {
         match &self.rows {
-            None => Self { values: self.values.slice(start, count), rows: None },
-            Some(rows) => {
-                Self { values: self.values.clone(), rows: Some(rows.slice(start, count)) }
-            }
+            None => Self { values: self.values.slice(start, count), ..self.clone() },
+            Some(rows) => Self { rows: Some(rows.slice(start, count)), ..self.clone() },
         }
     }
 
@@ -65,7 +73,7 @@ impl Arrival {
             None => indices.values().clone(),
             Some(rows) => indices.values().iter().map(|&index| rows[index as usize]).collect(),
         };
-        Self { values: self.values.clone(), rows: Some(rows) }
+        Self { rows: Some(rows), ..self.clone() }
     }
 }
 
@@ -83,5 +91,8 @@ mod tests {
         let none = arrival.slice(2, 0);
         assert!(none.is_empty() && none.last().is_none());
         assert_eq!(arrival.slice(3, 2).iter().collect::<Vec<_>>(), [30, 40]);
+        let later = picked.after(15).after(7);
+        assert_eq!(later.iter().collect::<Vec<_>>(), [15, 20, 40]);
+        assert_eq!(later.slice(0, 1).last(), Some(15));
     }
 }

@@ -31,11 +31,11 @@ use crate::op::calc::Calc;
 /// How many chunks a shard decodes before the token comes.
 const AHEAD_CHUNKS: usize = 2;
 
-/// A decoded batch: a scan's columns, and the watermark that each row asks for.
+/// A decoded batch: a scan's columns, each row with the highest watermark that a row before it in the chunk asks for.
 pub(crate) struct ScanBatch {
     pub(crate) batch: Batch,
-    /// `[rows]`; `i64::MIN` where a row asks for none. Empty if the table declares no watermark.
-    pub(crate) watermark_ms: ScalarBuffer<i64>,
+    /// The highest that is asked for up to its end; `i64::MIN` where none is.
+    pub(crate) highest_ms: i64,
 }
 
 /// A chunk, decoded.
@@ -377,8 +377,10 @@ impl Input {
         let context = EvalContext { time_zone: self.time_zone, now_ms };
         chunk.row_count = batches.iter().map(|batch| batch.rows as u64).sum();
         for batch in batches {
-            let (done, failure) = self.scans[scan].finish(&batch, &context);
-            chunk.batches.push(done);
+            let mut highest_ms = chunk.batches.last().map_or(i64::MIN, |last| last.highest_ms);
+            let (mut batch, asked_ms, failure) = self.scans[scan].finish(&batch, &context);
+            batch.arrival_ms = Some(arrivals(&asked_ms, batch.rows, &mut highest_ms).into());
+            chunk.batches.push(ScanBatch { batch, highest_ms });
             if let Some(failure) = failure {
                 chunk.failure = Some(failure);
                 chunk.bad_record = None;
@@ -504,7 +506,12 @@ impl ScanReader {
         }
     }
 
-    fn finish(&self, batch: &Batch, context: &EvalContext) -> (ScanBatch, Option<JobError>) {
+    /// A scan's columns, the watermark that each row asks for, and what ended them early.
+    fn finish(
+        &self,
+        batch: &Batch,
+        context: &EvalContext,
+    ) -> (Batch, ScalarBuffer<i64>, Option<JobError>) {
         let failed = |message: String| JobError::Expression {
             origin: format!("table {}", self.table),
             message,
@@ -522,15 +529,16 @@ impl ScanReader {
             ));
         }
         match self.watermarks(&batch, context) {
-            Ok(watermark_ms) => (ScanBatch { batch, watermark_ms }, failure),
+            Ok(watermark_ms) => (batch, watermark_ms, failure),
             Err((row, message)) => {
                 let batch = batch.slice(0, row);
                 let watermark_ms = self.watermarks(&batch, context).unwrap_or_default();
-                (ScanBatch { batch, watermark_ms }, Some(failed(message)))
+                (batch, watermark_ms, Some(failed(message)))
             }
         }
     }
 
+    /// `[rows]`; `i64::MIN` where a row asks for none. Empty if the table declares no watermark.
     fn watermarks(
         &self,
         batch: &Batch,
@@ -545,6 +553,22 @@ impl ScanReader {
         }
         Ok(column.iter().map(|value| value.unwrap_or(i64::MIN)).collect())
     }
+}
+
+/// For each row the highest watermark that a row before it asked for: `highest_ms` before the first, and after the last.
+fn arrivals(asked_ms: &[i64], rows: usize, highest_ms: &mut i64) -> Vec<i64> {
+    if asked_ms.is_empty() {
+        return vec![*highest_ms; rows];
+    }
+    let mut running = *highest_ms;
+    let before = asked_ms.iter().map(|&asked| {
+        let before = running;
+        running = running.max(asked);
+        before
+    });
+    let arrivals = before.collect();
+    *highest_ms = running;
+    arrivals
 }
 
 fn first_null(column: &dyn Array) -> Option<usize> {

@@ -16,7 +16,7 @@ use super::machine::{Shard, Turn};
 use super::place::Place;
 use super::token::{Chunk, Reach, SplitState, Token};
 use super::topology::{Exchange, Feeds};
-use crate::batch::Batch;
+use crate::batch::{Arrival, Batch};
 use crate::error::{JobError, StateError};
 
 impl Shard {
@@ -233,11 +233,11 @@ impl Shard {
         let place = Place::of(&self.topology, &token.splits[split], &decoded);
         let failure = self.note_bad_records(&token, split, &mut decoded, &place);
         let mut state = token.splits[split].clone();
-        let mut jumps = 0;
+        let (mut jumps, start_ms) = (0, state.watermark_ms);
         let batches = decoded
             .batches
             .drain(..)
-            .map(|batch| stamp(batch, &mut state.watermark_ms, &mut jumps))
+            .map(|batch| stamp(batch, start_ms, &mut state.watermark_ms, &mut jumps))
             .collect();
         self.control.progress[self.index].jumps.fetch_add(jumps, Ordering::Relaxed);
         state.in_quotes = Input::ends_in_quotes(&decoded, state.in_quotes);
@@ -361,28 +361,18 @@ fn is_last_chunk(state: &SplitState) -> bool {
 /// A watermark that moves further than this at once is worth telling.
 const JUMP_MS: i64 = 24 * 3_600_000;
 
-/// Gives each row the split's watermark at its arrival: a running maximum of what the rows before it asked for.
-fn stamp(batch: ScanBatch, watermark_ms: &mut i64, jumps: &mut u64) -> Batch {
-    let mut running = *watermark_ms;
-    let arrival: Vec<i64> = match batch.watermark_ms.is_empty() {
-        true => vec![running; batch.batch.rows],
-        false => batch
-            .watermark_ms
-            .iter()
-            .map(|&asked| {
-                let before = running;
-                running = running.max(asked);
-                before
-            })
-            .collect(),
-    };
-    if *watermark_ms != i64::MIN && running.saturating_sub(*watermark_ms) > JUMP_MS {
-        let steps = arrival.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
-        let last = running.saturating_sub(arrival.last().copied().unwrap_or(running));
-        *jumps += steps.chain([last]).filter(|&step| step > JUMP_MS).count() as u64;
+/// Gives each row the split's watermark at its arrival, which was `start_ms` before the chunk. Whoever holds the token looks at no row.
+fn stamp(scanned: ScanBatch, start_ms: i64, watermark_ms: &mut i64, jumps: &mut u64) -> Batch {
+    let ScanBatch { mut batch, highest_ms } = scanned;
+    let arrival = batch.arrival_ms.take().map(|arrival| arrival.after(start_ms));
+    let after_ms = highest_ms.max(*watermark_ms);
+    if *watermark_ms != i64::MIN && after_ms.saturating_sub(*watermark_ms) > JUMP_MS {
+        let behind = arrival.iter().flat_map(|arrival| arrival.iter().skip(1)).chain([after_ms]);
+        let steps = arrival.iter().flat_map(Arrival::iter).zip(behind);
+        let jumped = |(before, after): &(i64, i64)| after.saturating_sub(*before) > JUMP_MS;
+        *jumps += steps.filter(jumped).count() as u64;
     }
-    *watermark_ms = running;
-    let mut stamped = batch.batch;
-    stamped.arrival_ms = Some(arrival.into());
-    stamped
+    *watermark_ms = after_ms;
+    batch.arrival_ms = arrival;
+    batch
 }
