@@ -1,13 +1,20 @@
-//! Records without quotes, escapes and carriage returns: all that ends a field is noted, a stretch at a time.
+//! Records without quotes and escapes, and without carriage returns but those before every newline: all that ends a field is noted,
+//! a stretch at a time.
 //!
 //! Where each record of a stretch has as many fields as the first, the ends of field *f* are every so many of these
 //! positions from *f* on, and nothing else is looked at.
 
+use memchr::{memchr, memchr_iter};
+
 use crate::format::Decoded;
-use crate::format::rows::{Alike, At, STRETCH_BYTES};
+use crate::format::rows::{Alike, At, Place, STRETCH_BYTES};
+use crate::sys::scan::Marks;
 use crate::sys::views::Utf8Buffer;
 
 use super::CsvDecoder;
+
+/// A byte that UTF-8 does not have.
+const NO_TEXT: u8 = 0xff;
 
 impl CsvDecoder {
     /// Cuts a chunk stretch by stretch: those whose records are alike at once, others record by record. How many records there
@@ -20,15 +27,22 @@ impl CsvDecoder {
     ) -> Option<u64> {
         let bytes = source.as_str().as_bytes();
         let (mut at, mut record_count) = (from, Some(0));
+        let (marks, blank_bytes) = self.marks_of(&bytes[from..]);
         while at < bytes.len() {
             let stretch = &bytes[..bytes.len().min(at + STRETCH_BYTES)];
             // What stands before a record's first field ended the record before.
             self.ends.clear();
             self.ends.push((at as u32).wrapping_sub(1));
-            let indexed = self.marks.index(stretch, at, &mut self.ends);
-            if let Some(stride) = self.fields_of_all(bytes, indexed.newline_count) {
-                let marks = &self.ends[..=indexed.newline_count * stride];
-                let alike = Alike { marks, stride, blank_bytes: 0 };
+            let indexed = marks.index(stretch, at, &mut self.ends);
+            if let Some(stride) = self.fields_of_all(bytes, indexed.newline_count)
+                && let marks = &self.ends[..=indexed.newline_count * stride]
+                && let alike = (Alike { marks, stride, blank_bytes })
+                && (blank_bytes == 0 || have_returns(bytes, at, alike))
+            {
+                for Place { to, .. } in &mut self.places {
+                    let blank_bytes = if to.mark == stride { blank_bytes } else { 0 };
+                    to.offset_bytes = blank_bytes.wrapping_neg();
+                }
                 at = alike.end() + 1;
                 record_count = record_count.map(|count| count + indexed.newline_count as u64);
                 if !self.rows.put_all(alike, &self.places, &self.wanted, source, decoded) {
@@ -42,6 +56,18 @@ impl CsvDecoder {
             }
         }
         record_count
+    }
+
+    /// What to look for in `bytes`, and how many bytes stand between a record and its newline: where the first line ends with a carriage
+    /// return, all are expected to.
+    fn marks_of(&self, bytes: &[u8]) -> (Marks, u32) {
+        let own = [self.options.quote, self.options.escape, Some(self.options.delimiter)];
+        let first_end = memchr(b'\n', bytes).unwrap_or(0);
+        if own.contains(&Some(b'\r')) || !bytes[..first_end].ends_with(b"\r") {
+            return (self.marks, 0);
+        }
+        let stops = self.marks.stops.map(|stop| if stop == b'\r' { NO_TEXT } else { stop });
+        (Marks { stops, ..self.marks }, 1)
     }
 
     /// How many fields each record of a stretch has that has `newline_count` newlines, if all have the same number and it will do.
@@ -62,4 +88,11 @@ impl CsvDecoder {
             || fields == columns + 1 && self.options.trailing_delimiter && has_empty_extra();
         (will_do && last.all(is_newline)).then_some(fields)
     }
+}
+
+/// Whether each of these records, the first of which begins at `start`, ends with a carriage return, and has no other.
+fn have_returns(bytes: &[u8], start: usize, records: Alike) -> bool {
+    let mut last = records.at(At { mark: records.stride, offset_bytes: u32::MAX });
+    last.all(|at| bytes.get(at as usize) == Some(&b'\r'))
+        && memchr_iter(b'\r', &bytes[start..records.end()]).count() == records.count()
 }
