@@ -18,7 +18,12 @@ fn fold(a: u64, b: u64) -> u64 {
 /// The hash of `bytes`.
 #[inline]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
-    let mut state = SEED ^ (bytes.len() as u64);
+    hash_rest(SEED ^ (bytes.len() as u64), bytes)
+}
+
+/// The hash of what begins with `state` and goes on with `bytes`.
+#[inline]
+fn hash_rest(mut state: u64, bytes: &[u8]) -> u64 {
     let mut chunks = bytes.chunks_exact(8);
     for chunk in &mut chunks {
         let word = u64::from_le_bytes(chunk.try_into().expect("8 bytes"));
@@ -46,6 +51,25 @@ pub fn hash_fixed<const WIDTH: usize>(value: u64) -> u64 {
     let state = SEED ^ (WIDTH as u64 + 1);
     let state = fold(state ^ value << 8, MULTIPLIER);
     fold(if WIDTH == 8 { fold(state ^ value >> 56, MULTIPLIER) } else { state }, SEED)
+}
+
+/// The hash of a byte 0 and `text` behind it, as [`hash_bytes`] has it: the key of one column of strings.
+pub fn hash_text(text: &[u8]) -> u64 {
+    match text.split_first_chunk::<7>() {
+        Some((&[a, b, c, d, e, f, g], rest)) => {
+            let first = u64::from_le_bytes([0, a, b, c, d, e, f, g]);
+            hash_rest(fold(SEED ^ (text.len() as u64 + 1) ^ first, MULTIPLIER), rest)
+        }
+        None => hash_bytes(&[&[0], text].concat()),
+    }
+}
+
+/// The hash of the first `length` bytes of `words`, as [`hash_bytes`] has it; the bytes behind them are zeros.
+#[inline]
+pub fn hash_words(words: &[u64], length: usize) -> u64 {
+    let words = words[..length.div_ceil(8)].iter();
+    let state = words.fold(SEED ^ length as u64, |state, word| fold(state ^ word, MULTIPLIER));
+    fold(state, SEED)
 }
 
 /// Whether keys are equal. Most are short, and a call for their bytes takes longer than two loads.
@@ -108,9 +132,9 @@ mod tests {
             let mut padded = bytes.clone();
             padded.resize(bytes.len().next_multiple_of(8), 0);
             let words = padded.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-            let state =
-                words.fold(SEED ^ u64::from(length), |state, word| fold(state ^ word, MULTIPLIER));
-            assert_eq!(hash_bytes(&bytes), fold(state, SEED), "{length}");
+            let words: Vec<u64> = words.collect();
+            assert_eq!(hash_bytes(&bytes), hash_words(&words, bytes.len()), "{length}");
+            assert_eq!(hash_text(&bytes), hash_bytes(&[&[0], &bytes[..]].concat()), "{length}");
             assert!(equal_bytes(&bytes, &bytes.clone()));
             for at in 0..bytes.len() {
                 let mut other = bytes.clone();

@@ -19,8 +19,8 @@ use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray};
 use arrow_buffer::{NullBuffer, NullBufferBuilder};
 
-use super::DataType;
 use super::hash::hash_fixed;
+use super::{DataType, Strings};
 
 /// Keys of several rows, each a run of bytes with its hash.
 #[derive(Clone, Debug, Default)]
@@ -114,6 +114,9 @@ impl Keys {
         let mut keys = Self::default();
         if let Some(integers) = Integers::of(columns) {
             return (0..rows).map(|row| integers.encoded(row).0).collect();
+        }
+        if let Some(strings) = Strings::of(columns) {
+            return (0..rows).map(|row| strings.hash(row)).collect();
         }
         keys.encode(columns, rows);
         keys.hashes

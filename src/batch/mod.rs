@@ -11,6 +11,7 @@ mod data_type;
 pub mod hash;
 mod key;
 mod schema;
+mod strings;
 pub mod text;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use arrival::Arrival;
 pub use data_type::DataType;
 pub use key::{Integers, Keys};
 pub use schema::{Field, Schema, TimeAttribute};
+pub use strings::{ShortKey, Strings};
 
 /// How many rows a batch holds at most, unless one record forces more.
 pub const BATCH_ROWS_MAX: usize = 4096;

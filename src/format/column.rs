@@ -9,6 +9,7 @@
 //! 1. The type is looked at once per column; the loops over rows are plain.
 //! 2. Nothing here fails on a text but by naming its row.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{
@@ -16,15 +17,17 @@ use arrow_array::types::{
     Int64Type,
 };
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, PrimitiveArray};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::java;
+use super::lanes::{self, LANES, Numbers};
 use super::rows::{Span, kind};
 use super::short::{self, LastDate, Short};
 use crate::batch::DataType;
 use crate::batch::text::{self, DecimalText};
+use crate::sys::vector::{self, Loop};
 use crate::sys::views::{Utf8Buffer, ViewColumn};
 
 /// Which rules turn text into values.
@@ -84,10 +87,10 @@ pub(super) fn convert(
             primitives::<Int32Type>(texts, spans, |field| integer32(field).into())?
         }
         DataType::BigInt | DataType::IntervalDay => {
-            primitives::<Int64Type>(texts, spans, |field| integer(field).into())?
+            read_in_lanes::<Int64Type>(texts, spans, Integers)?
         }
         DataType::Float => primitives::<Float32Type>(texts, spans, |field| float(field).into())?,
-        DataType::Double => primitives::<Float64Type>(texts, spans, |field| double(field).into())?,
+        DataType::Double => read_in_lanes::<Float64Type>(texts, spans, Doubles)?,
         DataType::Decimal(precision, scale) => {
             // 18 digits, the most that the short way reads, fit any larger precision.
             let bound = 10u64.pow(u32::from(precision.min(18)));
@@ -161,33 +164,62 @@ impl<'a> Texts<'a> {
 /// The values and nulls of a primitive column.
 type Values<T> = (ScalarBuffer<<T as ArrowPrimitiveType>::Native>, Option<NullBuffer>);
 
+/// A primitive column in the making.
+struct Column<N> {
+    values: Vec<N>,
+    /// One bit a row, once there is a NULL.
+    valid: Vec<u8>,
+}
+
+impl<N: ArrowNativeType> Column<N> {
+    fn new(rows: usize) -> Self {
+        Self { values: vec![N::default(); rows], valid: Vec::new() }
+    }
+
+    /// Reads the text at `span` for `row`; the row, if the text is bad and that is not skipped.
+    #[inline]
+    fn read(
+        &mut self,
+        texts: &Texts,
+        row: usize,
+        span: Span,
+        read: impl FnOnce(Field) -> Read<N>,
+    ) -> Result<(), usize> {
+        let found = if span.kind == kind::NULL { Read::Null } else { read(texts.get(span)) };
+        match found {
+            Read::Value(found) => {
+                self.values[row] = found;
+                return Ok(());
+            }
+            Read::Bad if !texts.lenient => return Err(row),
+            Read::Bad | Read::Null => {}
+        }
+        if self.valid.is_empty() {
+            self.valid = vec![u8::MAX; self.values.len().div_ceil(8)];
+        }
+        self.valid[row / 8] &= !(1 << (row % 8));
+        Ok(())
+    }
+
+    fn finish<T: ArrowPrimitiveType<Native = N>>(self) -> Values<T> {
+        let rows = self.values.len();
+        let nulls = (!self.valid.is_empty())
+            .then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(self.valid), 0, rows)));
+        (ScalarBuffer::from(self.values), nulls)
+    }
+}
+
 #[inline]
 fn primitives_vec<T: ArrowPrimitiveType>(
     texts: &Texts,
     spans: &[Span],
     mut read: impl FnMut(Field) -> Read<T::Native>,
 ) -> Result<Values<T>, usize> {
-    let mut values = vec![T::Native::default(); spans.len()];
-    // One bit a row, once there is a NULL.
-    let mut valid: Vec<u8> = Vec::new();
-    for (row, (value, &span)) in values.iter_mut().zip(spans).enumerate() {
-        let found = if span.kind == kind::NULL { Read::Null } else { read(texts.get(span)) };
-        match found {
-            Read::Value(found) => {
-                *value = found;
-                continue;
-            }
-            Read::Bad if !texts.lenient => return Err(row),
-            Read::Bad | Read::Null => {}
-        }
-        if valid.is_empty() {
-            valid = vec![u8::MAX; spans.len().div_ceil(8)];
-        }
-        valid[row / 8] &= !(1 << (row % 8));
+    let mut column = Column::new(spans.len());
+    for (row, &span) in spans.iter().enumerate() {
+        column.read(texts, row, span, &mut read)?;
     }
-    let nulls = (!valid.is_empty())
-        .then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(valid), 0, spans.len())));
-    Ok((ScalarBuffer::from(values), nulls))
+    Ok(column.finish::<T>())
 }
 
 #[inline]
@@ -198,6 +230,143 @@ fn primitives<T: ArrowPrimitiveType>(
 ) -> Result<ArrayRef, usize> {
     let (values, nulls) = primitives_vec::<T>(texts, spans, read)?;
     Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
+}
+
+/// What reads texts of a type of which most have a usual shape.
+trait Reader<N> {
+    /// Reads the texts that begin and end at these places of `bytes`, if all have that shape. `#[inline(always)]`, see [`Loop`].
+    fn lanes(
+        &mut self,
+        bytes: &[u8],
+        texts: impl Iterator<Item = (u32, u32)>,
+        values: &mut [N; LANES],
+    ) -> bool;
+    /// Reads any text.
+    fn one(&mut self, field: Field) -> Read<N>;
+}
+
+/// A column whose texts are read many at a time.
+fn read_in_lanes<T: ArrowPrimitiveType>(
+    texts: &Texts,
+    spans: &[Span],
+    reader: impl Reader<T::Native>,
+) -> Result<ArrayRef, usize> {
+    let column = Column::new(spans.len());
+    let (values, nulls) = vector::widest(InLanes { texts, spans, reader, column })?.finish::<T>();
+    Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
+}
+
+struct InLanes<'a, N, R> {
+    texts: &'a Texts<'a>,
+    spans: &'a [Span],
+    reader: R,
+    column: Column<N>,
+}
+
+impl<N: ArrowNativeType, R: Reader<N>> Loop for InLanes<'_, N, R> {
+    type Output = Result<Column<N>, usize>;
+
+    #[inline(always)]
+    fn run(mut self) -> Self::Output {
+        let bytes = self.texts.source.as_str().as_bytes();
+        let (blocks, rest) = self.spans.as_chunks::<LANES>();
+        for (index, block) in blocks.iter().enumerate() {
+            let first = index * LANES;
+            let values = self.column.values[first..].first_chunk_mut().expect("a row each");
+            let places = block.iter().map(|span| (span.start, span.end));
+            if !are_plain(block) || !self.reader.lanes(bytes, places, values) {
+                self.read_rows(first..first + LANES)?;
+            }
+        }
+        self.read_rows(self.spans.len() - rest.len()..self.spans.len())?;
+        Ok(self.column)
+    }
+}
+
+impl<N: ArrowNativeType, R: Reader<N>> InLanes<'_, N, R> {
+    #[inline(never)]
+    fn read_rows(&mut self, rows: Range<usize>) -> Result<(), usize> {
+        for row in rows {
+            let read = |field: Field| self.reader.one(field);
+            self.column.read(self.texts, row, self.spans[row], read)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether all are texts or numbers in the chunk.
+#[inline(always)]
+fn are_plain(spans: &[Span; LANES]) -> bool {
+    const PLAIN: u8 = kind::TEXT | kind::INTEGER | kind::FRACTION;
+    spans.iter().fold(true, |all, span| all & (span.kind.wrapping_sub(1) < PLAIN))
+}
+
+/// DOUBLE.
+struct Doubles;
+
+impl Reader<f64> for Doubles {
+    #[inline(always)]
+    fn lanes(
+        &mut self,
+        bytes: &[u8],
+        texts: impl Iterator<Item = (u32, u32)>,
+        values: &mut [f64; LANES],
+    ) -> bool {
+        Numbers::read(bytes, texts).is_some_and(|numbers| {
+            numbers.doubles(values);
+            true
+        })
+    }
+
+    fn one(&mut self, field: Field) -> Read<f64> {
+        double(field).into()
+    }
+}
+
+/// BIGINT.
+struct Integers;
+
+impl Reader<i64> for Integers {
+    #[inline(always)]
+    fn lanes(
+        &mut self,
+        bytes: &[u8],
+        texts: impl Iterator<Item = (u32, u32)>,
+        values: &mut [i64; LANES],
+    ) -> bool {
+        Numbers::read(bytes, texts).is_some_and(|numbers| numbers.integers(values))
+    }
+
+    fn one(&mut self, field: Field) -> Read<i64> {
+        integer(field).into()
+    }
+}
+
+/// TIMESTAMP(3).
+struct Timestamps {
+    dialect: Dialect,
+    separator: u8,
+    last: LastDate,
+}
+
+impl Reader<i64> for Timestamps {
+    #[inline(always)]
+    fn lanes(
+        &mut self,
+        bytes: &[u8],
+        texts: impl Iterator<Item = (u32, u32)>,
+        values: &mut [i64; LANES],
+    ) -> bool {
+        lanes::timestamps(bytes, texts, &self.last, values)
+    }
+
+    fn one(&mut self, field: Field) -> Read<i64> {
+        let text = field.text();
+        if let Some(ms) = self.last.read(text, self.separator) {
+            return Read::Value(ms);
+        }
+        parse_timestamp(self.dialect, self.separator, text).map(|(ms, _)| ms).into()
+    }
 }
 
 fn booleans(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
@@ -258,31 +427,31 @@ fn timestamps(
     local: bool,
 ) -> Result<ArrayRef, usize> {
     let ticks = move |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
-    let separator = if texts.dialect == Dialect::JsonIso { b'T' } else { b' ' };
-    let rest = match (texts.dialect, local) {
-        (Dialect::JsonIso, false) => java::iso_timestamp,
-        _ => java::smart_timestamp,
-    };
-    let trimmed = texts.dialect == Dialect::Csv;
+    let dialect = texts.dialect;
+    let separator = if dialect == Dialect::JsonIso { b'T' } else { b' ' };
     if precision == 3 && !local {
-        let mut last = LastDate::new(separator);
-        return primitives::<Int64Type>(texts, spans, |field| {
-            let text = field.text();
-            if let Some(ms) = last.read(text, separator) {
-                return Read::Value(ms);
-            }
-            let text = if trimmed { trim(text) } else { text };
-            let parts = text::parse_timestamp(text, separator).or_else(|| rest(text, separator));
-            parts.map(|(ms, _)| ms).into()
-        });
+        let reader = Timestamps { dialect, separator, last: LastDate::new(separator) };
+        return read_in_lanes::<Int64Type>(texts, spans, reader);
     }
     primitives::<Int64Type>(texts, spans, |field| {
-        let text = if trimmed { trim(field.text()) } else { field.text() };
-        let text = if local { text.strip_suffix(b"Z") } else { Some(text) };
-        let parts = text.and_then(|text| {
-            text::parse_timestamp(text, separator).or_else(|| rest(text, separator))
+        if !local {
+            return parse_timestamp(dialect, separator, field.text()).and_then(ticks).into();
+        }
+        let text = if dialect == Dialect::Csv { trim(field.text()) } else { field.text() };
+        let parts = text.strip_suffix(b"Z").and_then(|text| {
+            text::parse_timestamp(text, separator)
+                .or_else(|| java::smart_timestamp(text, separator))
         });
         parts.and_then(ticks).into()
+    })
+}
+
+/// A timestamp without time zone, by the format's rules.
+fn parse_timestamp(dialect: Dialect, separator: u8, text: &[u8]) -> Option<(i64, u32)> {
+    let text = if dialect == Dialect::Csv { trim(text) } else { text };
+    text::parse_timestamp(text, separator).or_else(|| match dialect {
+        Dialect::JsonIso => java::iso_timestamp(text, separator),
+        Dialect::Csv | Dialect::JsonSql => java::smart_timestamp(text, separator),
     })
 }
 

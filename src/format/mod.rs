@@ -18,6 +18,7 @@ mod csv;
 mod encode;
 mod java;
 mod json;
+mod lanes;
 mod options;
 mod rkyv;
 mod rows;

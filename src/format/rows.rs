@@ -154,7 +154,7 @@ impl<'a> Alike<'a> {
 
     /// Where the place is in each record.
     #[inline]
-    pub(super) fn at(self, at: At) -> impl Iterator<Item = u32> + use<'a> {
+    pub(super) fn at(self, at: At) -> impl Iterator<Item = u32> + Clone + use<'a> {
         let marks = self.marks[at.mark..].iter().step_by(self.stride).take(self.count());
         marks.map(move |mark| mark.wrapping_add(at.offset_bytes))
     }

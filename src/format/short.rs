@@ -48,40 +48,61 @@ pub(super) fn number(bytes: &[u8], length: usize) -> Option<Short> {
 /// [`number`] of the first `length <= 8` bytes of `word`.
 #[inline(always)]
 fn number_of_word(word: u64, length: u32) -> Option<Short> {
-    let negative = word as u8 == b'-';
-    let length = length.checked_sub(u32::from(negative)).filter(|&length| length > 0)?;
+    let WordNumber { magnitude, scale, negative, bad } = word_number(word, length.into());
+    let (magnitude, scale) = (magnitude.cast_signed(), scale as usize);
+    (bad == 0).then_some(Short { magnitude, scale, negative: negative != 0 })
+}
+
+/// A number that a word holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WordNumber {
+    /// The digits as an integer, without the point.
+    pub(super) magnitude: u64,
+    /// How many digits follow the point.
+    pub(super) scale: u64,
+    /// 1 if a minus precedes them.
+    pub(super) negative: u64,
+    /// Not 0 if it is no such number.
+    pub(super) bad: u64,
+}
+
+/// What number the first `length` bytes of `word` are, without a branch, so that many words can be read side by side.
+#[inline(always)]
+pub(super) fn word_number(word: u64, length: u64) -> WordNumber {
+    let negative = u64::from(word as u8 == b'-');
+    let length = length.wrapping_sub(negative);
+    let mut bad = u64::from(length.wrapping_sub(1) > 7);
     // From here on the text is at the word's end, so that its last digit has one place whatever its length.
-    let text = word >> (8 * u32::from(negative)) << (64 - 8 * length);
+    let text = word >> (8 * negative) << (64u64.wrapping_sub(length.wrapping_mul(8)) & 63);
     // The lowest of these bits is exact: nothing is borrowed below the first point.
     let points = (text ^ each(b'.')).wrapping_sub(each(1)) & !(text ^ each(b'.')) & HIGH_BITS;
-    let (digits, count, scale) = if points == 0 {
-        (text, length, 0)
-    } else {
-        let point = points.trailing_zeros() / 8;
-        if point == 7 || point == 8 - length {
-            return None;
-        }
-        let before = text & ((1 << (8 * point)) - 1);
-        let after = text >> (8 * point + 8) << (8 * point + 8);
-        (after | before << 8, length - 1, 7 - point)
-    };
-    let zeros = each(b'0').checked_shr(8 * count).unwrap_or(0);
+    // The lowest bit of the point's byte; without one nothing, and then all bits lie before it.
+    let point = (points & points.wrapping_neg()) >> 7;
+    let has_point = u64::from(point != 0);
+    let before = point.wrapping_sub(1);
+    let after = !(before << 8 | 0xff);
+    let digits = (text & after) | (text & before) << (8 * has_point);
+    // The point's byte counted from the end, which is its place in the product's highest byte.
+    let scale = point.wrapping_mul(0x0706_0504_0302_0100) >> 56;
+    let count = length.wrapping_sub(has_point);
+    // Digits on both sides of a point.
+    bad |= has_point & u64::from((scale == 0) | (scale == count));
+    let half_bits = count.wrapping_mul(4) & 63;
+    let zeros = each(b'0') >> half_bits >> half_bits;
     let digits = (digits | zeros) ^ each(b'0');
     // A byte above 9 reaches its high bit or has it.
-    if (digits.wrapping_add(each(0x80 - 10)) | digits) & HIGH_BITS != 0 {
-        return None;
-    }
-    Some(Short { magnitude: eight_digits(digits), scale: scale as usize, negative })
+    bad |= (digits.wrapping_add(each(0x80 - 10)) | digits) & HIGH_BITS;
+    WordNumber { magnitude: eight_digits(digits), scale, negative, bad }
 }
 
 /// The number that eight digits are, the first one lowest.
-#[inline]
-fn eight_digits(digits: u64) -> i64 {
+#[inline(always)]
+fn eight_digits(digits: u64) -> u64 {
     const PAIRS: u64 = 0x0000_00ff_0000_00ff;
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let outer = (pairs & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
     let inner = (pairs >> 16 & PAIRS).wrapping_mul(1 + (10_000 << 32));
-    (outer.wrapping_add(inner) >> 32) as i64
+    outer.wrapping_add(inner) >> 32
 }
 
 /// [`number`] of a text of any length.
@@ -113,6 +134,20 @@ fn number_of_bytes(text: &[u8]) -> Option<Short> {
     Some(Short { magnitude, scale: fraction.unwrap_or(0), negative })
 }
 
+/// The bytes of a timestamp in its usual shape, `YYYY-MM-DD hh:mm:ss.fff`.
+pub(super) const TIMESTAMP_BYTES: usize = 23;
+
+/// The words of a timestamp: from its start, to the date's end, from the clock's start, to its end.
+#[inline(always)]
+pub(super) fn timestamp_words(text: &[u8; TIMESTAMP_BYTES]) -> [u64; 4] {
+    [word_at(text, 0), word_at(text, 3), word_at(text, 11), word_at(text, 15)]
+}
+
+#[inline(always)]
+fn word_at(text: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*text[at..].first_chunk().expect("eight bytes from there on"))
+}
+
 /// The date that the last timestamp had: rows in a row mostly share it, so that it is read once.
 pub(super) struct LastDate {
     /// The text up to the separator.
@@ -129,16 +164,25 @@ impl LastDate {
         Self { text, ms: 0 }
     }
 
-    /// Reads the usual shape, `YYYY-MM-DD hh:mm:ss.fff`; `None` for anything else, which need not be wrong.
+    /// Reads the usual shape; `None` for anything else, which need not be wrong.
     #[inline]
     pub(super) fn read(&mut self, text: &[u8], separator: u8) -> Option<i64> {
-        let text: &[u8; 23] = text.try_into().ok()?;
-        let (date, clock) = text.split_first_chunk::<11>()?;
+        let text: &[u8; TIMESTAMP_BYTES] = text.try_into().ok()?;
+        let (date, _) = text.split_first_chunk::<11>()?;
         if *date != self.text {
             self.change(date, separator)?;
         }
-        let clock = clock_ms(clock.try_into().ok()?)?;
-        Some(self.ms + clock)
+        let (ms, bad) = self.read_same(timestamp_words(text));
+        (bad == 0).then_some(ms)
+    }
+
+    /// Reads a timestamp of the last date, without a branch; the other number is not 0 if it is none.
+    #[inline(always)]
+    pub(super) fn read_same(&self, [start, middle, clock, end]: [u64; 4]) -> (i64, u64) {
+        // The date's length is no multiple of a word's: its last bytes are in the second word.
+        let [own_start, own_middle] = [word_at(&self.text, 0), word_at(&self.text, 3)];
+        let (ms, bad) = clock_ms(clock, (end >> 32) as u32);
+        (self.ms + ms, bad | (start ^ own_start) | (middle ^ own_middle))
     }
 
     #[cold]
@@ -149,26 +193,23 @@ impl LastDate {
     }
 }
 
-/// The milliseconds of `hh:mm:ss.fff`.
-#[inline]
-fn clock_ms(clock: &[u8; 12]) -> Option<i64> {
-    let (first, last) = (clock.first_chunk::<8>()?, clock.last_chunk::<4>()?);
-    let digits = u64::from_le_bytes(*first) ^ u64::from_le_bytes(*b"00:00:00");
-    let fraction = u32::from_le_bytes(*last) ^ u32::from_le_bytes(*b".000");
+/// The milliseconds of `hh:mm:ss` and `.fff`; the other number is not 0 if it is no such clock.
+#[inline(always)]
+fn clock_ms(clock: u64, fraction: u32) -> (i64, u64) {
+    let digits = clock ^ u64::from_le_bytes(*b"00:00:00");
+    let fraction = fraction ^ u32::from_le_bytes(*b".000");
     // What takes the greatest byte that may stand in a place to 0x7f, and any greater one to its high bit.
     const ROOM: u64 = u64::from_le_bytes([125, 118, 127, 122, 118, 127, 122, 118]);
     const FRACTION_ROOM: u32 = u32::from_le_bytes([127, 118, 118, 118]);
     let bad = digits.wrapping_add(ROOM) | digits;
     let bad_fraction = fraction.wrapping_add(FRACTION_ROOM) | fraction;
     let bad = (bad | u64::from(bad_fraction)) & HIGH_BITS;
-    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8).to_le_bytes();
-    let (hour, minute, second) = (pairs[0], pairs[3], pairs[6]);
-    if bad != 0 || hour > 23 {
-        return None;
-    }
-    let [_, a, b, c] = fraction.to_le_bytes().map(i64::from);
-    let seconds = i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second);
-    Some(seconds * 1000 + a * 100 + b * 10 + c)
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    let pair = |at: u32| (pairs >> (8 * at)) as u32 & 0xff;
+    let digit = |at: u32| fraction >> (8 * at) & 0xff;
+    let seconds = (pair(0) * 60 + pair(3)) * 60 + pair(6);
+    let ms = seconds * 1000 + digit(1) * 100 + digit(2) * 10 + digit(3);
+    (i64::from(ms), bad | u64::from(pair(0) > 23))
 }
 
 #[cfg(test)]

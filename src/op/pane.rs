@@ -15,7 +15,7 @@ use super::moving::MovedValue;
 use super::numbered::{Numbers, Seen};
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, AggregateFunction, Argument, Fused, Partials, Slots, Update};
-use crate::batch::{Batch, Integers, Keys};
+use crate::batch::{Batch, Integers, Keys, Strings};
 use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
 
 /// A table's accumulators, as kernels see them: from word `base` of each slot on.
@@ -586,8 +586,7 @@ fn insert_distinct(
     let nulls = args.iter().fold(None, |nulls, arg| NullBuffer::union(nulls.as_ref(), arg.nulls()));
     let filter = list.filter.map(|filter| true_rows(&columns[filter]));
     if filter.is_none()
-        && let Some(integers) = Integers::of(&args)
-        && let Some(full) = sets.insert_integers(pages, rows, integers.values())
+        && let Some(full) = insert_directly(sets, pages, rows, &args)
     {
         return full;
     }
@@ -595,7 +594,6 @@ fn insert_distinct(
     values.encode(&args, rows.len());
     let mut full = false;
     for (row, &slot) in rows.iter().enumerate() {
-        sets.look_ahead(pages, &values.hashes, row);
         let counts = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
             && filter.as_ref().is_none_or(|filter| filter.value(row));
         if counts {
@@ -603,6 +601,19 @@ fn insert_distinct(
         }
     }
     full
+}
+
+/// The same for values that need no encoding, if `args` are such values.
+fn insert_directly(
+    sets: &mut DistinctSets,
+    pages: &mut Pages,
+    rows: &[u32],
+    args: &[ArrayRef],
+) -> Option<bool> {
+    if let Some(integers) = Integers::of(args) {
+        return sets.insert_integers(pages, rows, integers.values());
+    }
+    sets.insert_strings(pages, rows, &Strings::of(args)?)
 }
 
 /// The window columns behind a pane's results: `window_start`, `window_end`, `window_time`, all milliseconds.

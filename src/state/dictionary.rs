@@ -1,7 +1,7 @@
 //! A dictionary of values: each gets an id, dense from 0 in order of first arrival.
 //!
-//! Values are bytes, as keys are encoded. Most are of one fixed-width column, numbers of devices or of orders; then a value is a word,
-//! its entry of the index holds the word itself, and a look-up waits for memory once. Others lie in a [`Table`].
+//! Values are bytes, as keys are encoded. Most are of one fixed-width column, numbers of devices or of orders; then a value is a word.
+//! Others are short texts ([`Texts`]). The entry of either in the index holds it itself, so that a look-up waits for memory once.
 //!
 //! A dictionary *in order* knows when each value came. There an entry is a value of one set: were entries shared, one set's order would show
 //! in another's, and so which groups share a shard.
@@ -10,27 +10,26 @@
 //!
 //! ```text
 //! of words:  index entry:  value │ id + 1, 0: empty      values: a word an id
-//! of bytes:  a table whose slots are the ids
-//! in order:  the same; keys begin with the set, slots have a word: how many entries came before
+//! of bytes:  see there
+//! in order:  a table whose slots are the ids; keys begin with the set, slots have a word: how many entries came before
 //! ```
 //!
 //! # Invariants
 //!
 //! 1. An id never changes its value. In order, ids are ended with their set, and their numbers used again.
-//! 2. At most 5/8 of an index of words are full, and every value is reachable from its bucket without passing an empty entry.
 
 use std::ops::Deref;
 
 use super::array::Array;
-use super::pages::{PAGE_WORDS, PageId, Pages};
-use super::prefetch::prefetch_word;
+use super::pages::{PAGE_WORDS, Pages};
+use super::probed::Probed;
 use super::saved::Saved;
 use super::sets::part;
 use super::table::Table;
+use super::texts::Texts;
+use crate::batch::ShortKey;
 use crate::batch::hash::{hash_bytes, hash_with};
 
-/// Entries of an index of words in a page.
-const PAGE_ENTRIES: usize = PAGE_WORDS / 2;
 /// Entries of a part of the index that stays in the second cache while its words are looked up.
 const PARTITION_ENTRIES: usize = 1 << 13;
 /// How many such parts are told apart at most.
@@ -55,7 +54,7 @@ pub(super) enum Dictionary {
     /// Of one fixed-width column.
     Words(Words),
     /// Of anything else.
-    Bytes(Table),
+    Bytes(Texts),
     /// In order.
     InOrder(Entries),
 }
@@ -66,7 +65,7 @@ pub enum Value<'a> {
     /// Where they lie.
     Lying(&'a [u8]),
     /// Made of a word; so many count.
-    Made([u8; 9], usize),
+    Made([u8; ShortKey::BYTES_MAX], usize),
 }
 
 impl Deref for Value<'_> {
@@ -85,7 +84,7 @@ impl Dictionary {
     pub(super) fn new(values: Values) -> Self {
         match values {
             Values::Words(width) => Dictionary::Words(Words::new(width)),
-            Values::Bytes => Dictionary::Bytes(Table::new(0)),
+            Values::Bytes => Dictionary::Bytes(Texts::default()),
             Values::InOrder => Dictionary::InOrder(Entries::of(Table::new(1), 0)),
         }
     }
@@ -94,7 +93,7 @@ impl Dictionary {
     pub(super) fn load(values: Values, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         match values {
             Values::Words(width) => Dictionary::Words(Words::load(width, saved, pages)),
-            Values::Bytes => Dictionary::Bytes(Table::load(0, saved, pages)),
+            Values::Bytes => Dictionary::Bytes(Texts::load(saved, pages)),
             Values::InOrder => {
                 let table = Table::load(1, saved, pages);
                 Dictionary::InOrder(Entries::of(table, saved.word()))
@@ -106,7 +105,7 @@ impl Dictionary {
     pub(super) fn save(&self, out: &mut Vec<u64>) {
         match self {
             Dictionary::Words(words) => words.save(out),
-            Dictionary::Bytes(table) => table.save(out),
+            Dictionary::Bytes(texts) => texts.save(out),
             Dictionary::InOrder(entries) => {
                 entries.table.save(out);
                 out.push(entries.arrivals);
@@ -126,8 +125,9 @@ impl Dictionary {
     /// How many values it knows.
     pub(super) fn count(&self) -> usize {
         match self {
-            Dictionary::Words(words) => words.count as usize,
-            Dictionary::Bytes(table) | Dictionary::InOrder(Entries { table, .. }) => table.count(),
+            Dictionary::Words(words) => words.entries.count() as usize,
+            Dictionary::Bytes(texts) => texts.count(),
+            Dictionary::InOrder(entries) => entries.table.count(),
         }
     }
 
@@ -142,7 +142,7 @@ impl Dictionary {
     pub(super) fn id(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> u32 {
         match self {
             Dictionary::Words(words) => words.id(pages, words.word_of(value)),
-            Dictionary::Bytes(table) => table.upsert(pages, hash, value).0,
+            Dictionary::Bytes(texts) => texts.id(pages, hash, value),
             Dictionary::InOrder(entries) => entries.id(pages, set, hash, value),
         }
     }
@@ -169,19 +169,11 @@ impl Dictionary {
         entries.table.remove(pages, id);
     }
 
-    /// Has memory fetched for the look-up of the next rows' values; see [`Table::look_ahead`].
-    #[inline]
-    pub(super) fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
-        if let Dictionary::Bytes(table) = self {
-            table.look_ahead(pages, hashes, row);
-        }
-    }
-
     /// The bytes of a value.
     pub(super) fn value<'a>(&self, pages: &'a Pages, id: u32) -> Value<'a> {
         match self {
             Dictionary::Words(words) => words.value(pages, id),
-            Dictionary::Bytes(table) => Value::Lying(table.key(pages, id)),
+            Dictionary::Bytes(texts) => texts.value(pages, id),
             Dictionary::InOrder(entries) => {
                 Value::Lying(&entries.table.key(pages, id)[SET_BYTES..])
             }
@@ -192,7 +184,7 @@ impl Dictionary {
     pub(super) fn hash(&self, pages: &Pages, id: u32) -> u64 {
         match self {
             Dictionary::Words(words) => hash_bytes(&words.value(pages, id)),
-            Dictionary::Bytes(table) => table.hash(pages, id),
+            Dictionary::Bytes(texts) => texts.hash(pages, id),
             Dictionary::InOrder(Entries { table, .. }) => {
                 let set =
                     table.key(pages, id).first_chunk().expect("a set stands before the value");
@@ -205,9 +197,8 @@ impl Dictionary {
     pub(super) fn release(self, pages: &mut Pages) {
         match self {
             Dictionary::Words(words) => words.release(pages),
-            Dictionary::Bytes(table) | Dictionary::InOrder(Entries { table, .. }) => {
-                table.release(pages);
-            }
+            Dictionary::Bytes(texts) => texts.release(pages),
+            Dictionary::InOrder(entries) => entries.table.release(pages),
         }
     }
 }
@@ -253,31 +244,24 @@ impl Entries {
 pub(super) struct Words {
     /// Bytes of a value.
     width: usize,
-    index: Array,
-    mask: usize,
+    entries: Probed<2>,
     values: Array,
-    count: u32,
 }
 
 impl Words {
     fn new(width: usize) -> Self {
         assert!((1..=8).contains(&width));
-        Self { width, index: Array::default(), mask: 0, values: Array::default(), count: 0 }
+        Self { width, entries: Probed::default(), values: Array::default() }
     }
 
     fn load(width: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
-        let mut words = Self::new(width);
-        words.index = Array::load(saved, pages);
-        words.mask = (words.index.len() * PAGE_ENTRIES).saturating_sub(1);
-        words.values = Array::load(saved, pages);
-        (words.count, _) = saved.pair();
-        words
+        let entries = Probed::load(saved, pages);
+        Self { entries, values: Array::load(saved, pages), ..Self::new(width) }
     }
 
     fn save(&self, out: &mut Vec<u64>) {
-        self.index.save(out);
+        self.entries.save(out);
         self.values.save(out);
-        out.push(u64::from(self.count));
     }
 
     /// The word of a value's bytes: behind the mark of NULL, which no value is.
@@ -292,8 +276,8 @@ impl Words {
     fn value(&self, pages: &Pages, id: u32) -> Value<'static> {
         let at = id as usize;
         let word = pages.get(self.values.page(at / PAGE_WORDS))[at % PAGE_WORDS];
-        let mut bytes = [0; 9];
-        bytes[1..].copy_from_slice(&word.to_le_bytes());
+        let mut bytes = [0; ShortKey::BYTES_MAX];
+        bytes[1..9].copy_from_slice(&word.to_le_bytes());
         Value::Made(bytes, self.width + 1)
     }
 
@@ -305,13 +289,15 @@ impl Words {
     /// Puts words, each with something of its own, in the order in which their entries of the index lie, more or less: those that lie near
     /// each other come one after another.
     pub(super) fn sort_by_place(&self, words: &mut Vec<[u64; 2]>, scratch: &mut Vec<[u64; 2]>) {
-        let entries = self.mask + 1;
+        let entries = self.entries.room();
         if entries <= PARTITION_ENTRIES || words.len() <= PARTITION_ENTRIES {
             return;
         }
         let bucket_count = (entries / PARTITION_ENTRIES).min(PARTITIONS_MAX);
         let shift = (entries / bucket_count).ilog2();
-        part(words, scratch, bucket_count, |pair| self.bucket(pair[0]) >> shift);
+        part(words, scratch, bucket_count, |pair| {
+            self.entries.bucket(hash_with(0, pair[0])) >> shift
+        });
     }
 
     /// Calls `to` with what each word has of its own, and the word's id, given if need be.
@@ -323,90 +309,33 @@ impl Words {
         mut to: impl FnMut(u64, u32),
     ) {
         for (index, &[word, own]) in words.iter().enumerate() {
-            if let Some(&[ahead, _]) = words.get(index + AHEAD_ROWS)
-                && self.count > 0
-            {
-                let (page, at) = self.place(self.bucket(ahead));
-                prefetch_word(pages, page, at);
+            if let Some(&[ahead, _]) = words.get(index + AHEAD_ROWS) {
+                self.entries.prefetch(pages, hash_with(0, ahead));
             }
             to(own, self.id(pages, word));
         }
     }
 
     #[inline]
-    fn bucket(&self, word: u64) -> usize {
-        hash_with(0, word) as usize & self.mask
-    }
-
-    #[inline]
-    fn place(&self, bucket: usize) -> (PageId, usize) {
-        (self.index.page(bucket / PAGE_ENTRIES), bucket % PAGE_ENTRIES * 2)
-    }
-
-    #[inline]
     fn id(&mut self, pages: &mut Pages, word: u64) -> u32 {
-        if (self.count as usize + 1) * 8 > self.index.len() * PAGE_ENTRIES * 5 {
-            self.grow(pages);
-        }
-        let mut bucket = self.bucket(word);
-        loop {
-            let (page, at) = self.place(bucket);
-            let entry = &pages.get(page)[at..at + 2];
-            if entry[1] == 0 {
-                return self.insert(pages, (page, at), word);
-            }
-            if entry[0] == word {
-                return entry[1] as u32 - 1;
-            }
-            bucket = (bucket + 1) & self.mask;
-        }
+        self.entries.make_place(pages, |entry| hash_with(0, entry[0]), |_, _, _| {});
+        let found = self.entries.find(pages, hash_with(0, word), |entry| entry[0] == word);
+        found.unwrap_or_else(|bucket| self.insert(pages, bucket, word))
     }
 
-    fn insert(&mut self, pages: &mut Pages, (page, at): (PageId, usize), word: u64) -> u32 {
-        let id = self.count;
+    fn insert(&mut self, pages: &mut Pages, bucket: usize, word: u64) -> u32 {
+        let id = self.entries.count();
         let index = id as usize;
         if index / PAGE_WORDS == self.values.len() {
             self.values.push(pages);
         }
         *pages.word_mut(self.values.page(index / PAGE_WORDS), index % PAGE_WORDS) = word;
-        pages.words_mut(page, at, 2).copy_from_slice(&[word, u64::from(id) + 1]);
-        self.count += 1;
+        self.entries.insert(pages, bucket, [word, u64::from(id) + 1]);
         id
     }
 
-    /// Twice the index. Entries know their words, so no value is read.
-    fn grow(&mut self, pages: &mut Pages) {
-        let mut old = std::mem::take(&mut self.index);
-        let page_count = (old.len() * 2).max(1);
-        for _ in 0..page_count {
-            self.index.push(pages);
-        }
-        self.mask = page_count * PAGE_ENTRIES - 1;
-        for page in old.iter() {
-            for at in (0..PAGE_WORDS).step_by(2) {
-                let entry: [u64; 2] = *pages.get(page)[at..].first_chunk().expect("two words");
-                if entry[1] != 0 {
-                    self.enter(pages, entry);
-                }
-            }
-        }
-        old.release(pages);
-    }
-
-    fn enter(&self, pages: &mut Pages, entry: [u64; 2]) {
-        let mut bucket = self.bucket(entry[0]);
-        loop {
-            let (page, at) = self.place(bucket);
-            if pages.get(page)[at + 1] == 0 {
-                pages.words_mut(page, at, 2).copy_from_slice(&entry);
-                return;
-            }
-            bucket = (bucket + 1) & self.mask;
-        }
-    }
-
     fn release(mut self, pages: &mut Pages) {
-        self.index.release(pages);
+        self.entries.release(pages);
         self.values.release(pages);
     }
 }

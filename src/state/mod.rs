@@ -6,6 +6,7 @@
 //! chains ─ records by key, several a key, with short keys in them (index: where a key's are; stack: which are free)
 //! timers ─ what comes up at a time
 //! backlog ─ records that wait to be folded, by partition of their hashes
+//! probed ─ an index whose entries hold what is looked up (texts: of short bytes)
 //! heap ─── runs of bytes in power-of-two blocks
 //! array ── lists of pages
 //! pages ── a page space: pages by number, buffers of those that are written, epochs, eviction (entries: what is known of each page)
@@ -39,6 +40,7 @@ mod ledger;
 mod pages;
 mod places;
 mod prefetch;
+mod probed;
 mod root;
 mod saved;
 pub mod sets;
@@ -47,6 +49,7 @@ mod space;
 mod stack;
 mod survey;
 pub mod table;
+mod texts;
 mod timers;
 mod unwind;
 mod writer;

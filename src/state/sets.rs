@@ -22,6 +22,7 @@ use super::blocks::Blocks;
 use super::dictionary::{Dictionary, Value, Values};
 use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
+use crate::batch::Strings;
 
 /// How many pairs are buffered before they are merged.
 const PENDING_MAX: usize = 1 << 20;
@@ -169,21 +170,17 @@ impl DistinctSets {
         self.pending.release(pages);
     }
 
-    /// Has memory fetched that inserting the next values will read; to be called with every `row` of their `hashes` in turn.
-    #[inline]
-    pub fn look_ahead(&self, pages: &Pages, hashes: &[u64], row: usize) {
-        self.dictionary.look_ahead(pages, hashes, row);
-    }
-
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
         if let Dictionary::Words(words) = &self.dictionary {
             let word = words.word_of(value);
-            self.room(pages, 2, 1).copy_from_slice(&[word, set.into()]);
+            room(&mut self.pending, pages, self.pending_count * 2, 2)
+                .copy_from_slice(&[word, set.into()]);
         } else {
             let id = self.dictionary.id(pages, set, hash, value);
-            self.room(pages, 1, 1)[0] = u64::from(set) << 32 | u64::from(id);
+            room(&mut self.pending, pages, self.pending_count, 1)[0] =
+                u64::from(set) << 32 | u64::from(id);
         }
         self.pending_count += 1;
         self.pending_count >= PENDING_MAX
@@ -203,7 +200,7 @@ impl DistinctSets {
         let Dictionary::Words(words) = &self.dictionary else { return None };
         let bits = words.bits();
         while !sets.is_empty() {
-            let room = self.room(pages, 2, sets.len());
+            let room = room(&mut self.pending, pages, self.pending_count * 2, sets.len() * 2);
             let count = room.len() / 2;
             let (some_sets, some_integers);
             (some_sets, sets) = sets.split_at(count);
@@ -217,15 +214,20 @@ impl DistinctSets {
         Some(self.pending_count >= PENDING_MAX)
     }
 
-    /// Room for so many pairs behind those that are pending, or for as many as their page still holds.
-    #[inline]
-    fn room<'a>(&mut self, pages: &'a mut Pages, pair_words: usize, count: usize) -> &'a mut [u64] {
-        let at = self.pending_count * pair_words;
-        if at / PAGE_WORDS == self.pending.len() {
-            self.pending.push(pages);
-        }
-        let (page, at) = (self.pending.page(at / PAGE_WORDS), at % PAGE_WORDS);
-        pages.words_mut(page, at, (PAGE_WORDS - at).min(count * pair_words))
+    /// [`DistinctSets::insert_integers`] for strings.
+    pub fn insert_strings(
+        &mut self,
+        pages: &mut Pages,
+        sets: &[u32],
+        strings: &Strings<'_>,
+    ) -> Option<bool> {
+        let Dictionary::Bytes(texts) = &mut self.dictionary else { return None };
+        let (pending, count) = (&mut self.pending, &mut self.pending_count);
+        texts.ids(pages, strings, |pages, row, id| {
+            room(pending, pages, *count, 1)[0] = u64::from(sets[row]) << 32 | u64::from(id);
+            *count += 1;
+        });
+        Some(self.pending_count >= PENDING_MAX)
     }
 
     /// Merges what is buffered and calls `added` with every set that has new ids, ascending, and those, which are as
@@ -284,6 +286,21 @@ impl DistinctSets {
     pub fn value_hash(&self, pages: &Pages, id: u32) -> u64 {
         self.dictionary.hash(pages, id)
     }
+}
+
+/// Room for so many words of pairs from word `at` on, or for as many as their page still holds.
+#[inline]
+fn room<'a>(
+    pending: &mut Array,
+    pages: &'a mut Pages,
+    at: usize,
+    word_count: usize,
+) -> &'a mut [u64] {
+    if at / PAGE_WORDS == pending.len() {
+        pending.push(pages);
+    }
+    let (page, at) = (pending.page(at / PAGE_WORDS), at % PAGE_WORDS);
+    pages.words_mut(page, at, (PAGE_WORDS - at).min(word_count))
 }
 
 /// Bits of a digit: as many buckets as have their ends in the second cache.

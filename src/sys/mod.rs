@@ -11,4 +11,5 @@ pub mod scan;
 pub mod schedule;
 pub mod storage;
 pub mod uring;
+pub mod vector;
 pub mod views;

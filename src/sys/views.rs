@@ -23,19 +23,40 @@ const INLINE_BYTES_MAX: usize = 12;
 /// A side buffer is sealed before it grows beyond this many bytes.
 const SIDE_BYTES_MAX: usize = 1 << 30;
 
+/// Which bits of a view's two words are text, by the text's length; the last one is for texts that lie apart.
+const TEXT_BITS: [[u64; 2]; INLINE_BYTES_MAX + 2] = {
+    let mut bits = [[u64::MAX << 32, 0]; INLINE_BYTES_MAX + 2];
+    let mut length = 0;
+    while length <= INLINE_BYTES_MAX {
+        let view = ((1u128 << (8 * length)) - 1) << 32;
+        bits[length] = [view as u64, (view >> 64) as u64];
+        length += 1;
+    }
+    bits
+};
+
 /// The view of the `length` bytes that stand at `offset` of buffer 0 and begin `window`: what `make_view` gives,
 /// without a branch on the length.
-#[inline]
+#[inline(always)]
 fn view_of(window: u128, length: usize, offset: u32) -> u128 {
-    let inline = window & ((1 << (8 * length.min(INLINE_BYTES_MAX))) - 1);
-    let apart = window & u128::from(u32::MAX) | u128::from(offset) << 64;
-    length as u128 | (if length <= INLINE_BYTES_MAX { inline } else { apart }) << 32
+    let bits = TEXT_BITS[length.min(INLINE_BYTES_MAX + 1)];
+    let (low, high) = (window as u64, (window >> 64) as u64);
+    let apart = if length > INLINE_BYTES_MAX { u64::from(offset) << 32 } else { 0 };
+    let first = low << 32 & bits[0] | length as u64;
+    let second = (low >> 32 | high << 32) & bits[1] | apart;
+    u128::from(first) | u128::from(second) << 64
 }
 
 /// Whether the byte at `position` goes on with a character, so that no text begins or ends there.
 #[inline]
 fn is_inside(bytes: &[u8], position: usize) -> bool {
-    bytes.get(position).is_some_and(|byte| byte & 0xc0 == 0x80)
+    bytes.get(position).is_some_and(|&byte| goes_on(byte))
+}
+
+/// Whether a character's further bytes are such.
+#[inline]
+fn goes_on(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
 }
 
 /// A buffer whose bytes are known to be UTF-8 (invariant 1). Cheap to clone.
@@ -91,23 +112,29 @@ impl ViewColumn {
     ///
     /// If a range is out of bounds or cuts a character: a decoder's bug.
     #[inline]
-    pub fn extend(&mut self, ranges: impl Iterator<Item = (u32, u32)>) {
+    pub fn extend(&mut self, ranges: impl ExactSizeIterator<Item = (u32, u32)>) {
         let bytes = self.source.as_str().as_bytes();
         let (mut longest, mut cut) = (0, false);
         // Until the edges are known to be whole characters, nobody can get at the views, whatever panics.
         let mut views = std::mem::take(&mut self.views);
         let before = views.len();
-        views.extend(ranges.map(|(start, end)| {
-            let offset = start;
-            let (start, end) = (start as usize, end as usize);
+        views.resize(before + ranges.len(), 0);
+        for (view, (offset, end)) in views[before..].iter_mut().zip(ranges) {
+            let (start, end) = (offset as usize, end as usize);
             let text = &bytes[start..end];
             longest = longest.max(text.len());
-            cut |= is_inside(bytes, start) | is_inside(bytes, end);
-            match bytes[start..].first_chunk::<16>() {
-                Some(window) => view_of(u128::from_le_bytes(*window), text.len(), offset),
-                None => make_view(text, 0, offset),
-            }
-        }));
+            cut |= is_inside(bytes, end);
+            *view = match bytes[start..].first_chunk::<16>() {
+                Some(window) => {
+                    cut |= goes_on(window[0]);
+                    view_of(u128::from_le_bytes(*window), text.len(), offset)
+                }
+                None => {
+                    cut |= is_inside(bytes, start);
+                    make_view(text, 0, offset)
+                }
+            };
+        }
         assert!(!cut, "a range of bytes begins or ends inside of a character");
         self.uses_source |= longest > INLINE_BYTES_MAX;
         self.nulls.append_n_non_nulls(views.len() - before);

@@ -95,7 +95,8 @@ impl CsvDecoder {
         memchr3(quote, escape, carriage_return, bytes)
     }
 
-    /// Cuts the records that begin in `range`, and those after them in the same line, whatever they hold, one by one. Where the next one begins; `None` if the job stops.
+    /// Cuts the records that begin in `range`, and those after them in the same line, whatever they hold, one by one. Where
+    /// the next one begins; `None` if the job stops.
     fn decode_records(
         &mut self,
         source: &Utf8Buffer,

@@ -11,9 +11,11 @@
 //! 2. Nothing in a stretch is escaped: a search for marks ends at a backslash.
 
 use super::scan;
+use crate::format::lanes::{LANES, Numbers};
 use crate::format::rows::{Alike, At, Place, kind};
 use crate::format::short;
 use crate::sys::scan::Marks;
+use crate::sys::vector::{self, Loop};
 
 /// What ends texts and records; and what says that texts are not what they seem.
 pub(super) const MARKS: Marks = Marks { delimiter: b'"', stops: [b'\\'; 3] };
@@ -148,22 +150,16 @@ impl Template {
             return None;
         }
         for number in &self.numbers {
+            let mut kinds = number
+                .place
+                .map_or_else(Vec::new, |place| std::mem::take(&mut self.places[place].kinds));
+            kinds.clear();
             let texts = records.at(number.from).zip(records.at(number.to));
-            let kinds = texts.map(|(start, end)| number_kind(bytes, start as usize, end as usize));
-            match number.place {
-                Some(place) => {
-                    let found = &mut self.places[place].kinds;
-                    found.clear();
-                    for kind in kinds {
-                        found.push(kind?);
-                    }
-                }
-                None => {
-                    for kind in kinds {
-                        kind?;
-                    }
-                }
+            let all = vector::widest(Kinds { bytes, texts, kinds: &mut kinds });
+            if let Some(place) = number.place {
+                self.places[place].kinds = kinds;
             }
+            all?;
         }
         Some(&self.places)
     }
@@ -186,8 +182,40 @@ impl Separator {
     }
 }
 
+/// Appends the kinds of numbers, if all texts are some.
+struct Kinds<'a, T> {
+    bytes: &'a [u8],
+    texts: T,
+    kinds: &'a mut Vec<u8>,
+}
+
+impl<T: Iterator<Item = (u32, u32)> + Clone> Loop for Kinds<'_, T> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(mut self) -> Option<()> {
+        loop {
+            let mut kinds = [0; LANES];
+            let block = self.texts.clone().take(LANES);
+            let numbers = Numbers::read(self.bytes, block);
+            if numbers.is_some_and(|numbers| numbers.json_kinds(&mut kinds)) {
+                self.kinds.extend_from_slice(&kinds);
+                self.texts.nth(LANES - 1);
+                continue;
+            }
+            let before = self.kinds.len();
+            for (start, end) in self.texts.by_ref().take(LANES) {
+                self.kinds.push(number_kind(self.bytes, start as usize, end as usize)?);
+            }
+            if self.kinds.len() < before + LANES {
+                return Some(());
+            }
+        }
+    }
+}
+
 /// The kind of the number at `start .. end`, if it is one.
-#[inline]
+#[inline(never)]
 fn number_kind(bytes: &[u8], start: usize, end: usize) -> Option<u8> {
     let length = end.checked_sub(start).filter(|&length| length > 0)?;
     let Some(short) = short::number(&bytes[start..], length) else {
@@ -214,6 +242,25 @@ mod tests {
             let bytes = [text.as_bytes(), next.as_bytes()].concat();
             let scanned = scan::read_number(&bytes, 0).ok().filter(|number| number.end == text.len());
             prop_assert_eq!(number_kind(&bytes, 0, text.len()), scanned.map(|number| number.kind));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn kinds_are_those_that_are_found_one_by_one(texts in prop::collection::vec("-?(0|[0-9]{1,5})(\\.[0-9]{1,2})?", 0..50), odd in "[x,]?") {
+            let bytes = (texts.join(",") + &odd + ",       ").into_bytes();
+            let (mut places, mut start) = (Vec::new(), 0);
+            for text in &texts {
+                places.push((start, start + text.len() as u32));
+                start += text.len() as u32 + 1;
+            }
+            if let (Some(last), "x") = (places.last_mut(), odd.as_str()) {
+                last.1 += 1;
+            }
+            let one_by_one: Option<Vec<u8>> = places.iter().map(|&(start, end)| number_kind(&bytes, start as usize, end as usize)).collect();
+            let mut kinds = Vec::new();
+            let all = Kinds { bytes: &bytes, texts: places.into_iter(), kinds: &mut kinds }.run();
+            prop_assert_eq!(all.map(|()| kinds), one_by_one);
         }
     }
 

@@ -252,20 +252,23 @@ proptest! {
     fn stretches_of_like_rows_do_not_change_csv(
         rows in prop::collection::vec(["[a-zä]{0,9}", "-?[0-9]{1,3}", "[a-z]{0,20}"], 1..60),
         changed in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(b",\n\"\rx\xff".to_vec()))),
+        suffix in prop::sample::select(vec!["", ",", ",x"]),
+        newline in prop::sample::select(vec!["\n", "\r\n"]),
         is_finished: bool,
     ) {
         let names = ["a", "b", "c"];
         let types = [DataType::STRING, DataType::Int, DataType::STRING];
         let schema = Schema::new(names.iter().zip(types).map(|(name, kind)| Field::new(*name, kind)).collect());
-        let mut bytes = rows.iter().map(|row| row.join(",")).collect::<Vec<_>>().join("\n").into_bytes();
+        let mut bytes = rows.iter().map(|row| row.join(",") + suffix).collect::<Vec<_>>().join(newline).into_bytes();
         if let Some((at, byte)) = changed {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
         if is_finished {
-            bytes.push(b'\n');
+            bytes.extend_from_slice(newline.as_bytes());
         }
-        for pairs in [FORMATS[2], FORMATS[3]] {
+        let ignoring = [FORMATS[2], &[("csv.ignore-trailing-unmappable", "true")]].concat();
+        for pairs in [FORMATS[2], FORMATS[3], &ignoring] {
             // There are no blanks, but trimming them takes the exact way.
             let exact = [pairs, &[("csv.trim-spaces", "true")]].concat();
             for columns in [&[0, 1, 2][..], &[1], &[]] {
