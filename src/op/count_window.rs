@@ -32,8 +32,9 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, UInt32Array};
 
 use super::ages::Ages;
+use super::distinct::{SessionSets, blank_distinct};
 use super::moving::{Moved, MovedPart, Standing};
-use super::pane::{SessionSets, TableSlots, blank_distinct, merge_at, update_calls};
+use super::pane::{TableSlots, merge_at, update_calls};
 use super::row_span::{RowSpan, window_columns};
 use super::shape::Shape;
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};

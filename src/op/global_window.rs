@@ -24,8 +24,9 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, UInt32Array};
 
 use super::ages::Ages;
+use super::distinct::SessionSets;
 use super::moving::{Moved, MovedPart, Standing};
-use super::pane::{SessionSets, TableSlots, merge_at, update_calls};
+use super::pane::{TableSlots, merge_at, update_calls};
 use super::row_span::{RowSpan, window_columns};
 use super::shape::Shape;
 use super::window_aggregate::ticked;

@@ -16,6 +16,7 @@ pub mod apply;
 pub mod calc;
 pub mod count_window;
 mod dense;
+mod distinct;
 pub mod expand;
 mod folding;
 mod gathered;

@@ -9,7 +9,8 @@
 //! 1. Every group's accumulators arrive once, every value of a group once.
 
 use super::ages::Ages;
-use super::pane::{Pane, TableSlots, blank_distinct};
+use super::distinct::blank_distinct;
+use super::pane::{Pane, TableSlots};
 use super::row_span::RowSpan;
 use super::shape::Shape;
 use super::trigger::CHANGED;

@@ -31,8 +31,9 @@ use arrow_array::{ArrayRef, UInt32Array};
 
 use self::results::by_end;
 use super::ages::Ages;
+use super::distinct::{SessionSets, blank_distinct};
 use super::moving::{Moved, MovedPart, Standing};
-use super::pane::{SessionSets, TableSlots, update_calls};
+use super::pane::{TableSlots, merge_at, update_calls};
 use super::shape::Shape;
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{self, Partials};
@@ -264,8 +265,8 @@ impl Session {
         self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
         agg::export(&shape.layout, HEADER, &slots, from, &mut partials);
-        super::pane::blank_distinct(&shape, &mut partials);
-        super::pane::merge_at(&shape, HEADER, &mut slots, into, &partials);
+        blank_distinct(&shape, &mut partials);
+        merge_at(&shape, HEADER, &mut slots, into, &partials);
         self.sets.union(&shape, HEADER, &mut self.pages, &mut self.records, into, from);
         self.records.unlink(&mut self.pages, from);
         self.empty_record(from);
@@ -465,7 +466,7 @@ impl Receiver for Session {
         let record = self.new_record(&seat, &moved.key, (start, end), moved.age);
         let accumulators = moved.accumulators.expect("sessions are not partitioned by value");
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
-        super::pane::merge_at(&shape, HEADER, &mut slots, record, &accumulators);
+        merge_at(&shape, HEADER, &mut slots, record, &accumulators);
         self.sets.adopt_values(&mut self.pages, record, &moved.values);
     }
 
