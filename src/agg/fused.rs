@@ -7,6 +7,7 @@
 
 use super::update::{Argument, Update, add_rare, add_within, extreme_float};
 use super::{Accumulator, Slots};
+use crate::sys::vector;
 
 /// No extreme value; the least; the greatest.
 const NO: u8 = 0;
@@ -52,13 +53,14 @@ impl<'a> Fused<'a> {
 
     /// Folds the rows from `start` on whose slots are `slots`.
     pub fn fold<S: Slots>(&self, table: &mut S, slots: &[u32], start: usize) {
+        let values = &self.values[start..start + slots.len()];
         match (self.count.is_some(), self.extreme) {
-            (true, None) => self.pass::<true, NO, S>(table, slots, start),
-            (true, Some((_, false))) => self.pass::<true, LEAST, S>(table, slots, start),
-            (true, Some((_, true))) => self.pass::<true, GREATEST, S>(table, slots, start),
+            (true, None) => self.pass::<true, NO, S>(table, slots, values),
+            (true, Some((_, false))) => self.pass::<true, LEAST, S>(table, slots, values),
+            (true, Some((_, true))) => self.pass::<true, GREATEST, S>(table, slots, values),
             (false, None) => unreachable!("there are two at least"),
-            (false, Some((_, false))) => self.pass::<false, LEAST, S>(table, slots, start),
-            (false, Some((_, true))) => self.pass::<false, GREATEST, S>(table, slots, start),
+            (false, Some((_, false))) => self.pass::<false, LEAST, S>(table, slots, values),
+            (false, Some((_, true))) => self.pass::<false, GREATEST, S>(table, slots, values),
         }
     }
 
@@ -66,12 +68,33 @@ impl<'a> Fused<'a> {
         &self,
         table: &mut S,
         slots: &[u32],
-        start: usize,
+        values: &[f64],
     ) {
         let count = self.count.unwrap_or(0);
         let extreme = self.extreme.map_or(0, |(offset, _)| offset);
-        for (&slot, &value) in slots.iter().zip(&self.values[start..start + slots.len()]) {
-            let words = table.words_mut(slot);
+        let places = [count, extreme, self.sum];
+        vector::widest(Pass::<COUNT, EXTREME, S> { table, slots, values, places });
+    }
+}
+
+/// One pass: what it counts, which extreme value it seeks.
+struct Pass<'a, const COUNT: bool, const EXTREME: u8, S> {
+    table: &'a mut S,
+    slots: &'a [u32],
+    values: &'a [f64],
+    /// Of the count, the extreme value and the sum.
+    places: [usize; 3],
+}
+
+impl<const COUNT: bool, const EXTREME: u8, S: Slots> vector::Loop for Pass<'_, COUNT, EXTREME, S> {
+    type Output = ();
+
+    /// Not for vectors: of the newer processors it needs the shifts.
+    #[inline(always)]
+    fn run(self) {
+        let [count, extreme, sum] = self.places;
+        for (&slot, &value) in self.slots.iter().zip(self.values) {
+            let words = self.table.words_mut(slot);
             if COUNT {
                 words[count] += 1;
             }
@@ -79,9 +102,9 @@ impl<'a> Fused<'a> {
                 let words = words[extreme..].first_chunk_mut().expect("a part of a slot");
                 extreme_float(words, value, EXTREME == GREATEST);
             }
-            let words = words[self.sum..].first_chunk_mut().expect("a part of a slot");
+            let words = words[sum..].first_chunk_mut().expect("a part of a slot");
             if !add_within(words, value) {
-                add_rare(table, slot, self.sum, value);
+                add_rare(self.table, slot, sum, value);
             }
         }
     }

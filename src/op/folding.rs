@@ -18,6 +18,7 @@ use rkyv::util::AlignedVec;
 use crate::agg::Slots;
 use crate::batch::Keys;
 use crate::batch::hash::equal_bytes;
+use crate::sys::vector;
 
 /// Entries of the smallest index.
 const INDEX_MIN: usize = 1024;
@@ -191,19 +192,20 @@ impl Folding {
 
 /// The least and the greatest of some values; of none, an empty range.
 pub(super) fn extent(values: &[i64]) -> (i64, i64) {
-    // Four at a time, none of which waits for another.
-    let mut lanes = [(i64::MAX, i64::MIN); 4];
-    let (fours, rest) = values.as_chunks::<4>();
-    let widen = |(least, greatest): &mut (i64, i64), value: i64| {
-        (*least, *greatest) = ((*least).min(value), (*greatest).max(value));
-    };
-    for four in fours {
-        lanes.iter_mut().zip(four).for_each(|(lane, &value)| widen(lane, value));
+    vector::widest(Extent(values))
+}
+
+struct Extent<'a>(&'a [i64]);
+
+impl vector::Loop for Extent<'_> {
+    type Output = (i64, i64);
+
+    #[inline(always)]
+    fn run(self) -> (i64, i64) {
+        self.0.iter().fold((i64::MAX, i64::MIN), |(least, greatest), &value| {
+            (least.min(value), greatest.max(value))
+        })
     }
-    rest.iter().for_each(|&value| widen(&mut lanes[0], value));
-    lanes.into_iter().fold((i64::MAX, i64::MIN), |(least, greatest), lane| {
-        (least.min(lane.0), greatest.max(lane.1))
-    })
 }
 
 /// Injective in `end_ms` for a given hash.
