@@ -40,6 +40,11 @@ impl<T: WordSlots> Slots for TableSlots<'_, T> {
         self.table.words_mut(self.pages, slot)
     }
 
+    #[inline]
+    fn part_mut<const WORDS: usize>(&mut self, slot: u32, offset: usize) -> &mut [u64; WORDS] {
+        self.table.part_mut(self.pages, slot, offset)
+    }
+
     fn blob(&self, blob: u64) -> &[u8] {
         self.table.heap().get_any(self.pages, blob)
     }

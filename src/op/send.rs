@@ -156,7 +156,7 @@ impl AggregateSender {
             _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
         let Some(slices) = self.slices else {
-            self.ship_rows(batch, &time_ms, &arrival_ms);
+            self.ship_rows(batch, time_ms, arrival_ms);
             return;
         };
         if !matches!(self.plan.window.kind, WindowKind::Attached { .. }) {
@@ -340,7 +340,7 @@ impl AggregateSender {
 
     fn take(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
         if !self.folding && self.plan.ship != Ship::RowsByValue {
-            self.ship_rows(batch, ends_ms, arrival_ms);
+            self.ship_rows(batch, ends_ms.to_vec(), arrival_ms.to_vec());
             return;
         }
         self.encode_keys(batch);
@@ -378,14 +378,14 @@ impl AggregateSender {
         self.keys.encode(&self.key_columns(batch), batch.rows);
     }
 
-    fn ship_rows(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
+    fn ship_rows(&mut self, batch: &Batch, ends_ms: Vec<i64>, arrival_ms: Vec<i64>) {
         self.encode_keys(batch);
         let columns = self.shape.ship(&batch.columns);
-        let arrival_ms = if self.plan.ship == Ship::Rows { arrival_ms } else { &[] };
+        let arrival_ms = if self.plan.ship == Ship::Rows { arrival_ms } else { Vec::new() };
         let rows = Payload {
             keys: std::mem::take(&mut self.keys),
-            ends_ms: ends_ms.to_vec(),
-            arrival_ms: arrival_ms.to_vec(),
+            ends_ms,
+            arrival_ms,
             numbers: None,
             data: Data::Rows(columns),
         };

@@ -25,6 +25,7 @@
 //!    that what goes by the order of rows gets those of sessions that were merged one session after the other.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt32Array};
@@ -56,8 +57,12 @@ const AGE: usize = 2;
 const MERGED: u64 = u64::MAX;
 /// How many records before it is worked on memory is asked for one.
 const AHEAD: usize = 8;
-/// After this many rows what is over is read out, though it is not the chunk's end.
-const EARLY_ROWS: usize = 4096;
+/// So many rows are folded, and what is over by then read out, before the next are looked up: few enough for their records to be in the
+/// cache still.
+const BLOCK_ROWS: usize = 512;
+
+/// Rows that have been assigned to records but not folded yet, and their records.
+type Pending = (Vec<u32>, Vec<u32>);
 
 /// The receiving half of a session aggregation.
 pub struct Session {
@@ -78,7 +83,6 @@ pub struct Session {
     taken: Taken,
     /// Watermarks rise from row to row, so sessions can be read out before the chunk's end.
     in_order: bool,
-    rows_since: usize,
     /// Results that wait for the chunk's end.
     early: VecDeque<Batch>,
     fires: bool,
@@ -89,9 +93,10 @@ pub struct Session {
     fired_count: u64,
 }
 
-/// How wide the buckets of timers are.
+/// How wide the buckets of timers are: narrow, so that few records are read out at a time, and are in the cache when the next rows take
+/// their places.
 fn bucket_ms(gap_ms: i64) -> i64 {
-    gap_ms / 8
+    gap_ms / 128
 }
 
 impl Session {
@@ -117,7 +122,6 @@ impl Session {
             read_out: 0,
             taken: Taken::default(),
             in_order: false,
-            rows_since: 0,
             early: VecDeque::new(),
             fires: false,
             late: LateRows::default(),
@@ -286,7 +290,35 @@ impl Session {
         self.sets.clear_set(&mut self.pages, record);
     }
 
-    fn fold(&mut self, pending: &mut (Vec<u32>, Vec<u32>), columns: &[ArrayRef], row_count: usize) {
+    /// Takes rows `block` of a payload, whose times are `time_ms`; those that are late are added to `late`.
+    fn take(
+        &mut self,
+        Payload { keys, arrival_ms, data, .. }: &Payload,
+        time_ms: &[i64],
+        block: Range<usize>,
+        late: &mut Vec<u32>,
+    ) {
+        let Data::Rows(columns) = data else { unreachable!("sessions receive rows") };
+        let (start, count) = (block.start, block.len());
+        let columns: Vec<ArrayRef> =
+            columns.iter().map(|column| column.slice(start, count)).collect();
+        let mut pending: Pending = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for row in block {
+            self.records.look_ahead(&self.pages, &keys.hashes, row);
+            let key = (keys.hashes[row], keys.get(row));
+            let mut settle = |session: &mut Self| session.fold(&mut pending, &columns, count);
+            match self.place(key, time_ms[row], arrival_ms[row], &mut settle) {
+                Some(record) => {
+                    pending.0.push((row - start) as u32);
+                    pending.1.push(record);
+                }
+                None => late.push(row as u32),
+            }
+        }
+        self.fold(&mut pending, &columns, count);
+    }
+
+    fn fold(&mut self, pending: &mut Pending, columns: &[ArrayRef], row_count: usize) {
         let (rows, records) = std::mem::take(pending);
         if rows.is_empty() {
             return;
@@ -302,7 +334,8 @@ impl Session {
     }
 
     /// Keeps these rows, which are late, for whoever reads such.
-    fn hand_out(&mut self, late: Vec<u32>, columns: &[ArrayRef]) {
+    fn hand_out(&mut self, late: Vec<u32>, data: &Data) {
+        let Data::Rows(columns) = data else { unreachable!("sessions receive rows") };
         if self.shape.late.is_empty() || late.is_empty() {
             return;
         }
@@ -349,32 +382,20 @@ impl Session {
 }
 
 impl Receiver for Session {
-    fn receive(&mut self, payload: Payload) {
-        let Data::Rows(columns) = &payload.data else { unreachable!("sessions receive rows") };
+    fn receive(&mut self, mut payload: Payload) {
         let row_count = payload.keys.count();
-        let mut times = payload.ends_ms.clone();
-        self.wall.localise(&mut times);
-        let mut pending: (Vec<u32>, Vec<u32>) =
-            (Vec::with_capacity(row_count), Vec::with_capacity(row_count));
+        let mut time_ms = std::mem::take(&mut payload.ends_ms);
+        self.wall.localise(&mut time_ms);
         let mut late = Vec::new();
-        for (row, &time) in times.iter().enumerate() {
-            self.records.look_ahead(&self.pages, &payload.keys.hashes, row);
-            let key = (payload.keys.hashes[row], payload.keys.get(row));
-            let mut settle = |session: &mut Self| session.fold(&mut pending, columns, row_count);
-            match self.place(key, time, payload.arrival_ms[row], &mut settle) {
-                Some(record) => {
-                    pending.0.push(row as u32);
-                    pending.1.push(record);
-                }
-                None => late.push(row as u32),
+        for start in (0..row_count).step_by(BLOCK_ROWS) {
+            let block = start..row_count.min(start + BLOCK_ROWS);
+            let arrival_ms = payload.arrival_ms[block.end - 1];
+            self.take(&payload, &time_ms, block, &mut late);
+            if self.in_order {
+                self.fire_early(arrival_ms);
             }
         }
-        self.fold(&mut pending, columns, row_count);
-        self.hand_out(late, columns);
-        self.rows_since += row_count;
-        if self.in_order && self.rows_since >= EARLY_ROWS {
-            self.fire_early(payload.arrival_ms[row_count - 1]);
-        }
+        self.hand_out(late, &payload.data);
     }
 
     fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {

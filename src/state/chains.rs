@@ -16,7 +16,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A record never straddles pages: a page holds a power of two of them.
+//! 1. A record never straddles pages: a page holds as many as fit it whole.
 //! 2. All records of a key have its tag, the low bits of its hash. They form one list, which begins in the index.
 //! 3. `free` has the numbers below `record_count` that are neither in a list nor unlinked and not yet released.
 
@@ -48,7 +48,9 @@ const AHEAD_ROWS: usize = 8;
 #[derive(Debug)]
 pub struct Chains {
     stride: usize,
-    slot_shift: u32,
+    /// How many records a page holds, and 2^64 divided by that, rounded up.
+    page_records: u32,
+    page_records_inverse: u64,
     slot_pages: Array,
     record_count: u32,
     free: Stack,
@@ -64,6 +66,11 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Word `word` of each record.
+    pub fn column(&self, word: usize) -> impl Iterator<Item = u64> {
+        self.words.chunks_exact(self.stride).map(move |words| words[HEADER_WORDS + word])
+    }
+
     /// A record's own words.
     #[inline]
     pub fn words(&self, at: usize) -> &[u64] {
@@ -104,13 +111,15 @@ impl Chains {
     pub fn new(word_count: usize) -> Self {
         let stride = word_count + HEADER_WORDS;
         assert!(stride <= PAGE_WORDS, "{word_count} words do not fit a page");
+        let page_records = (PAGE_WORDS / stride) as u32;
         Self {
             stride,
-            slot_shift: (PAGE_WORDS / stride).ilog2(),
+            page_records,
+            page_records_inverse: (u64::MAX / u64::from(page_records)).wrapping_add(1),
             slot_pages: Array::default(),
             record_count: 0,
             free: Stack::default(),
-            index: Index::default(),
+            index: Index::default().sparse(),
             heap: Heap::default(),
         }
     }
@@ -121,7 +130,7 @@ impl Chains {
             slot_pages: Array::load(saved, pages),
             record_count: saved.word() as u32,
             free: Stack::load(saved, pages),
-            index: Index::load(saved, pages),
+            index: Index::load(saved, pages).sparse(),
             heap: Heap::load(saved, pages),
             ..Self::new(word_count)
         }
@@ -160,8 +169,9 @@ impl Chains {
         let is_it = |record| match short {
             // Word by word: as arrays they would be compared through memory.
             Some([first, second, third]) => {
-                let [_, one, two, three] = self.head(pages, record);
-                one == first && two == second && three == third
+                let (page, start) = self.place(record);
+                let words = &pages.get(page)[start..start + HEADER_WORDS];
+                words[1] == first && words[2] == second && words[3] == third
             }
             None => self.is_long(pages, record) && equal_bytes(self.key(pages, record), key),
         };
@@ -199,7 +209,7 @@ impl Chains {
         }
         let record = self.record_count;
         self.record_count += 1;
-        if (record >> self.slot_shift) as usize == self.slot_pages.len() {
+        if self.page_of(record) == self.slot_pages.len() {
             self.slot_pages.push(pages);
         }
         record
@@ -209,10 +219,16 @@ impl Chains {
     #[inline]
     pub fn unlink(&mut self, pages: &mut Pages, record: u32) {
         let [head, ..] = self.head(pages, record);
+        self.unlink_at(pages, record, head);
+    }
+
+    /// The same for a record whose first word is `head`.
+    #[inline]
+    fn unlink_at(&mut self, pages: &mut Pages, record: u32, head: u64) {
         let (tag, next) = ((head >> 32) as u32, head as u32);
         let (bucket, newest) = self.index.find(pages, tag, |newest| newest == record);
         match (newest, next) {
-            (None, _) => self.unlink_older(pages, record),
+            (None, _) => self.unlink_older(pages, record, head),
             (Some(_), 0) => self.index.remove(pages, bucket),
             (Some(_), next) => self.index.replace(pages, bucket, tag, next - 1),
         }
@@ -220,8 +236,7 @@ impl Chains {
 
     /// The same for a record that is not the newest of its key.
     #[cold]
-    fn unlink_older(&mut self, pages: &mut Pages, record: u32) {
-        let [head, ..] = self.head(pages, record);
+    fn unlink_older(&mut self, pages: &mut Pages, record: u32, head: u64) {
         let mut newer = None;
         let holds = |newest| {
             let mut records = std::iter::successors(Some(newest), |&at| self.next(pages, at));
@@ -248,10 +263,12 @@ impl Chains {
                 self.prefetch_entry(pages, later);
             }
             let (page, start) = self.place(record);
-            taken.words.extend_from_slice(&pages.get(page)[start..start + self.stride]);
-            self.unlink(pages, record);
-            self.free.push(pages, record);
+            let words = &pages.get(page)[start..start + self.stride];
+            taken.words.extend_from_slice(words);
+            let head = words[0];
+            self.unlink_at(pages, record, head);
         }
+        self.free.extend(pages, records);
     }
 
     /// The key of a record that was taken.
@@ -352,10 +369,21 @@ impl Chains {
         *pages.get(page)[start..].first_chunk().expect("a record does not straddle pages")
     }
 
+    /// `record / page_records`, by a multiplication.
+    #[inline]
+    fn page_of(&self, record: u32) -> usize {
+        match self.page_records_inverse {
+            // One record a page.
+            0 => record as usize,
+            inverse => (u128::from(record) * u128::from(inverse) >> 64) as usize,
+        }
+    }
+
     #[inline]
     fn place(&self, record: u32) -> (PageId, usize) {
-        let within = (record & ((1 << self.slot_shift) - 1)) as usize;
-        (self.slot_pages.page((record >> self.slot_shift) as usize), within * self.stride)
+        let index = self.page_of(record);
+        let within = record as usize - index * self.page_records as usize;
+        (self.slot_pages.page(index), within * self.stride)
     }
 }
 
@@ -370,6 +398,19 @@ impl WordSlots for Chains {
     fn words_mut<'a>(&self, pages: &'a mut Pages, record: u32) -> &'a mut [u64] {
         let (page, start) = self.place(record);
         pages.words_mut(page, start + HEADER_WORDS, self.stride - HEADER_WORDS)
+    }
+
+    #[inline]
+    fn part_mut<'a, const WORDS: usize>(
+        &self,
+        pages: &'a mut Pages,
+        record: u32,
+        offset: usize,
+    ) -> &'a mut [u64; WORDS] {
+        assert!(HEADER_WORDS + offset + WORDS <= self.stride);
+        let (page, start) = self.place(record);
+        let words = pages.words_mut(page, start + HEADER_WORDS + offset, WORDS);
+        words.first_chunk_mut().expect("as many as were asked for")
     }
 
     fn heap(&self) -> &Heap {
@@ -498,6 +539,20 @@ mod tests {
             let zero_behind = [&key[..], &[0]].concat();
             let other = chains.seek(&mut pages, hash_bytes(&key), &zero_behind);
             assert_eq!(other.newest(), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_multiplication_divides() {
+        for words in 0..=PAGE_WORDS - HEADER_WORDS {
+            let chains = Chains::new(words);
+            let count = chains.page_records;
+            for page in [0, 1, 2, 1000, u32::MAX / count - 1] {
+                let first = page * count;
+                for record in [first, first + 1, first + count - 1, first + count] {
+                    assert_eq!(chains.page_of(record), (record / count) as usize, "{words}");
+                }
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 //! # Invariants
 //!
 //! 1. Every slot that is held is reachable from its tag's bucket without passing an empty word.
-//! 2. At most 7/8 of the words are in use.
+//! 2. At most `full_eighths` of the words are in use.
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, Pages};
@@ -22,12 +22,24 @@ use super::saved::Saved;
 /// Pages of an old index that are fetched ahead while a new one is made.
 const FETCHED_PAGES: usize = 64;
 
+/// So full an index may be, in eighths, before it grows.
+const FULL_EIGHTHS: usize = 7;
+/// The same where slots go as fast as they come: most searches find nothing, and what is removed has others move up.
+const SPARSE_EIGHTHS: usize = 4;
+
 /// Where slots lie, by hash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
     pages: Array,
     mask: usize,
     count: u32,
+    full_eighths: usize,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { pages: Array::default(), mask: 0, count: 0, full_eighths: FULL_EIGHTHS }
+    }
 }
 
 /// The bits of a hash that the index keeps.
@@ -46,7 +58,12 @@ impl Index {
     pub(super) fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let array = Array::load(saved, pages);
         let mask = (array.len() * PAGE_WORDS).saturating_sub(1);
-        Self { pages: array, mask, count: saved.word() as u32 }
+        Self { pages: array, mask, count: saved.word() as u32, ..Self::default() }
+    }
+
+    /// The same, with more room: for slots that come and go.
+    pub(super) fn sparse(self) -> Self {
+        Self { full_eighths: SPARSE_EIGHTHS, ..self }
     }
 
     /// Saves what is not in pages.
@@ -75,31 +92,44 @@ impl Index {
     /// Sees to it that there is room for one more.
     #[inline]
     pub(super) fn make_place(&mut self, pages: &mut Pages) {
-        if (self.count as usize + 1) * 8 > (self.mask + 1) * 7 || self.pages.len() == 0 {
+        let most = (self.mask + 1) * self.full_eighths;
+        if (self.count as usize + 1) * 8 > most || self.pages.len() == 0 {
             self.grow(pages);
         }
     }
 
     /// The first slot with this tag of which `is_it` says so, and its bucket; or the empty bucket where the search ended.
     /// There has been a call of [`Index::make_place`].
-    #[inline]
+    // Most searches end at the first word; and what is found should not go through memory.
+    #[inline(always)]
     pub(super) fn find(
         &self,
         pages: &Pages,
         tag: u32,
-        mut is_it: impl FnMut(u32) -> bool,
+        is_it: impl FnMut(u32) -> bool,
     ) -> (usize, Option<u32>) {
-        let mut bucket = tag as usize & self.mask;
-        loop {
-            let word = self.word(pages, bucket);
-            if word == 0 {
-                return (bucket, None);
-            }
-            if (word >> 32) as u32 == tag && is_it(word as u32 - 1) {
-                return (bucket, Some(word as u32 - 1));
-            }
-            bucket = (bucket + 1) & self.mask;
+        let bucket = tag as usize & self.mask;
+        let word = self.word(pages, bucket);
+        if word == 0 {
+            return (bucket, None);
         }
+        let (bucket, word) = self.find_from(pages, (bucket, word), tag, is_it);
+        (bucket, (word as u32).checked_sub(1))
+    }
+
+    /// The same from `bucket` on, which has `word`; the word there, which is 0 if nothing was found.
+    fn find_from(
+        &self,
+        pages: &Pages,
+        (mut bucket, mut word): (usize, u64),
+        tag: u32,
+        mut is_it: impl FnMut(u32) -> bool,
+    ) -> (usize, u64) {
+        while word != 0 && !((word >> 32) as u32 == tag && is_it(word as u32 - 1)) {
+            bucket = (bucket + 1) & self.mask;
+            word = self.word(pages, bucket);
+        }
+        (bucket, word)
     }
 
     /// Puts a slot into the empty bucket that [`Index::find`] has found.
@@ -118,12 +148,21 @@ impl Index {
     /// Backward-shift deletion: no tombstones, so probes stay short however many slots come and go.
     #[inline]
     pub(super) fn remove(&mut self, pages: &mut Pages, bucket: usize) {
-        let mut gap = bucket;
-        let mut next = (gap + 1) & self.mask;
+        self.count -= 1;
+        let next = (bucket + 1) & self.mask;
+        let gap = match self.word(pages, next) {
+            0 => bucket,
+            _ => self.move_up(pages, bucket, next),
+        };
+        self.set_word(pages, gap, 0);
+    }
+
+    /// Has others move up into `gap`, and those behind them; where the gap is then.
+    fn move_up(&mut self, pages: &mut Pages, mut gap: usize, mut next: usize) -> usize {
         loop {
             let word = self.word(pages, next);
             if word == 0 {
-                break;
+                return gap;
             }
             let home = (word >> 32) as usize & self.mask;
             let distance_home = next.wrapping_sub(home) & self.mask;
@@ -134,8 +173,6 @@ impl Index {
             }
             next = (next + 1) & self.mask;
         }
-        self.set_word(pages, gap, 0);
-        self.count -= 1;
     }
 
     /// Has memory fetched that the search for this tag reads first.

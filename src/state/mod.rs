@@ -75,6 +75,17 @@ pub trait WordSlots {
     fn words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64];
     /// The words of a slot, to change.
     fn words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64];
+    /// Some words of a slot from word `offset` on, to change.
+    #[inline]
+    fn part_mut<'a, const WORDS: usize>(
+        &self,
+        pages: &'a mut Pages,
+        slot: u32,
+        offset: usize,
+    ) -> &'a mut [u64; WORDS] {
+        let part = self.words_mut(pages, slot)[offset..].first_chunk_mut();
+        part.expect("a part of a slot")
+    }
     /// The heap.
     fn heap(&self) -> &Heap;
     /// The heap, to change.

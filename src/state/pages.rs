@@ -305,11 +305,13 @@ impl Pages {
         let hot = unsafe { self.hot.get_unchecked(page as usize) };
         let (words, word_count) = (hot.words.get(), hot.word_count.get() as usize);
         assert!(start + count <= word_count);
-        // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
-        unsafe {
-            mark(words.add(word_count).cast(), start, count);
-            std::slice::from_raw_parts_mut(words.add(start), count)
+        // In memory nobody asks what has changed, and the notes would be more memory to touch.
+        if self.durable.is_some() {
+            // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
+            unsafe { mark(words.add(word_count).cast(), start, count) };
         }
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(words.add(start), count) }
     }
 
     /// One word of a page, to change.

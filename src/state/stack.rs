@@ -44,6 +44,21 @@ impl Stack {
         self.count += 1;
     }
 
+    /// Puts numbers on top, the last one last.
+    pub(super) fn extend(&mut self, pages: &mut Pages, mut numbers: &[u32]) {
+        while let Some((&first, _)) = numbers.split_first() {
+            self.push(pages, first);
+            let (at, page) =
+                (self.count % PAGE_WORDS, self.pages.page((self.count - 1) / PAGE_WORDS));
+            let room = if at == 0 { 0 } else { PAGE_WORDS - at };
+            let (fits, rest) = numbers[1..].split_at(room.min(numbers.len() - 1));
+            let words = pages.words_mut(page, PAGE_WORDS - room, fits.len());
+            words.iter_mut().zip(fits).for_each(|(word, &number)| *word = u64::from(number));
+            self.count += fits.len();
+            numbers = rest;
+        }
+    }
+
     /// Takes the number on top.
     #[inline]
     pub(super) fn pop(&mut self, pages: &Pages) -> Option<u32> {
@@ -78,6 +93,12 @@ mod tests {
             let (mut pages, mut stack) = (Pages::default(), Stack::default());
             let mut twin = Vec::new();
             for (pushes, count) in steps {
+                if pushes && count.is_multiple_of(2) {
+                    let numbers: Vec<u32> = (0..count).collect();
+                    stack.extend(&mut pages, &numbers);
+                    twin.extend(numbers);
+                    continue;
+                }
                 for number in 0..count {
                     if pushes {
                         stack.push(&mut pages, number);

@@ -30,7 +30,7 @@ const BLOCK_WORDS_MAX: usize = 1023;
 /// A bucket's times must fit half a word.
 const SHIFT_MAX: u32 = 31;
 /// How many buckets are found without a search.
-const RECENT: usize = 64;
+const RECENT: usize = 1024;
 
 /// Timers, in pages.
 #[derive(Debug)]
@@ -106,6 +106,12 @@ impl Timers {
         at.next += 1;
     }
 
+    /// When the last bucket began that has begun by `time_ms`: all buckets before it can be taken whole.
+    #[inline]
+    pub fn bucket_start(&self, time_ms: i64) -> i64 {
+        time_ms >> self.shift << self.shift
+    }
+
     /// Takes all timers up to `last_ms`, in the order of their buckets and within one in that in which they were put.
     pub fn take(&mut self, pages: &mut Pages, last_ms: i64, due: &mut Vec<(i64, u32)>) {
         let last = last_ms >> self.shift;
@@ -132,13 +138,16 @@ impl Timers {
     fn take_bucket(&mut self, pages: &mut Pages, place: u32, due: &mut Vec<(i64, u32)>) {
         let Bucket { number, slot, next, .. } = self.buckets[place as usize];
         let mut blocks = vec![self.table.words(pages, slot)[0]];
+        let mut word_count = 0;
         loop {
-            let (page, first, _) = Heap::words_at(pages, blocks[blocks.len() - 1]);
+            let (page, first, count) = Heap::words_at(pages, blocks[blocks.len() - 1]);
+            word_count += count;
             match pages.get(page)[first] {
                 0 => break,
                 before => blocks.push(before),
             }
         }
+        due.reserve(word_count);
         for (above, &block) in blocks.iter().enumerate().rev() {
             let (page, first, count) = Heap::words_at(pages, block);
             let end = if above == 0 { next } else { first + count };

@@ -24,11 +24,8 @@ impl Session {
         self.records.take(&mut self.pages, records, &mut taken);
         let keys = (0..records.len()).map(|at| self.records.taken_key(&self.pages, &taken, at));
         let mut columns = Keys::decode(&shape.key_types, keys);
-        let held = &taken;
-        let of = |word: usize| (0..records.len()).map(move |at| held.words(at)[word]);
-        let starts: Vec<i64> = of(START).map(u64::cast_signed).collect();
-        let ends: Vec<i64> = of(END).map(u64::cast_signed).collect();
-        let ages: Vec<u64> = of(AGE).collect();
+        let starts: Vec<i64> = taken.column(START).map(u64::cast_signed).collect();
+        let ends: Vec<i64> = taken.column(END).map(u64::cast_signed).collect();
         let times: Vec<i64> = match self.instant_time {
             true => ends.iter().map(|&end| self.wall.instant_of(end - 1)).collect(),
             false => ends.iter().map(|&end| end - 1).collect(),
@@ -39,7 +36,10 @@ impl Session {
         for (call, &(_, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
             columns.push(agg::finish(call, HEADER + offset, &slots, &places));
         }
-        self.ages.blank_rows(&mut columns[shape.keys.len()..], &ages);
+        if self.ages.generation() > 0 {
+            let ages: Vec<u64> = taken.column(AGE).collect();
+            self.ages.blank_rows(&mut columns[shape.keys.len()..], &ages);
+        }
         columns.extend(
             [starts, ends, times].map(|values| Arc::new(Int64Array::from(values)) as ArrayRef),
         );
@@ -51,8 +51,7 @@ impl Session {
     /// Frees what records referred to that were taken out.
     fn free_taken(&mut self, records: &[u32], taken: &Taken) {
         for &word in &self.shape.layout.blob_words {
-            let blobs = (0..records.len()).map(|at| taken.words(at)[HEADER + word]);
-            for blob in blobs.filter(|&blob| blob != 0) {
+            for blob in taken.column(HEADER + word).filter(|&blob| blob != 0) {
                 self.records.heap_mut().remove(&mut self.pages, blob);
             }
         }
@@ -71,11 +70,11 @@ impl Session {
         batch
     }
 
-    /// Reads out what is over by now: its memory, which is in the cache, is used again for what comes. To the others it shows at the
-    /// chunk's end.
+    /// Reads out what is over by now, as far as whole buckets of timers go: its memory, which is in the cache, is used again for what
+    /// comes. To the others it shows at the chunk's end.
     pub(super) fn fire_early(&mut self, watermark_ms: i64) {
-        self.rows_since = 0;
-        self.expire(watermark_ms);
+        // What ends at or before the watermark + 1 is over, and the bucket of what ends behind that stays.
+        self.expire(self.timers.bucket_start(watermark_ms.saturating_add(2)).saturating_sub(2));
         while let Some(batch) = self.next_results() {
             self.early.push_back(batch);
         }
