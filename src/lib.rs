@@ -116,8 +116,9 @@
 //!   State is pages ([`state`]); sealing hands over the buffers that were written since, and a coordinator ([`shard::checkpoint`]) makes
 //!   them durable: new frames, sync, sinks prepared, manifest renamed, output published, old frames free.
 //! - **Many groups.** A slice with more groups than fit the cache looks none up: what comes for it waits ([`state::Backlog`]), partitioned by
-//!   the keys' hashes, and when a window fires each partition is folded in a table that fits the cache, and read out of it. What repeats much is
-//!   folded before that, so that it takes at most about twice what the groups would.
+//!   the keys' hashes, and when a window fires each partition is folded in a table that fits the cache, and read out of it. Senders pack rows
+//!   as they will wait, in the order of their partitions, where keys have one length and arguments are numbers; owners copy runs. What repeats
+//!   much is folded before it fires, so that it takes at most about twice what the groups would.
 //! - **State beyond memory** leaves it a page at a time, of a page with few changes those alone. What waits is written once, and read
 //!   once, a partition after the other.
 //! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.

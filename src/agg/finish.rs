@@ -164,17 +164,24 @@ fn narrow<T: ArrowPrimitiveType>(
     Arc::new(numbers::<T>(values.map(|value| value.map(to))))
 }
 
-/// As collecting does, without a bit for each value where none is NULL.
+/// As collecting does, without a look at bits where no value is NULL.
 fn numbers<T: ArrowPrimitiveType>(
     values: impl Iterator<Item = Option<T::Native>>,
 ) -> PrimitiveArray<T> {
-    let mut nulls = NullBufferBuilder::new(values.size_hint().0);
-    let value = |value: Option<T::Native>| {
-        nulls.append(value.is_some());
-        value.unwrap_or_default()
-    };
-    let values: Vec<T::Native> = values.map(value).collect();
-    PrimitiveArray::new(values.into(), nulls.finish())
+    let mut numbers: Vec<T::Native> = Vec::with_capacity(values.size_hint().0);
+    let mut nulls: Option<NullBufferBuilder> = None;
+    for value in values {
+        if value.is_none() && nulls.is_none() {
+            let mut valid = NullBufferBuilder::new(numbers.capacity());
+            valid.append_n_non_nulls(numbers.len());
+            nulls = Some(valid);
+        }
+        if let Some(nulls) = &mut nulls {
+            nulls.append(value.is_some());
+        }
+        numbers.push(value.unwrap_or_default());
+    }
+    PrimitiveArray::new(numbers.into(), nulls.and_then(|nulls| nulls.build()))
 }
 
 fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {

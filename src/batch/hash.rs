@@ -72,6 +72,22 @@ pub fn hash_words(words: &[u64], length: usize) -> u64 {
     fold(state, SEED)
 }
 
+/// The hash of a byte 0 and the bytes of `words` behind it, `length` in all, as [`hash_bytes`] has it. Behind them are zeros.
+#[inline(always)]
+pub fn hash_behind_zero(words: &[u64], length: usize) -> u64 {
+    let (mut state, mut carry) = (SEED ^ (length as u64), 0);
+    let whole = length / 8;
+    for &word in words.iter().take(whole) {
+        state = fold(state ^ (carry | word << 8), MULTIPLIER);
+        carry = word >> 56;
+    }
+    if !length.is_multiple_of(8) {
+        let last = words.get(whole).map_or(0, |word| word << 8);
+        state = fold(state ^ (carry | last), MULTIPLIER);
+    }
+    fold(state, SEED)
+}
+
 /// Whether keys are equal. Most are short, and a call for their bytes takes longer than two loads.
 #[inline]
 pub fn equal_bytes(left: &[u8], right: &[u8]) -> bool {

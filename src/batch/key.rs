@@ -20,7 +20,8 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray
 use arrow_buffer::{NullBuffer, NullBufferBuilder};
 
 use super::hash::hash_fixed;
-use super::{DataType, Strings};
+use super::packing::take_arrays;
+use super::{DataType, Packing, Strings};
 
 /// Keys of several rows, each a run of bytes with its hash.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +52,14 @@ impl Keys {
         self.ends.iter().zip(1..).all(is_common).then_some(first as usize)
     }
 
+    /// How the keys lie in words, if they have one length.
+    pub fn packing(&self) -> Option<Packing> {
+        let length = self.common_length()?;
+        let behind_zero =
+            length > 0 && self.bytes.chunks_exact(length).all(|key| key.first() == Some(&0));
+        Some(Packing { length, behind_zero })
+    }
+
     /// Appends a key whose hash is known.
     #[inline]
     pub fn push(&mut self, hash: u64, key: &[u8]) {
@@ -62,15 +71,31 @@ impl Keys {
     /// These keys alone.
     #[must_use]
     pub fn take(&self, indices: &[u32]) -> Self {
-        let mut taken = Self {
-            hashes: Vec::with_capacity(indices.len()),
-            bytes: Vec::with_capacity(self.bytes.len() * indices.len() / self.count().max(1)),
-            ends: Vec::with_capacity(indices.len()),
-        };
+        let hashes = indices.iter().map(|&index| self.hashes[index as usize]).collect();
+        if let Some(length) = self.common_length() {
+            let ends = (1..=indices.len() as u32).map(|count| count * length as u32).collect();
+            return Self { hashes, bytes: self.take_bytes(length, indices), ends };
+        }
+        let bytes = Vec::with_capacity(self.bytes.len() * indices.len() / self.count().max(1));
+        let mut taken = Self { hashes, bytes, ends: Vec::with_capacity(indices.len()) };
         for &index in indices {
-            taken.push(self.hashes[index as usize], self.get(index as usize));
+            taken.bytes.extend_from_slice(self.get(index as usize));
+            taken.ends.push(taken.bytes.len() as u32);
         }
         taken
+    }
+
+    /// The bytes of these keys, which have `length` each. A call to copy a key takes longer than to copy it.
+    fn take_bytes(&self, length: usize, indices: &[u32]) -> Vec<u8> {
+        match length {
+            5 => take_arrays::<5>(&self.bytes, indices),
+            9 => take_arrays::<9>(&self.bytes, indices),
+            17 => take_arrays::<17>(&self.bytes, indices),
+            _ => {
+                let key = |&index: &u32| &self.bytes[index as usize * length..][..length];
+                indices.iter().flat_map(key).copied().collect()
+            }
+        }
     }
 
     /// Forgets all keys, keeping the memory.
@@ -534,6 +559,27 @@ mod tests {
         let mut keys = Keys::default();
         keys.encode(&[left, right], 2);
         assert_ne!(keys.get(0), keys.get(1));
+    }
+
+    #[test]
+    fn keys_that_are_taken_are_those() {
+        for lengths in [&[5][..], &[9], &[17], &[20], &[0], &[3, 9, 0, 40]] {
+            let mut keys = Keys::default();
+            for index in 0..50u8 {
+                let length = lengths[usize::from(index) % lengths.len()];
+                keys.push(u64::from(index) << 40, &vec![index; length]);
+            }
+            let indices: Vec<u32> = (0..50).rev().chain([7, 7]).collect();
+            let taken = keys.take(&indices);
+            assert_eq!(taken.count(), indices.len());
+            for (at, &index) in indices.iter().enumerate() {
+                let index = index as usize;
+                assert_eq!(
+                    (taken.hashes[at], taken.get(at)),
+                    (keys.hashes[index], keys.get(index))
+                );
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod arrival;
 mod data_type;
 pub mod hash;
 mod key;
+mod packing;
 mod schema;
 mod strings;
 pub mod text;
@@ -24,6 +25,7 @@ use crate::sys::archive;
 pub use arrival::Arrival;
 pub use data_type::DataType;
 pub use key::{Integers, Keys};
+pub use packing::{KeyWords, Packing, put_bytes};
 pub use schema::{Field, Schema, TimeAttribute};
 pub use strings::{ShortKey, Strings};
 

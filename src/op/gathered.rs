@@ -9,23 +9,21 @@
 //! 2. Every record is in one part, all records of a key in the same.
 
 use std::ops::Range;
-use std::sync::Arc;
 
-use arrow_array::types::{Float32Type, Int8Type, Int16Type, Int32Type};
-use arrow_array::{
-    ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, Int64Array, PrimitiveArray,
-};
+use arrow_array::ArrayRef;
 
+use super::accumulators::Accumulators;
 use super::folding::Folding;
+use super::packed_rows::column_of;
 use super::pane::{finish_calls, update_calls};
+use super::part_keys::PartKeys;
 use super::shape::Shape;
 use super::waiting::widths;
 use crate::agg::{Partials, merge};
-use crate::batch::hash::hash_bytes;
-use crate::batch::{DataType, Keys};
-use crate::state::{Backlog, Content, Pages, Record};
+use crate::batch::Keys;
+use crate::state::{Backlog, Entry, Group, Pages, Rows};
 
-/// A part has about so many records at most.
+/// A part has about so many rows and groups at most.
 const PART_RECORDS: usize = if cfg!(test) { 64 } else { 1 << 14 };
 /// So many rows that follow each other are folded at a time at most.
 const ROWS_AT_ONCE: usize = 4096;
@@ -33,10 +31,11 @@ const ROWS_AT_ONCE: usize = 4096;
 /// The groups of a part.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    pub(super) groups: Folding,
-    rows: Rows,
+    keys: PartKeys,
+    pub(super) accumulators: Accumulators,
+    found: Found,
     partition: usize,
-    /// Where records lie, in the order of parts, if there are several.
+    /// Where rows and groups lie, in the order of parts, if there are several.
     places: Vec<Place>,
     /// Where the parts end that are still to come, the last first.
     part_ends: Vec<usize>,
@@ -46,27 +45,31 @@ pub(super) struct Gathered {
 
 /// Rows that have been found their groups, and are yet to be folded.
 #[derive(Debug)]
-struct Rows {
+struct Found {
     slots: Vec<u32>,
     /// By argument.
     words: Vec<Vec<u64>>,
     partials: Partials,
 }
 
-/// Where a record lies.
+/// Where a row or a group lies.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     slice: u32,
     page: u32,
-    word: u32,
+    /// The word at which its entry begins.
+    entry: u32,
+    /// Which of a run's rows.
+    row: u32,
 }
 
 impl Gathered {
     pub(super) fn new(shape: &Shape) -> Self {
         let words = shape.shipped_types.iter().map(|_| Vec::new()).collect();
         Self {
-            groups: Folding::new(shape.layout.word_count),
-            rows: Rows { slots: Vec::new(), words, partials: Partials::default() },
+            keys: PartKeys::new(),
+            accumulators: Accumulators::new(shape.layout.word_count),
+            found: Found { slots: Vec::new(), words, partials: Partials::default() },
             partition: 0,
             places: Vec::new(),
             part_ends: Vec::new(),
@@ -82,7 +85,9 @@ impl Gathered {
         partition: usize,
     ) -> usize {
         let mut hashes = Vec::with_capacity(backlog.records_in(partition));
-        for_each(shape, pages, &[backlog], partition, |record, _| hashes.push(record.hash));
+        for_each(shape, pages, &[backlog], partition, |entry, _| {
+            each_hash(&entry, |_, hash| hashes.push(hash));
+        });
         hashes.sort_unstable();
         hashes.dedup();
         hashes.len()
@@ -109,17 +114,21 @@ impl Gathered {
 
     /// Finds out where the records of each part lie.
     fn divide(&mut self, shape: &Shape, pages: &Pages, slices: &[&Backlog], parts: usize) {
-        let part = |record: &Record<'_>| record.hash as usize >> 1 >> (31 - parts.ilog2());
+        let part = |hash: u32| hash as usize >> 1 >> (31 - parts.ilog2());
         let mut ends = vec![0; parts + 1];
-        for_each(shape, pages, slices, self.partition, |record, _| ends[part(record) + 1] += 1);
+        for_each(shape, pages, slices, self.partition, |entry, _| {
+            each_hash(&entry, |_, hash| ends[part(hash) + 1] += 1);
+        });
         for part in 0..parts {
             ends[part + 1] += ends[part];
         }
         self.places = vec![Place::default(); ends[parts]];
-        for_each(shape, pages, slices, self.partition, |record, place| {
-            let end = &mut ends[part(record)];
-            self.places[*end] = place;
-            *end += 1;
+        for_each(shape, pages, slices, self.partition, |entry, place| {
+            each_hash(&entry, |row, hash| {
+                let end = &mut ends[part(hash)];
+                self.places[*end] = Place { row, ..place };
+                *end += 1;
+            });
         });
         // Each now is where its part ends.
         ends.truncate(parts);
@@ -129,34 +138,56 @@ impl Gathered {
 
     /// Gathers the next part; false: there is none.
     pub(super) fn next_part(&mut self, shape: &Shape, pages: &Pages, slices: &[&Backlog]) -> bool {
-        self.groups.clear();
-        let Some(end) = self.part_ends.pop() else { return false };
-        let (groups, rows) = (&mut self.groups, &mut self.rows);
-        if self.places.is_empty() {
-            for_each(shape, pages, slices, self.partition, |record, _| {
-                rows.add(shape, groups, record);
+        let next = self.part_ends.pop();
+        let end = next.unwrap_or(self.done);
+        // Of much that repeats the table grows as it is met.
+        self.keys.begin((end - self.done).min(PART_RECORDS));
+        self.accumulators.clear();
+        if next.is_none() {
+            return false;
+        }
+        let Self { keys, accumulators, found, places, done, partition, .. } = self;
+        if places.is_empty() {
+            for_each(shape, pages, slices, *partition, |entry, _| match entry {
+                Entry::Rows(rows) => found.add_rows(shape, keys, accumulators, &rows),
+                Entry::Group(group) => found.merge(shape, keys, accumulators, &group),
             });
         } else {
             let widths = widths(shape);
-            for &Place { slice, page, word } in &self.places[self.done..end] {
-                let page = slices[slice as usize].page(pages, self.partition, page as usize);
-                let (record, _) =
-                    Record::at(page, word as usize, widths).expect("found there before");
-                rows.add(shape, groups, &record);
+            for &Place { slice, page, entry, row } in &places[*done..end] {
+                let page = slices[slice as usize].page(pages, *partition, page as usize);
+                match Entry::at(page, entry as usize, widths).expect("found there before").0 {
+                    Entry::Rows(rows) => {
+                        let words = &rows.words[row as usize * rows.stride..][..rows.stride];
+                        found.add_rows(shape, keys, accumulators, &Rows { words, ..rows });
+                    }
+                    Entry::Group(group) => found.merge(shape, keys, accumulators, &group),
+                }
             }
         }
-        rows.fold(shape, groups);
-        self.done = end;
+        found.fold(shape, keys, accumulators);
+        *done = end;
         if self.part_ends.is_empty() {
             self.places = Vec::new();
         }
         true
     }
 
-    /// A group's hash and key.
-    pub(super) fn key(&self, slot: u32) -> (u64, &[u8]) {
-        let (_, key, _) = self.groups.group(slot);
-        (hash_bytes(key), key)
+    /// How many groups the part has.
+    pub(super) fn count(&self) -> usize {
+        self.keys.count()
+    }
+
+    /// Puts a group's key into `key`; its hash.
+    pub(super) fn read_key(&self, slot: u32, key: &mut Vec<u8>) -> u64 {
+        self.keys.read(slot, key)
+    }
+
+    /// The result rows of some groups: keys, then aggregates.
+    pub(super) fn results(&self, shape: &Shape, slots: Range<u32>) -> Vec<ArrayRef> {
+        let keys = self.keys.columns(&shape.key_types, slots.clone());
+        let slots: Vec<u32> = slots.collect();
+        finish_calls(shape, 0, keys, &self.accumulators, &slots)
     }
 }
 
@@ -165,87 +196,92 @@ impl Folding {
     pub(super) fn results(&self, shape: &Shape, slots: Range<u32>) -> Vec<ArrayRef> {
         let slots: Vec<u32> = slots.collect();
         let keys = slots.iter().map(|&slot| self.group(slot).1);
-        finish_calls(shape, 0, Keys::decode(&shape.key_types, keys), self, &slots)
+        let keys = Keys::decode(&shape.key_types, keys);
+        finish_calls(shape, 0, keys, &self.accumulators, &slots)
     }
 }
 
-impl Rows {
-    /// Puts a record to its group.
-    #[inline]
-    fn add(&mut self, shape: &Shape, groups: &mut Folding, record: &Record<'_>) {
-        let slot = groups.slot(record.hash.into(), 0, record.key);
-        match record.content {
-            Content::Row(arguments) => {
-                self.slots.push(slot);
-                for (column, &word) in self.words.iter_mut().zip(arguments) {
-                    column.push(word);
-                }
-                if self.slots.len() == ROWS_AT_ONCE {
-                    self.fold(shape, groups);
-                }
-            }
-            Content::Group(words, tail) => {
-                self.fold(shape, groups);
-                self.partials.set_group(words, tail);
-                merge(&shape.layout, 0, &shape.calls, groups, slot, &self.partials, 0);
-            }
+impl Found {
+    /// Puts rows to their groups.
+    fn add_rows(
+        &mut self,
+        shape: &Shape,
+        keys: &mut PartKeys,
+        accumulators: &mut Accumulators,
+        rows: &Rows<'_>,
+    ) {
+        keys.find_rows(rows, &mut self.slots);
+        let key_words = rows.packing.words();
+        for (argument, column) in (key_words..).zip(&mut self.words) {
+            column.extend(rows.words.chunks_exact(rows.stride).map(|row| row[argument]));
+        }
+        if self.slots.len() >= ROWS_AT_ONCE {
+            self.fold(shape, keys, accumulators);
         }
     }
 
+    /// Adds what has been folded before to its group.
+    fn merge(
+        &mut self,
+        shape: &Shape,
+        keys: &mut PartKeys,
+        accumulators: &mut Accumulators,
+        group: &Group<'_>,
+    ) {
+        self.fold(shape, keys, accumulators);
+        let slot = keys.find(group.key);
+        accumulators.grow_to(keys.count());
+        self.partials.set_group(group.words, group.tail);
+        merge(&shape.layout, 0, &shape.calls, accumulators, slot, &self.partials, 0);
+    }
+
     /// Folds the rows that have come.
-    fn fold(&mut self, shape: &Shape, groups: &mut Folding) {
+    fn fold(&mut self, shape: &Shape, keys: &PartKeys, accumulators: &mut Accumulators) {
         if self.slots.is_empty() {
             return;
         }
+        accumulators.grow_to(keys.count());
         let types = shape.shipped_types.iter();
         let columns: Vec<ArrayRef> =
             types.zip(&self.words).map(|(&data_type, words)| column_of(data_type, words)).collect();
-        update_calls(shape, 0, groups, &self.slots, &columns);
+        update_calls(shape, 0, accumulators, &self.slots, &columns);
         self.slots.clear();
         self.words.iter_mut().for_each(Vec::clear);
     }
 }
 
-/// Calls `to` with every record of a partition, and where it lies.
+/// Calls `to` with the hashes of a run's rows, or a group's, and which rows they are: the low halves.
+#[inline]
+fn each_hash(entry: &Entry<'_>, mut to: impl FnMut(u32, u32)) {
+    match entry {
+        Entry::Group(group) => to(0, group.hash),
+        Entry::Rows(Rows { packing, words, stride }) => {
+            let key_words = packing.words();
+            for (index, row) in (0..).zip(words.chunks_exact(*stride)) {
+                to(index, packing.hash(&row[..key_words]) as u32);
+            }
+        }
+    }
+}
+
+/// Calls `to` with every entry of a partition, and where it lies.
 #[inline]
 fn for_each(
     shape: &Shape,
     pages: &Pages,
     slices: &[&Backlog],
     partition: usize,
-    mut to: impl FnMut(&Record<'_>, Place),
+    mut to: impl FnMut(Entry<'_>, Place),
 ) {
     let widths = widths(shape);
     for (slice, backlog) in (0..).zip(slices) {
         for page in 0..backlog.pages_in(partition) {
             let words = backlog.page(pages, partition, page);
             let mut at = 0;
-            while let Some((record, next)) = Record::at(words, at, widths) {
-                to(&record, Place { slice, page: page as u32, word: at as u32 });
+            while let Some((entry, next)) = Entry::at(words, at, widths) {
+                to(entry, Place { slice, page: page as u32, entry: at as u32, row: 0 });
                 at = next;
             }
         }
     }
-}
-
-/// The column that was words.
-fn column_of(data_type: DataType, words: &[u64]) -> ArrayRef {
-    use arrow_schema::DataType as Arrow;
-    match data_type.arrow() {
-        Arrow::Boolean => {
-            Arc::new(words.iter().map(|&word| Some(word != 0)).collect::<BooleanArray>())
-        }
-        Arrow::Int8 => narrowed::<Int8Type>(words, |word| word as i8),
-        Arrow::Int16 => narrowed::<Int16Type>(words, |word| word as i16),
-        Arrow::Int32 => narrowed::<Int32Type>(words, |word| word as i32),
-        Arrow::Float32 => narrowed::<Float32Type>(words, |word| f32::from_bits(word as u32)),
-        Arrow::Float64 => {
-            Arc::new(Float64Array::from(bytemuck::cast_slice::<u64, f64>(words).to_vec()))
-        }
-        _ => Arc::new(Int64Array::from(bytemuck::cast_slice::<u64, i64>(words).to_vec())),
-    }
-}
-
-fn narrowed<T: ArrowPrimitiveType>(words: &[u64], to: impl Fn(u64) -> T::Native) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::from_iter_values(words.iter().map(|&word| to(word))))
 }

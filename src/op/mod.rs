@@ -11,6 +11,7 @@
 //! 2. A receiver's outputs depend on the sequence of payloads and watermarks alone, not on how rows were
 //!    batched: folding rows before the exchange or behind it gives the same accumulators.
 
+mod accumulators;
 pub mod ages;
 pub mod apply;
 pub mod calc;
@@ -21,10 +22,13 @@ pub mod expand;
 mod folding;
 mod gathered;
 pub mod global_window;
+mod key_table;
 pub mod moving;
 mod names;
 mod numbered;
+mod packed_rows;
 pub mod pane;
+mod part_keys;
 mod partition;
 pub mod process;
 mod process_state;
@@ -46,6 +50,7 @@ pub mod window_table;
 
 pub use moving::{Moved, Standing};
 pub use numbered::{Numbering, Numbers};
+pub use packed_rows::PackedRows;
 
 use arrow_array::ArrayRef;
 
@@ -77,7 +82,9 @@ pub enum Data {
     Partials(Partials),
     /// Rows: the columns that [`shape::Shape::shipped`] names.
     Rows(Vec<ArrayRef>),
-    /// The same where keys repeat: they are sent once each, and with every row goes which of them is its own, counted from 0.
+    /// The same as they will wait, all in the slice whose end is the only one of `ends_ms`; `keys` has none.
+    Packed(PackedRows),
+    /// Rows where keys repeat: they are sent once each, and with every row goes which of them is its own, counted from 0.
     Grouped(Vec<u32>, Vec<ArrayRef>),
 }
 

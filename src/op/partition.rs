@@ -9,15 +9,32 @@ use super::{Data, Payload};
 use crate::batch::hash::shard_of;
 use crate::batch::take_columns;
 
+/// Rows in the order of their buckets, and where each bucket begins, and the last ends.
+pub(super) fn sorted(
+    rows: impl Iterator<Item = u32> + Clone,
+    bucket: impl Fn(u32) -> usize,
+    bucket_count: usize,
+) -> (Vec<u32>, Vec<u32>) {
+    let mut starts = vec![0; bucket_count + 1];
+    rows.clone().for_each(|row| starts[bucket(row) + 1] += 1);
+    for index in 0..bucket_count {
+        starts[index + 1] += starts[index];
+    }
+    let (mut places, mut sorted) = (starts.clone(), vec![0; starts[bucket_count] as usize]);
+    for row in rows {
+        let place = &mut places[bucket(row)];
+        sorted[*place as usize] = row;
+        *place += 1;
+    }
+    (sorted, starts)
+}
+
 /// The rows that go to each shard, by their hashes.
 pub(super) fn destinations(hashes: &[u64], shard_count: usize) -> Vec<Vec<u32>> {
-    let mut counts = vec![0; shard_count];
-    hashes.iter().for_each(|&hash| counts[shard_of(hash, shard_count)] += 1);
-    let mut rows: Vec<Vec<u32>> = counts.into_iter().map(Vec::with_capacity).collect();
-    for (row, &hash) in hashes.iter().enumerate() {
-        rows[shard_of(hash, shard_count)].push(row as u32);
-    }
-    rows
+    let shard = |row: u32| shard_of(hashes[row as usize], shard_count);
+    let (rows, starts) = sorted(0..hashes.len() as u32, shard, shard_count);
+    let of_shard = |ends: &[u32]| rows[ends[0] as usize..ends[1] as usize].to_vec();
+    starts.windows(2).map(of_shard).collect()
 }
 
 /// Ships rows to the shards that own their keys.

@@ -5,7 +5,8 @@
 //! which a window fires, and late rows are left out and counted, and handed out where somebody reads them.
 //!
 //! Rows are folded into a small table per (key, slice) and leave as accumulators at the end of the chunk;
-//! where keys hardly repeat, the rest of the chunk leaves as rows.
+//! where keys hardly repeat, the rest of the chunk leaves as rows, and the next chunks do without a look
+//! (`RESTING_CHUNKS`), if that cannot show.
 //!
 //! # Invariants
 //!
@@ -21,13 +22,14 @@ use arrow_array::{ArrayRef, UInt32Array};
 
 use super::folding::{Folding, extent};
 use super::numbered::Numbered;
+use super::packed_rows::PackedRows;
 use super::pane::update_calls;
 use super::partition::{destinations, ship_by_key};
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Arrival, Batch, Keys, take_columns};
+use crate::batch::{Arrival, Batch, KeyWords, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 
@@ -70,7 +72,9 @@ pub struct SendPlan {
 }
 
 /// After this many rows a chunk's table is judged.
-const JUDGED_ROWS: usize = 4096;
+const JUDGED_ROWS: usize = if cfg!(test) { 64 } else { 4096 };
+/// So many chunks after one whose keys hardly repeat are not judged.
+const RESTING_CHUNKS: u32 = 15;
 /// Groups a folding table holds at most, so that it stays in cache.
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 /// Bytes that it takes at most, or little more: users' accumulators may be large.
@@ -88,6 +92,8 @@ pub struct AggregateSender {
     numbered: Numbered,
     folded_rows: usize,
     folding: bool,
+    /// How many of the next chunks leave as rows.
+    resting_chunks: u32,
     marked_ms: i64,
     keys: Keys,
     slots: Vec<u32>,
@@ -119,6 +125,7 @@ impl AggregateSender {
             plan,
             shard_count,
             folded_rows: 0,
+            resting_chunks: 0,
             marked_ms: i64::MIN,
             keys: Keys::default(),
             slots: Vec::new(),
@@ -215,10 +222,8 @@ impl AggregateSender {
     /// Takes a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
     /// row that does not end up in an accumulator. False: nothing was done.
     fn take_whole(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64) -> bool {
-        let grouped = self.folding || self.plan.ship == Ship::RowsByValue;
-        let Some(slices) = self.slices.filter(|_| grouped && self.wall.is_utc()) else {
-            return false;
-        };
+        let suits = self.plan.ship != Ship::Rows && self.wall.is_utc();
+        let Some(slices) = self.slices.filter(|_| suits) else { return false };
         let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
         let (least, greatest) = extent(time_ms);
         let arrived = batch.arrival_ms.as_ref().and_then(Arrival::last);
@@ -228,18 +233,33 @@ impl AggregateSender {
         if !self.is_clear(slices, earliest, highest) {
             return false;
         }
+        if cut.ends().len() == 1 && !self.groups_rows() {
+            self.ship_slice(batch, earliest);
+            return true;
+        }
         cut.indices(time_ms, &mut self.slice_indices);
+        let ends_ms: Vec<i64> = cut.ends().collect();
+        let ends_of = |slices: &[u32]| -> Vec<i64> {
+            slices.iter().map(|&slice| ends_ms[slice as usize]).collect()
+        };
+        if !self.groups_rows() {
+            let ends_ms = ends_of(&self.slice_indices);
+            self.ship_rows(batch, ends_ms, Vec::new());
+            return true;
+        }
         let keys = self.key_columns(batch);
         let (groups, slices) = (&mut self.groups, &self.slice_indices);
         if !self.numbered.find(groups, &keys, &cut, slices, &mut self.slots) {
-            let ends_ms: Vec<i64> = cut.ends().collect();
-            let ends_ms: Vec<i64> =
-                self.slice_indices.iter().map(|&slice| ends_ms[slice as usize]).collect();
             self.keys.encode(&keys, batch.rows);
-            self.groups.find(&self.keys, &ends_ms, &mut self.slots);
+            self.groups.find(&self.keys, &ends_of(slices), &mut self.slots);
         }
         self.take_grouped(batch);
         true
+    }
+
+    /// Whether rows are found their groups before they leave.
+    fn groups_rows(&self) -> bool {
+        self.folding || self.plan.ship == Ship::RowsByValue
     }
 
     fn take_segments(
@@ -339,7 +359,7 @@ impl AggregateSender {
     }
 
     fn take(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
-        if !self.folding && self.plan.ship != Ship::RowsByValue {
+        if !self.groups_rows() {
             self.ship_rows(batch, ends_ms.to_vec(), arrival_ms.to_vec());
             return;
         }
@@ -359,15 +379,27 @@ impl AggregateSender {
     /// Folds rows, and looks whether folding pays.
     fn fold(&mut self, batch: &Batch) {
         let shape = Arc::clone(&self.shape);
-        update_calls(&shape, 0, &mut self.groups, &self.slots, &shape.ship(&batch.columns));
+        update_calls(
+            &shape,
+            0,
+            &mut self.groups.accumulators,
+            &self.slots,
+            &shape.ship(&batch.columns),
+        );
         self.folded_rows += batch.rows;
         let groups = self.groups.count();
         if groups * 2 > self.folded_rows && self.folded_rows >= JUDGED_ROWS {
             self.flush();
             self.folding = false;
+            self.resting_chunks = if self.may_rest() { RESTING_CHUNKS } else { 0 };
         } else if groups > FOLDED_GROUPS_MAX || self.groups.bytes() > FOLDED_BYTES_MAX {
             self.flush();
         }
+    }
+
+    /// Whether nobody can tell which chunks were folded, which depends on the number of shards then.
+    fn may_rest(&self) -> bool {
+        self.plan.emit.is_once() && self.shape.layout.hides_grouping()
     }
 
     fn key_columns(&self, batch: &Batch) -> Vec<ArrayRef> {
@@ -378,9 +410,42 @@ impl AggregateSender {
         self.keys.encode(&self.key_columns(batch), batch.rows);
     }
 
+    /// Ships rows that lie in one slice.
+    fn ship_slice(&mut self, batch: &Batch, end_ms: i64) {
+        let columns = self.shape.ship(&batch.columns);
+        let keys = self.key_columns(batch);
+        let direct = KeyWords::of_columns(&keys);
+        let is_encoded = direct.is_none();
+        if is_encoded {
+            self.keys.encode(&keys, batch.rows);
+        }
+        let words = direct.or_else(|| KeyWords::of_keys(&self.keys));
+        let packed = words.filter(|_| self.plan.emit.is_once()).and_then(|keys| {
+            let rows = 0..batch.rows as u32;
+            PackedRows::by_shard(&self.shape, &keys, rows, &columns, self.shard_count)
+        });
+        let Some(packed) = packed else {
+            if !is_encoded {
+                self.keys.encode(&keys, batch.rows);
+            }
+            self.ship_columns(columns, vec![end_ms; batch.rows], Vec::new());
+            return;
+        };
+        for (shard, packed) in packed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            let data = Data::Packed(packed);
+            let (keys, ends_ms) = (Keys::default(), vec![end_ms]);
+            let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers: None, data };
+            self.out.push_back(Shipment::Payload(shard, payload));
+        }
+    }
+
     fn ship_rows(&mut self, batch: &Batch, ends_ms: Vec<i64>, arrival_ms: Vec<i64>) {
         self.encode_keys(batch);
-        let columns = self.shape.ship(&batch.columns);
+        self.ship_columns(self.shape.ship(&batch.columns), ends_ms, arrival_ms);
+    }
+
+    /// Ships rows whose keys have been encoded.
+    fn ship_columns(&mut self, columns: Vec<ArrayRef>, ends_ms: Vec<i64>, arrival_ms: Vec<i64>) {
         let arrival_ms = if self.plan.ship == Ship::Rows { arrival_ms } else { Vec::new() };
         let rows = Payload {
             keys: std::mem::take(&mut self.keys),
@@ -463,7 +528,8 @@ impl AggregateSender {
     pub fn end_chunk(&mut self) {
         self.flush();
         self.folded_rows = 0;
-        self.folding = self.plan.ship == Ship::Folded;
+        self.folding = self.plan.ship == Ship::Folded && self.resting_chunks == 0;
+        self.resting_chunks = self.resting_chunks.saturating_sub(1);
     }
 
     fn flush(&mut self) {
@@ -487,7 +553,7 @@ impl AggregateSender {
             let (hash, key, end_ms) = self.groups.group(slot);
             payload.keys.push(hash, key);
             payload.ends_ms.push(end_ms);
-            export(&self.shape.layout, 0, &self.groups, slot, &mut partials);
+            export(&self.shape.layout, 0, &self.groups.accumulators, slot, &mut partials);
         }
         Payload { numbers: self.numbered.numbers(slots), data: Data::Partials(partials), ..payload }
     }

@@ -63,6 +63,11 @@ impl Slice {
                 let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
                 pane.update(shape, pages, &slots, &columns);
             }
+            (Slice::Folded(pane), Data::Packed(packed)) => {
+                let (keys, columns) = packed.unpack(shape);
+                pane.slots(pages, &keys, &mut slots);
+                pane.update(shape, pages, &slots, &columns);
+            }
             (Slice::Folded(pane), Data::Grouped(groups, columns)) => {
                 slots = receive_grouped(shape, pages, pane, numbered, rows, (groups, columns));
             }
@@ -146,14 +151,14 @@ impl Slice {
                 }
             }
             Slice::Waiting(mut waiting) => waiting.drain(shape, pages, &mut |_, gathered| {
-                for slot in 0..gathered.groups.count() as u32 {
-                    let (hash, key) = gathered.key(slot);
-                    let mut partials = Partials::default();
-                    export(&shape.layout, 0, &gathered.groups, slot, &mut partials);
+                for slot in 0..gathered.count() as u32 {
+                    let (mut key, mut partials) = (Vec::new(), Partials::default());
+                    let hash = gathered.read_key(slot, &mut key);
+                    export(&shape.layout, 0, &gathered.accumulators, slot, &mut partials);
                     to(Moved {
                         part,
                         hash,
-                        key: key.to_vec(),
+                        key,
                         accumulators: Some(partials),
                         shown: Partials::default(),
                         flags: 0,

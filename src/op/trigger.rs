@@ -390,6 +390,7 @@ impl Receiver for Trigger {
             Data::Partials(partials) => self.receive_partials(&payload, partials),
             Data::Rows(columns) => self.receive_rows(&payload, columns),
             Data::Grouped(..) => unreachable!("distinct values have an owner of their own"),
+            Data::Packed(..) => unreachable!("only what fires once has rows wait"),
         }
     }
 

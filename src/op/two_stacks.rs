@@ -127,7 +127,7 @@ impl TwoStacks {
 fn add(shape: &Shape, slice: i64, sum: &mut Folding, groups: &mut Groups<'_>) {
     groups(slice, &mut |hash, key, partials| {
         let slot = sum.slot(hash, 0, key);
-        merge(&shape.layout, 0, &shape.calls, sum, slot, partials, 0);
+        merge(&shape.layout, 0, &shape.calls, &mut sum.accumulators, slot, partials, 0);
     });
 }
 
@@ -138,9 +138,9 @@ impl Folding {
         for from in 0..other.count() as u32 {
             let (hash, key, _) = other.group(from);
             partials.clear();
-            export(&shape.layout, 0, other, from, &mut partials);
+            export(&shape.layout, 0, &other.accumulators, from, &mut partials);
             let into = self.slot(hash, 0, key);
-            merge(&shape.layout, 0, &shape.calls, self, into, &partials, 0);
+            merge(&shape.layout, 0, &shape.calls, &mut self.accumulators, into, &partials, 0);
         }
     }
 }
@@ -221,7 +221,7 @@ mod tests {
                     }
                 });
                 let groups = (0..sum.count() as u32).map(|slot| {
-                    (sum.group(slot).1[0], <[u64; 4]>::try_from(sum.words(slot)).unwrap())
+                    (sum.group(slot).1[0], <[u64; 4]>::try_from(sum.accumulators.words(slot)).unwrap())
                 });
                 prop_assert_eq!(groups.collect::<BTreeMap<_, _>>(), naive(&slices, newest - size + 1, newest));
             }

@@ -10,21 +10,19 @@
 //! 2. When more waits than [`REPEATS`] times what its groups would take, it is folded to one record a group, a partition at a time
 //!    ([`Waiting::compact`]). How much it is, is judged by the largest partition, whenever a certain share has come.
 
-use std::borrow::Cow;
-
-use arrow_array::cast::AsArray;
-use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::{ArrayRef, UInt32Array};
 
 use super::folding::Folding;
 use super::gathered::Gathered;
+use super::packed_rows::PackedRows;
 use super::pane::{Pane, update_calls};
+use super::partition::sorted;
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, Travel, export, travel};
-use crate::batch::{DataType, Keys, take_columns};
+use crate::batch::{DataType, KeyWords, Keys, take_columns};
 use crate::crash_point;
-use crate::state::{Backlog, PARTITIONS, Pages, RunOf, Saved, Widths};
+use crate::state::{Backlog, PARTITIONS, Pages, Saved, Widths};
 
 /// What waits takes at most about so many times what its groups would.
 const REPEATS: usize = 2;
@@ -73,6 +71,7 @@ impl Waiting {
         match &payload.data {
             Data::Grouped(..) => unreachable!("distinct values do not wait"),
             Data::Rows(columns) => self.push_rows(shape, pages, &payload.keys, rows, columns),
+            Data::Packed(packed) => self.push_packed(pages, packed),
             Data::Partials(partials) => {
                 self.push_groups(shape, pages, &payload.keys, rows, partials);
             }
@@ -90,24 +89,21 @@ impl Waiting {
         rows: &[u32],
         columns: &[ArrayRef],
     ) {
-        let arguments = words_of_columns(shape, columns);
-        let key_bytes = keys.common_length().filter(|&bytes| Backlog::runs_hold(bytes));
-        let (Some(arguments), Some(key_bytes)) = (arguments, key_bytes) else {
-            let (keys, partials) = folded(shape, keys, rows, columns);
-            let rows: Vec<u32> = (0..keys.count() as u32).collect();
-            self.push_groups(shape, pages, &keys, &rows, &partials);
+        let picked = rows.iter().copied();
+        let packed = KeyWords::of_keys(keys)
+            .and_then(|keys| PackedRows::by_shard(shape, &keys, picked, columns, 1));
+        if let Some(packed) = packed {
+            packed.iter().for_each(|packed| self.push_packed(pages, packed));
             return;
-        };
-        let arguments: Vec<&[u64]> = arguments.iter().map(|words| &**words).collect();
-        let run = RunOf::Rows { width: arguments.len(), key_bytes };
-        for (partition, rows) in ByPartition::new(keys, rows).iter() {
-            self.backlog.push_run(pages, partition, rows, run, |row, room| {
-                let row = row as usize;
-                for (word, column) in room.iter_mut().zip(&arguments) {
-                    *word = column[row];
-                }
-                (keys.hashes[row], keys.get(row))
-            });
+        }
+        let (keys, partials) = folded(shape, keys, rows, columns);
+        let rows: Vec<u32> = (0..keys.count() as u32).collect();
+        self.push_groups(shape, pages, &keys, &rows, &partials);
+    }
+
+    fn push_packed(&mut self, pages: &mut Pages, packed: &PackedRows) {
+        for (partition, rows) in packed.runs() {
+            self.backlog.push_rows(pages, partition, &rows);
         }
     }
 
@@ -126,7 +122,11 @@ impl Waiting {
         };
         let key_bytes = keys.common_length().filter(|&bytes| Backlog::runs_hold(bytes));
         let key_bytes = key_bytes.filter(|_| !rows.iter().any(has_tail));
-        for (partition, rows) in ByPartition::new(keys, rows).iter() {
+        let partition = |row: u32| Backlog::partition_of(keys.hashes[row as usize]);
+        let (sorted, starts) = sorted(rows.iter().copied(), partition, PARTITIONS);
+        for (partition, ends) in starts.windows(2).enumerate().filter(|(_, ends)| ends[0] < ends[1])
+        {
+            let rows = &sorted[ends[0] as usize..ends[1] as usize];
             let key = |row: u32| (keys.hashes[row as usize], keys.get(row as usize));
             let Some(key_bytes) = key_bytes else {
                 rows.iter().for_each(|&row| {
@@ -134,8 +134,7 @@ impl Waiting {
                 });
                 continue;
             };
-            let run = RunOf::Groups { width, key_bytes };
-            self.backlog.push_run(pages, partition, rows, run, |row, room| {
+            self.backlog.push_groups(pages, partition, rows, (key_bytes, width), |row, room| {
                 room.copy_from_slice(partials.group(row as usize, width));
                 key(row)
             });
@@ -219,12 +218,12 @@ impl Waiting {
 
     /// Appends the groups that have been gathered.
     pub(super) fn take_groups(&mut self, shape: &Shape, pages: &mut Pages, gathered: &Gathered) {
-        let mut partials = Partials::default();
-        for slot in 0..gathered.groups.count() as u32 {
+        let (mut key, mut partials) = (Vec::new(), Partials::default());
+        for slot in 0..gathered.count() as u32 {
             partials.clear();
-            export(&shape.layout, 0, &gathered.groups, slot, &mut partials);
-            let (hash, key) = gathered.key(slot);
-            self.backlog.push_group(pages, hash, key, &partials.words, &partials.blobs);
+            export(&shape.layout, 0, &gathered.accumulators, slot, &mut partials);
+            let hash = gathered.read_key(slot, &mut key);
+            self.backlog.push_group(pages, hash, &key, &partials.words, &partials.blobs);
         }
     }
 
@@ -247,48 +246,13 @@ pub(super) fn widths(shape: &Shape) -> Widths {
     Widths { row: shape.shipped_types.len(), group: shape.layout.word_count }
 }
 
-/// How many records may wait for each group: more where rows are smaller than groups. Keys are taken to be of two words.
+/// How many records may wait for each group: more where rows are smaller than groups. Keys are taken to be of two words; groups have
+/// heads, rows hardly any.
 fn repeats_max(shape: &Shape) -> u64 {
     let Widths { row, group } = widths(shape);
     let rows_wait = shape.shipped_types.iter().all(|&data_type| is_word(data_type));
-    let row = if rows_wait { row.min(group) } else { group };
-    (REPEATS * (3 + group) / (3 + row)) as u64
-}
-
-/// Rows in the order of their partitions.
-struct ByPartition {
-    rows: Vec<u32>,
-    /// Where each partition begins, and the last ends.
-    starts: [u32; PARTITIONS + 1],
-}
-
-impl ByPartition {
-    fn new(keys: &Keys, rows: &[u32]) -> Self {
-        let mut starts = [0; PARTITIONS + 1];
-        for &row in rows {
-            starts[Backlog::partition_of(keys.hashes[row as usize]) + 1] += 1;
-        }
-        for partition in 0..PARTITIONS {
-            starts[partition + 1] += starts[partition];
-        }
-        let (mut places, mut sorted) = (starts, vec![0; rows.len()]);
-        for &row in rows {
-            let place = &mut places[Backlog::partition_of(keys.hashes[row as usize])];
-            sorted[*place as usize] = row;
-            *place += 1;
-        }
-        Self { rows: sorted, starts }
-    }
-
-    /// The partitions that have rows, with these.
-    fn iter(&self) -> impl Iterator<Item = (usize, &[u32])> {
-        let rows = |partition: usize| {
-            &self.rows[self.starts[partition] as usize..self.starts[partition + 1] as usize]
-        };
-        (0..PARTITIONS)
-            .map(move |partition| (partition, rows(partition)))
-            .filter(|(_, rows)| !rows.is_empty())
-    }
+    let record = if rows_wait { 2 + row.min(group) } else { 3 + group };
+    (REPEATS * (3 + group) / record) as u64
 }
 
 /// Rows as accumulators, of each key once.
@@ -300,12 +264,12 @@ fn folded(shape: &Shape, keys: &Keys, rows: &[u32], columns: &[ArrayRef]) -> (Ke
         true => columns.to_vec(),
         false => take_columns(columns, &UInt32Array::from(rows.to_vec())),
     };
-    update_calls(shape, 0, &mut held, &slots, &columns);
+    update_calls(shape, 0, &mut held.accumulators, &slots, &columns);
     let (mut groups, mut partials) = (Keys::default(), Partials::default());
     for slot in 0..held.count() as u32 {
         let (hash, key, _) = held.group(slot);
         groups.push(hash, key);
-        export(&shape.layout, 0, &held, slot, &mut partials);
+        export(&shape.layout, 0, &held.accumulators, slot, &mut partials);
     }
     (groups, partials)
 }
@@ -323,37 +287,4 @@ fn is_word(data_type: DataType) -> bool {
             | Arrow::Float32
             | Arrow::Float64
     )
-}
-
-/// Columns as words, if they are, and no value is NULL.
-fn words_of_columns<'a>(shape: &Shape, columns: &'a [ArrayRef]) -> Option<Vec<Cow<'a, [u64]>>> {
-    if columns.len() != shape.shipped_types.len() {
-        return None;
-    }
-    columns.iter().map(words_of).collect()
-}
-
-fn words_of(column: &ArrayRef) -> Option<Cow<'_, [u64]>> {
-    use arrow_schema::DataType as Arrow;
-    if column.null_count() > 0 {
-        return None;
-    }
-    Some(match column.data_type() {
-        Arrow::Boolean => column.as_boolean().values().iter().map(u64::from).collect(),
-        Arrow::Int8 => widened(column.as_primitive::<Int8Type>().values(), |value| value as u64),
-        Arrow::Int16 => widened(column.as_primitive::<Int16Type>().values(), |value| value as u64),
-        Arrow::Int32 => widened(column.as_primitive::<Int32Type>().values(), |value| value as u64),
-        Arrow::Int64 => bytemuck::cast_slice(column.as_primitive::<Int64Type>().values()).into(),
-        Arrow::Float32 => {
-            widened(column.as_primitive::<Float32Type>().values(), |value| value.to_bits().into())
-        }
-        Arrow::Float64 => {
-            bytemuck::cast_slice(column.as_primitive::<Float64Type>().values()).into()
-        }
-        _ => return None,
-    })
-}
-
-fn widened<T: Copy>(values: &[T], to_word: impl Fn(T) -> u64) -> Cow<'static, [u64]> {
-    values.iter().map(|&value| to_word(value)).collect()
 }

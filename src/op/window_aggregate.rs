@@ -23,6 +23,7 @@ use super::pane::{Pane, TableSlots};
 use super::shape::Shape;
 use super::slice::Slice;
 use super::two_stacks::TwoStacks;
+use super::waiting::Waiting;
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
 use crate::batch::{BATCH_ROWS_MAX, Keys};
@@ -143,7 +144,15 @@ impl WindowAggregate {
                 .window_ends(end_ms)
                 .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
             self.pending.extend(open);
-            self.panes.insert(end_ms, Slice::new(&self.shape, self.slot_words()));
+            let many = self.panes.last_key_value().is_some_and(|(_, slice)| {
+                slice.waits() && slice.groups_max() > self.folded_groups_max as u64
+            });
+            let slice = match many {
+                // What comes will be as much, and need not go through a table first.
+                true => Slice::Waiting(Waiting::new()),
+                false => Slice::new(&self.shape, self.slot_words()),
+            };
+            self.panes.insert(end_ms, slice);
         }
         self.panes.get_mut(&end_ms).expect("inserted above")
     }

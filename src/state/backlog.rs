@@ -5,20 +5,25 @@
 //!
 //! ```text
 //! partition:    page ─ page ─ …                          bits 32 … 38 of a record's hash say which
-//! page:         record │ record │ … │ zeros              a record larger than a page has an extent to itself
-//! row:          head │ key … │ arguments …               as many words of arguments as the owner says
+//! page:         entry │ entry │ … │ zeros                an entry larger than a page has an extent to itself
+//! run of rows:  head │ row │ row │ …                     rows whose keys have one length
+//! row:          key … │ arguments …                      the key as a packing has it; as many words of arguments as the owner says
 //! group:        head │ key … │ accumulators … │ tail …   as many words of accumulators as the owner says
 //! large group:  head │ key bytes u32, tail words u32 │ key … │ accumulators … │ tail …
-//! head:         hash, its low half u32 │ key bytes 15 bits │ tail words 15 bits │ kind 2 bits: 1 row, 2 group, 3 large group
+//! head:         low half │ key bytes 15 bits │ tail words 15 bits │ kind 2 bits: 1 run of rows, 2 group, 3 large group
+//! low half:     of a run how many rows it has, of a group that of its hash
 //! ```
+//!
+//! A run's keys that begin with a byte 0, which is left out, have 1 for tail words.
 //!
 //! # Invariants
 //!
-//! 1. A record never straddles pages. Those of one key lie in one partition, in the order in which they came.
+//! 1. An entry never straddles pages. Rows and groups of one key lie in one partition, in the order in which they came.
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
+use crate::batch::{Packing, put_bytes};
 
 const PARTITION_BITS: u32 = 7;
 /// How many partitions.
@@ -29,7 +34,7 @@ const LENGTH_LIMIT: usize = 1 << 15;
 const KEY_SHIFT: u32 = 32;
 const TAIL_SHIFT: u32 = 47;
 const KIND_SHIFT: u32 = 62;
-const ROW: u64 = 1;
+const ROWS: u64 = 1;
 const GROUP: u64 = 2;
 const LARGE_GROUP: u64 = 3;
 
@@ -46,6 +51,8 @@ struct Partition {
     /// Words used of the last page.
     last_words: usize,
     record_count: u32,
+    /// The run that the last page ends with, if it may grow: where its head lies, and how a head of no rows looks. Not saved.
+    open: Option<(usize, u64)>,
 }
 
 /// How many words records have besides key and tail.
@@ -57,43 +64,37 @@ pub struct Widths {
     pub group: usize,
 }
 
-/// Records that are appended together.
-#[derive(Clone, Copy, Debug)]
-pub enum RunOf {
-    /// Rows.
-    Rows {
-        /// Words of arguments.
-        width: usize,
-        /// Bytes of each key.
-        key_bytes: usize,
-    },
-    /// Groups without tails.
-    Groups {
-        /// Words of accumulators.
-        width: usize,
-        /// Bytes of each key.
-        key_bytes: usize,
-    },
-}
-
 /// What waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content<'a> {
-    /// A row: its arguments.
-    Row(&'a [u64]),
-    /// A group: its accumulators, and the bytes that they refer to, with zeros behind up to a whole word.
-    Group(&'a [u64], &'a [u8]),
+pub enum Entry<'a> {
+    /// Rows whose keys have one length.
+    Rows(Rows<'a>),
+    /// A group.
+    Group(Group<'a>),
 }
 
-/// A record.
+/// A run of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub struct Rows<'a> {
+    /// How their keys are packed.
+    pub packing: Packing,
+    /// The rows, each with its key's words before those of its arguments.
+    pub words: &'a [u64],
+    /// Words of a row.
+    pub stride: usize,
+}
+
+/// A group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group<'a> {
     /// The low half of the key's hash.
     pub hash: u32,
     /// The key.
     pub key: &'a [u8],
-    /// What waits.
-    pub content: Content<'a>,
+    /// Its accumulators.
+    pub words: &'a [u64],
+    /// The bytes that they refer to, with zeros behind up to a whole word.
+    pub tail: &'a [u8],
 }
 
 impl Backlog {
@@ -145,64 +146,113 @@ impl Backlog {
         sizes.max_by_key(|&(_, count)| count).map_or(0, |(partition, _)| partition)
     }
 
-    /// Room for some of `count` records of `length` words each, at least for one, which count as appended: the caller fills it
-    /// with records, and comes again for the rest.
-    fn room<'a>(
+    /// How many words are free of the last page of a partition, which is a new one if the last has not `least`.
+    fn free_words(&mut self, pages: &mut Pages, partition: usize, least: usize) -> usize {
+        let partition = &mut self.partitions[partition];
+        if partition.pages.len() == 0 || partition.last_words + least > PAGE_WORDS {
+            partition.pages.push_extent(pages, least.max(PAGE_WORDS));
+            partition.last_words = 0;
+            partition.open = None;
+        }
+        PAGE_WORDS.max(least) - partition.last_words
+    }
+
+    /// The next `count` words of the last page of a partition, which are free, for so many records.
+    fn take_words<'a>(
         &mut self,
         pages: &'a mut Pages,
         partition: usize,
-        length: usize,
         count: usize,
+        records: usize,
     ) -> &'a mut [u64] {
         let partition = &mut self.partitions[partition];
-        if partition.pages.len() == 0 || partition.last_words + length > PAGE_WORDS {
-            partition.pages.push_extent(pages, length.max(PAGE_WORDS));
-            partition.last_words = 0;
-        }
-        let free_words = PAGE_WORDS.max(length) - partition.last_words;
-        let count = count.min(free_words / length);
         let start = partition.last_words;
-        partition.last_words += count * length;
-        partition.record_count += count as u32;
-        self.record_count += count as u64;
+        partition.last_words += count;
+        partition.record_count += records as u32;
+        self.record_count += records as u64;
         let page = partition.pages.page(partition.pages.len() - 1);
-        pages.words_mut(page, start, count * length)
+        pages.words_mut(page, start, count)
     }
 
-    /// Appends records of `entries` to their partition. Their keys have `key_bytes` bytes each; `fill` gives a record's hash and key
-    /// and fills in its words, as many as `run` says.
+    /// Appends rows to their partition.
+    ///
+    /// # Panics
+    ///
+    /// If their keys are too long for a run: see [`Backlog::runs_hold`].
+    pub fn push_rows(&mut self, pages: &mut Pages, partition: usize, rows: &Rows<'_>) {
+        let &Rows { packing, words, stride } = rows;
+        assert!(Self::runs_hold(packing.length));
+        let mut rest = words;
+        while !rest.is_empty() {
+            let room = self.room_for_rows(pages, partition, packing, stride, rest.len() / stride);
+            let now;
+            (now, rest) = rest.split_at(room.len());
+            room.copy_from_slice(now);
+        }
+    }
+
+    /// Room for some of `count` rows, at least for one, which count as appended: the last run is one of such rows and grows, or a new
+    /// one begins.
+    fn room_for_rows<'a>(
+        &mut self,
+        pages: &'a mut Pages,
+        partition: usize,
+        packing: Packing,
+        stride: usize,
+        count: usize,
+    ) -> &'a mut [u64] {
+        let empty = head(ROWS, 0, packing.length, usize::from(packing.behind_zero));
+        let Partition { open, last_words, pages: numbers, .. } = &self.partitions[partition];
+        let grows = open
+            .filter(|&(_, head)| head == empty && last_words + stride <= PAGE_WORDS)
+            .map(|(at, _)| (numbers.page(numbers.len() - 1), at));
+        let fits = |free_words: usize| count.min(free_words / stride);
+        if let Some((page, at)) = grows {
+            let rows = fits(self.free_words(pages, partition, stride));
+            *pages.word_mut(page, at) += rows as u64;
+            return self.take_words(pages, partition, rows * stride, rows);
+        }
+        let rows = fits(self.free_words(pages, partition, 1 + stride) - 1);
+        let held = &mut self.partitions[partition];
+        held.open = Some((held.last_words, empty));
+        let room = self.take_words(pages, partition, 1 + rows * stride, rows);
+        let (head, room) = room.split_first_mut().expect("of one word at least");
+        *head = empty + rows as u64;
+        room
+    }
+
+    /// Appends groups without tails to their partition: `fill` gives the hash and the key of each of `entries` and fills in its
+    /// `width` words. Their keys have `key_bytes` bytes each.
     ///
     /// # Panics
     ///
     /// If the keys are not as long, or too long for a run: see [`Backlog::runs_hold`].
     #[inline]
-    pub fn push_run<'k>(
+    pub fn push_groups<'k>(
         &mut self,
         pages: &mut Pages,
         partition: usize,
         entries: &[u32],
-        run: RunOf,
+        (key_bytes, width): (usize, usize),
         fill: impl Fn(u32, &mut [u64]) -> (u64, &'k [u8]),
     ) {
-        let (kind, width, key_bytes) = match run {
-            RunOf::Rows { width, key_bytes } => (ROW, width, key_bytes),
-            RunOf::Groups { width, key_bytes } => (GROUP, width, key_bytes),
-        };
         assert!(Self::runs_hold(key_bytes));
         let key_words = key_bytes.div_ceil(8);
         let length = 1 + key_words + width;
         let mut rest = entries;
         while !rest.is_empty() {
-            let room = self.room(pages, partition, length, rest.len());
+            let free_words = self.free_words(pages, partition, length);
             let now;
-            (now, rest) = rest.split_at(room.len() / length);
+            (now, rest) = rest.split_at(rest.len().min(free_words / length));
+            let room = self.take_words(pages, partition, now.len() * length, now.len());
             for (record, &entry) in room.chunks_exact_mut(length).zip(now) {
                 let (head_and_key, words) = record.split_at_mut(1 + key_words);
                 let (hash, key) = fill(entry, words);
-                head_and_key[0] = head(kind, hash, key_bytes, 0);
-                put_key(&mut head_and_key[1..], key);
+                head_and_key[0] = head(GROUP, hash as u32, key_bytes, 0);
+                put_bytes(key, &mut head_and_key[1..]);
             }
         }
+        self.partitions[partition].open = None;
     }
 
     /// Whether runs may have keys of so many bytes.
@@ -223,16 +273,19 @@ impl Backlog {
         let is_large = key.len() >= LENGTH_LIMIT || tail_words >= LENGTH_LIMIT;
         let head_words = 1 + usize::from(is_large);
         let length = head_words + key_words + accumulators.len() + tail_words;
-        let room = self.room(pages, Self::partition_of(hash), length, 1);
+        let partition = Self::partition_of(hash);
+        self.free_words(pages, partition, length);
+        self.partitions[partition].open = None;
+        let room = self.take_words(pages, partition, length, 1);
         if is_large {
-            room[0] = head(LARGE_GROUP, hash, 0, 0);
+            room[0] = head(LARGE_GROUP, hash as u32, 0, 0);
             room[1] = key.len() as u64 | (tail_words as u64) << 32;
         } else {
-            room[0] = head(GROUP, hash, key.len(), tail_words);
+            room[0] = head(GROUP, hash as u32, key.len(), tail_words);
         }
         let (key_room, rest) = room[head_words..].split_at_mut(key_words);
         let (words_room, tail_room) = rest.split_at_mut(accumulators.len());
-        put_key(key_room, key);
+        put_bytes(key, key_room);
         words_room.copy_from_slice(accumulators);
         bytemuck::cast_slice_mut(tail_room)[..tail.len()].copy_from_slice(tail);
     }
@@ -242,7 +295,7 @@ impl Backlog {
         self.partitions[partition].pages.len()
     }
 
-    /// The words of a partition's page `index` that records take, and perhaps zeros behind them.
+    /// The words of a partition's page `index` that entries take, and perhaps zeros behind them.
     #[inline]
     pub fn page<'a>(&self, pages: &'a Pages, partition: usize, index: usize) -> &'a [u64] {
         let Partition { pages: numbers, last_words, .. } = &self.partitions[partition];
@@ -276,32 +329,33 @@ impl Default for Backlog {
     }
 }
 
-impl<'a> Record<'a> {
-    /// The record that begins at word `at` of a page, and where the next begins; `None`: there is none.
+impl<'a> Entry<'a> {
+    /// The entry that begins at word `at` of a page, and where the next begins; `None`: there is none.
     #[inline]
     pub fn at(page: &'a [u64], at: usize, widths: Widths) -> Option<(Self, usize)> {
         let &head = page.get(at)?;
         let (mut key_bytes, mut tail_words) = lengths(head);
         let mut start = at + 1;
-        let width = match head >> KIND_SHIFT {
+        match head >> KIND_SHIFT {
             0 => return None,
-            ROW => widths.row,
-            GROUP => widths.group,
+            ROWS => {
+                let packing = Packing { length: key_bytes, behind_zero: tail_words == 1 };
+                let stride = packing.words() + widths.row;
+                let words = &page[start..start + (head as u32) as usize * stride];
+                return Some((Entry::Rows(Rows { packing, words, stride }), start + words.len()));
+            }
+            GROUP => {}
             _ => {
                 (key_bytes, tail_words) =
                     (page[start] as u32 as usize, (page[start] >> 32) as usize);
                 start += 1;
-                widths.group
             }
-        };
+        }
         let (key, rest) = page[start..].split_at(key_bytes.div_ceil(8));
-        let (words, rest) = rest.split_at(width);
-        let content = match head >> KIND_SHIFT {
-            ROW => Content::Row(words),
-            _ => Content::Group(words, bytemuck::cast_slice(&rest[..tail_words])),
-        };
-        let key = &bytemuck::cast_slice(key)[..key_bytes];
-        Some((Record { hash: head as u32, key, content }, page.len() - rest.len() + tail_words))
+        let (words, rest) = rest.split_at(widths.group);
+        let (key, tail) = (bytemuck::cast_slice(key), bytemuck::cast_slice(&rest[..tail_words]));
+        let group = Group { hash: head as u32, key: &key[..key_bytes], words, tail };
+        Some((Entry::Group(group), page.len() - rest.len() + tail_words))
     }
 }
 
@@ -309,28 +363,15 @@ impl<'a> Record<'a> {
 const FETCHED_PAGES_MAX: usize = 1024;
 
 #[inline]
-fn head(kind: u64, hash: u64, key_bytes: usize, tail_words: usize) -> u64 {
+fn head(kind: u64, low: u32, key_bytes: usize, tail_words: usize) -> u64 {
     let lengths = (key_bytes as u64) << KEY_SHIFT | (tail_words as u64) << TAIL_SHIFT;
-    u64::from(hash as u32) | lengths | kind << KIND_SHIFT
+    u64::from(low) | lengths | kind << KIND_SHIFT
 }
 
 #[inline]
 fn lengths(head: u64) -> (usize, usize) {
     let length = |shift: u32| (head >> shift) as usize & (LENGTH_LIMIT - 1);
     (length(KEY_SHIFT), length(TAIL_SHIFT))
-}
-
-/// Writes a key into zeros. Most are short, and a call to copy them takes longer than two stores.
-#[inline]
-fn put_key(room: &mut [u64], key: &[u8]) {
-    if let ([first, last], Some(head), Some(tail)) =
-        (&mut *room, key.first_chunk::<8>(), key.last_chunk::<8>())
-    {
-        *first = u64::from_le_bytes(*head);
-        *last = u64::from_le_bytes(*tail) >> (8 * (16 - key.len()));
-        return;
-    }
-    bytemuck::cast_slice_mut(room)[..key.len()].copy_from_slice(key);
 }
 
 #[cfg(test)]
@@ -355,13 +396,12 @@ mod tests {
         match tail {
             Some(tail) => backlog.push_group(pages, hash, key, words, tail),
             None => {
-                let partition = Backlog::partition_of(hash);
-                let run = RunOf::Rows { width: WIDTHS.row, key_bytes: key.len() };
-                backlog.push_run(pages, partition, &[7], run, |row, room| {
-                    assert_eq!(row, 7);
-                    room.copy_from_slice(words);
-                    (hash, key)
-                });
+                let packing = Packing::of(key);
+                let mut row = vec![0; packing.words()];
+                packing.pack(key, &mut row);
+                row.extend(words);
+                let rows = Rows { packing, words: &row, stride: row.len() };
+                backlog.push_rows(pages, Backlog::partition_of(hash), &rows);
             }
         }
     }
@@ -370,13 +410,20 @@ mod tests {
         let mut all = Vec::new();
         for index in 0..backlog.pages_in(partition) {
             let (page, mut at) = (backlog.page(pages, partition, index), 0);
-            while let Some((Record { hash, key, content }, next)) = Record::at(page, at, WIDTHS) {
-                all.push(match content {
-                    Content::Row(words) => (hash, key.to_vec(), words.to_vec(), None),
-                    Content::Group(words, tail) => {
-                        (hash, key.to_vec(), words.to_vec(), Some(tail.to_vec()))
+            while let Some((entry, next)) = Entry::at(page, at, WIDTHS) {
+                match entry {
+                    Entry::Rows(Rows { packing, words, stride }) => {
+                        for row in words.chunks_exact(stride) {
+                            let (key, arguments) = row.split_at(packing.words());
+                            let mut bytes = Vec::new();
+                            packing.unpack(key, &mut bytes);
+                            all.push((packing.hash(key) as u32, bytes, arguments.to_vec(), None));
+                        }
                     }
-                });
+                    Entry::Group(Group { hash, key, words, tail }) => {
+                        all.push((hash, key.to_vec(), words.to_vec(), Some(tail.to_vec())));
+                    }
+                }
                 at = next;
             }
         }
@@ -411,8 +458,11 @@ mod tests {
             let mut twin: Vec<Vec<Pushed>> = vec![Vec::new(); PARTITIONS];
             let mut epoch = 0;
             for (seed, key_bytes, tail_bytes, then) in pushes {
-                let hash = hash_bytes(&[seed as u8]);
-                let key = vec![seed as u8 + 1; key_bytes];
+                let mut key = vec![seed as u8 + 1; key_bytes];
+                if let Some(first) = key.first_mut().filter(|_| seed % 3 == 0) {
+                    *first = 0;
+                }
+                let hash = hash_bytes(&key);
                 let tail_bytes = match Backlog::runs_hold(key_bytes) {
                     true => tail_bytes,
                     false => tail_bytes.or(Some(3)),

@@ -54,7 +54,7 @@ mod timers;
 mod unwind;
 mod writer;
 
-pub use backlog::{Backlog, Content, PARTITIONS, Record, RunOf, Widths};
+pub use backlog::{Backlog, Entry, Group, PARTITIONS, Rows, Widths};
 pub use chains::{Chains, Seat, Taken};
 pub use dictionary::Values;
 pub use frames::{FRAME_BYTES, Frames, Run};

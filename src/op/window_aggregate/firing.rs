@@ -3,7 +3,6 @@
 use super::super::folding::Folding;
 use super::super::gathered::Gathered;
 use super::super::pane::with_window;
-use super::super::waiting::Waiting;
 use super::*;
 use crate::state::{Backlog, PARTITIONS};
 
@@ -244,16 +243,15 @@ impl WindowAggregate {
 
     fn gather_some(&mut self, mut gathering: Box<Gathering>) -> Option<Output> {
         let shape = Arc::clone(&self.shape);
-        while gathering.slot as usize == gathering.gathered.groups.count() {
+        while gathering.slot as usize == gathering.gathered.count() {
             if !gathering.gather(&shape, &mut self.pages) {
                 self.end_gathering(*gathering);
                 return None;
             }
         }
         let slots = gathering.slot
-            ..(gathering.gathered.groups.count() as u32)
-                .min(gathering.slot + BATCH_ROWS_MAX as u32);
-        let columns = gathering.gathered.groups.results(&shape, slots.clone());
+            ..(gathering.gathered.count() as u32).min(gathering.slot + BATCH_ROWS_MAX as u32);
+        let columns = gathering.gathered.results(&shape, slots.clone());
         let output = self.result_rows(columns, gathering.end_ms, slots.len());
         gathering.slot = slots.end;
         self.firing = Some(Firing::Waiting(gathering));

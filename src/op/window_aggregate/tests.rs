@@ -214,14 +214,19 @@ impl Run {
         AggregateSender::new(Arc::clone(&self.shape), plan, shards)
     }
 
-    /// All result rows, sorted. The twin: neither snapshots nor other shards.
+    /// All result rows, sorted. The twin: neither snapshots nor other shards, and a sender that remembers no other chunk.
     fn results(mut self, chunks: &[Chunk], twin: bool) -> Vec<String> {
         let mut shards = vec![self.shard()];
+        let mut senders = [None, None];
         for (epoch, chunk) in (1..).zip(chunks) {
             let from_ms = i64::from(epoch) * CHUNK_MS;
             let ship = if chunk.folded { Ship::Folded } else { Ship::Rows };
-            let mut sender = self.sender(ship, shards.len());
-            sender.push(&batch(&chunk.rows, from_ms), i64::MIN, i64::MIN, 0);
+            let sender = senders[usize::from(chunk.folded)]
+                .get_or_insert_with(|| self.sender(ship, shards.len()));
+            let (rows, half) = (batch(&chunk.rows, from_ms), chunk.rows.len() / 2);
+            for part in [rows.slice(0, half), rows.slice(half, rows.rows - half)] {
+                sender.push(&part, i64::MIN, i64::MIN, 0);
+            }
             sender.end_chunk();
             while let Some(Shipment::Payload(shard, payload)) = sender.pop() {
                 shards[shard].owner.receive(payload);
@@ -229,6 +234,9 @@ impl Run {
             for shard in &mut shards {
                 shard.owner.advance(from_ms, 0);
                 self.read_out(&mut shard.owner);
+            }
+            if twin || matches!(chunk.then, Then::Deal(_)) {
+                senders = [None, None];
             }
             match chunk.then {
                 _ if twin => {}

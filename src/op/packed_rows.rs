@@ -1,0 +1,288 @@
+//! Rows on their way to where they wait, as they will lie there: packed, in the order of their partitions.
+//!
+//! Partitions are those of [`Backlog`], so the rows of a batch are partitioned once, for shards and for what waits alike, and an owner
+//! copies runs without looking at a row.
+//!
+//! ```text
+//! words:   partition 0: row │ row │ …   partition 1: …        row: key … │ arguments …
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Rows of one partition come in the order of their arrival.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, Int64Array, PrimitiveArray,
+};
+
+use super::partition::sorted;
+use super::shape::Shape;
+use crate::batch::hash::shard_of;
+use crate::batch::{DataType, KeyWords, Keys, Packing};
+use crate::state::{Backlog, PARTITIONS, Rows};
+
+/// Rows for one shard.
+#[derive(Clone, Debug)]
+pub struct PackedRows {
+    packing: Packing,
+    stride: usize,
+    words: Vec<u64>,
+    /// Where each partition's rows begin, and the last's end.
+    starts: Vec<u32>,
+}
+
+impl PackedRows {
+    /// Some rows of a batch, by the shards that own their keys. `None`: keys are too long, or not all arguments are numbers.
+    pub(super) fn by_shard(
+        shape: &Shape,
+        keys: &KeyWords<'_>,
+        rows: impl Iterator<Item = u32> + Clone,
+        columns: &[ArrayRef],
+        shard_count: usize,
+    ) -> Option<Vec<Self>> {
+        let KeyWords { packing, words, hashes } = keys;
+        let arguments = words_of_columns(shape, columns)?;
+        let arguments: Vec<&[u64]> = arguments.iter().map(|words| &**words).collect();
+        if !Backlog::runs_hold(packing.length) {
+            return None;
+        }
+        let bucket = |row: u32| {
+            let hash = hashes[row as usize];
+            shard_of(hash, shard_count) * PARTITIONS + Backlog::partition_of(hash)
+        };
+        let (rows, starts) = sorted(rows, bucket, shard_count * PARTITIONS);
+        let stride = packing.words() + arguments.len();
+        let of_shard = |shard: usize| {
+            let starts = &starts[shard * PARTITIONS..=(shard + 1) * PARTITIONS];
+            let first = starts[0];
+            let rows = &rows[first as usize..starts[PARTITIONS] as usize];
+            let packed = match packing.words() {
+                1 => packed::<1>(words, &arguments, rows),
+                2 => packed::<2>(words, &arguments, rows),
+                key_words => packed_any(key_words, words, &arguments, rows),
+            };
+            let starts = starts.iter().map(|start| start - first).collect();
+            Self { packing: *packing, stride, words: packed, starts }
+        };
+        Some((0..shard_count).map(of_shard).collect())
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.starts[PARTITIONS] == 0
+    }
+
+    /// The partitions that have rows, with these.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (usize, Rows<'_>)> {
+        let (packing, stride) = (self.packing, self.stride);
+        let rows = move |partition: usize| {
+            let at = |index: usize| self.starts[index] as usize * stride;
+            Rows { packing, words: &self.words[at(partition)..at(partition + 1)], stride }
+        };
+        (0..PARTITIONS)
+            .map(move |partition| (partition, rows(partition)))
+            .filter(|(_, rows)| !rows.words.is_empty())
+    }
+
+    /// Keys and columns, as if the rows had come in this order.
+    pub(super) fn unpack(&self, shape: &Shape) -> (Keys, Vec<ArrayRef>) {
+        let (mut keys, mut key) = (Keys::default(), Vec::new());
+        let key_words = self.packing.words();
+        for row in self.words.chunks_exact(self.stride) {
+            key.clear();
+            self.packing.unpack(&row[..key_words], &mut key);
+            keys.push(self.packing.hash(&row[..key_words]), &key);
+        }
+        let column = |(argument, &data_type): (usize, &DataType)| {
+            let words: Vec<u64> =
+                self.words.chunks_exact(self.stride).map(|row| row[argument]).collect();
+            column_of(data_type, &words)
+        };
+        (keys, (key_words..).zip(&shape.shipped_types).map(column).collect())
+    }
+}
+
+/// Rows, each with its key's words before those of its arguments.
+fn packed<const KEY_WORDS: usize>(keys: &[u64], arguments: &[&[u64]], rows: &[u32]) -> Vec<u64> {
+    let keys = keys.as_chunks::<KEY_WORDS>().0;
+    let mut packed = Vec::with_capacity(rows.len() * (KEY_WORDS + arguments.len()));
+    for row in rows.iter().map(|&row| row as usize) {
+        packed.extend_from_slice(&keys[row]);
+        arguments.iter().for_each(|column| packed.push(column[row]));
+    }
+    packed
+}
+
+/// As [`packed`], for longer keys.
+fn packed_any(key_words: usize, keys: &[u64], arguments: &[&[u64]], rows: &[u32]) -> Vec<u64> {
+    let mut packed = Vec::with_capacity(rows.len() * (key_words + arguments.len()));
+    for row in rows.iter().map(|&row| row as usize) {
+        packed.extend_from_slice(&keys[row * key_words..][..key_words]);
+        arguments.iter().for_each(|column| packed.push(column[row]));
+    }
+    packed
+}
+
+/// Columns as words, if they are, and no value is NULL.
+fn words_of_columns<'a>(shape: &Shape, columns: &'a [ArrayRef]) -> Option<Vec<Cow<'a, [u64]>>> {
+    if columns.len() != shape.shipped_types.len() {
+        return None;
+    }
+    columns.iter().map(words_of).collect()
+}
+
+fn words_of(column: &ArrayRef) -> Option<Cow<'_, [u64]>> {
+    use arrow_schema::DataType as Arrow;
+    if column.null_count() > 0 {
+        return None;
+    }
+    Some(match column.data_type() {
+        Arrow::Boolean => column.as_boolean().values().iter().map(u64::from).collect(),
+        Arrow::Int8 => widened(column.as_primitive::<Int8Type>().values(), |value| value as u64),
+        Arrow::Int16 => widened(column.as_primitive::<Int16Type>().values(), |value| value as u64),
+        Arrow::Int32 => widened(column.as_primitive::<Int32Type>().values(), |value| value as u64),
+        Arrow::Int64 => bytemuck::cast_slice(column.as_primitive::<Int64Type>().values()).into(),
+        Arrow::Float32 => {
+            widened(column.as_primitive::<Float32Type>().values(), |value| value.to_bits().into())
+        }
+        Arrow::Float64 => {
+            bytemuck::cast_slice(column.as_primitive::<Float64Type>().values()).into()
+        }
+        _ => return None,
+    })
+}
+
+fn widened<T: Copy>(values: &[T], to_word: impl Fn(T) -> u64) -> Cow<'static, [u64]> {
+    values.iter().map(|&value| to_word(value)).collect()
+}
+
+/// The column that was words.
+pub(super) fn column_of(data_type: DataType, words: &[u64]) -> ArrayRef {
+    use arrow_schema::DataType as Arrow;
+    match data_type.arrow() {
+        Arrow::Boolean => {
+            Arc::new(words.iter().map(|&word| Some(word != 0)).collect::<BooleanArray>())
+        }
+        Arrow::Int8 => narrowed::<Int8Type>(words, |word| word as i8),
+        Arrow::Int16 => narrowed::<Int16Type>(words, |word| word as i16),
+        Arrow::Int32 => narrowed::<Int32Type>(words, |word| word as i32),
+        Arrow::Float32 => narrowed::<Float32Type>(words, |word| f32::from_bits(word as u32)),
+        Arrow::Float64 => {
+            Arc::new(Float64Array::from(bytemuck::cast_slice::<u64, f64>(words).to_vec()))
+        }
+        _ => Arc::new(Int64Array::from(bytemuck::cast_slice::<u64, i64>(words).to_vec())),
+    }
+}
+
+fn narrowed<T: ArrowPrimitiveType>(words: &[u64], to: impl Fn(u64) -> T::Native) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::from_iter_values(words.iter().map(|&word| to(word))))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{StringViewArray, UInt32Array};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::agg::{AggregateCall, AggregateFunction};
+    use crate::batch::{Field, Schema, take_columns};
+
+    fn shape() -> Shape {
+        let types = [DataType::Double, DataType::Int, DataType::Boolean];
+        let call = |(arg, arg_type): (usize, DataType)| AggregateCall {
+            function: AggregateFunction::Count,
+            args: vec![arg],
+            distinct: false,
+            filter: None,
+            separator: String::new(),
+            arg_type,
+            data_type: DataType::BigInt,
+            name: "a".into(),
+        };
+        let fields = types.iter().map(|&data_type| Field::new("n", data_type)).collect();
+        let calls: Vec<AggregateCall> = types.into_iter().enumerate().map(call).collect();
+        Shape::new(&Schema::new(fields), &[], &calls)
+    }
+
+    /// Keys of one column: numbers, or strings of so many characters.
+    fn keys(kind: u8, numbers: &[i64]) -> Keys {
+        let texts = |width: usize| -> ArrayRef {
+            let text = |number: &i64| format!("{number:0width$}");
+            Arc::new(StringViewArray::from_iter_values(numbers.iter().map(text)))
+        };
+        let column: ArrayRef = match kind {
+            0 => Arc::new(Int64Array::from(numbers.to_vec())),
+            1 => texts(16),
+            _ => texts(30),
+        };
+        let mut keys = Keys::default();
+        keys.encode(&[column], numbers.len());
+        keys
+    }
+
+    proptest! {
+        /// Every row comes to its shard and its partition, in order, and as it was.
+        #[test]
+        fn rows_are_packed_where_they_belong(
+            kind in 0..3u8,
+            rows in prop::collection::vec((0..300i64, any::<i32>(), any::<bool>()), 1..400),
+            shard_count in 1..4usize,
+            every in 1..3usize,
+        ) {
+            let numbers: Vec<i64> = rows.iter().map(|row| row.0).collect();
+            let (shape, keys) = (shape(), keys(kind, &numbers));
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(rows.iter().map(|row| Some(f64::from(row.1) / 3.0)).collect::<Float64Array>()),
+                Arc::new(rows.iter().map(|row| Some(row.1)).collect::<PrimitiveArray<Int32Type>>()),
+                Arc::new(rows.iter().map(|row| Some(row.2)).collect::<BooleanArray>()),
+            ];
+            let picked: Vec<u32> = (0..rows.len() as u32).step_by(every).collect();
+            let packed = PackedRows::by_shard(&shape, &KeyWords::of_keys(&keys).unwrap(), picked.iter().copied(), &columns, shard_count).unwrap();
+            prop_assert_eq!(packed.len(), shard_count);
+            for (shard, packed) in packed.iter().enumerate() {
+                let mut expected = picked.clone();
+                expected.retain(|&row| shard_of(keys.hashes[row as usize], shard_count) == shard);
+                expected.sort_by_key(|&row| Backlog::partition_of(keys.hashes[row as usize]));
+                prop_assert_eq!(packed.is_empty(), expected.is_empty());
+                let (unpacked, unpacked_columns) = packed.unpack(&shape);
+                let taken = keys.take(&expected);
+                prop_assert_eq!(&unpacked.hashes, &taken.hashes);
+                for index in 0..expected.len() {
+                    prop_assert_eq!(unpacked.get(index), taken.get(index));
+                }
+                let mut at = 0;
+                for (partition, run) in packed.runs() {
+                    for row in run.words.chunks_exact(run.stride) {
+                        let hash = run.packing.hash(&row[..run.packing.words()]);
+                        prop_assert_eq!((hash, Backlog::partition_of(hash)), (taken.hashes[at], partition));
+                        at += 1;
+                    }
+                }
+                prop_assert_eq!(at, expected.len());
+                prop_assert_eq!(unpacked_columns, take_columns(&columns, &UInt32Array::from(expected)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_nulls_is_not_packed() {
+        let (shape, numbers) = (shape(), [1, 10]);
+        let columns = |null: bool| -> Vec<ArrayRef> {
+            vec![
+                Arc::new(Float64Array::from(vec![Some(1.0), (!null).then_some(2.0)])),
+                Arc::new(PrimitiveArray::<Int32Type>::from(vec![1, 2])),
+                Arc::new(BooleanArray::from(vec![true, false])),
+            ]
+        };
+        let keys = keys(0, &numbers);
+        let key_words = KeyWords::of_keys(&keys).unwrap();
+        let packs =
+            |null| PackedRows::by_shard(&shape, &key_words, 0..2, &columns(null), 1).is_some();
+        assert!(packs(false) && !packs(true));
+    }
+}
