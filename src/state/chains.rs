@@ -375,7 +375,7 @@ impl Chains {
         match self.page_records_inverse {
             // One record a page.
             0 => record as usize,
-            inverse => (u128::from(record) * u128::from(inverse) >> 64) as usize,
+            inverse => ((u128::from(record) * u128::from(inverse)) >> 64) as usize,
         }
     }
 
