@@ -78,7 +78,7 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
         chunk.iter().for_each(|batch| sender.push(batch, i64::MIN, i64::MIN, 0));
         sender.end_chunk();
         while let Some(Shipment::Payload(_, payload)) = sender.pop() {
-            owner.receive(payload);
+            owner.receive(*payload);
         }
     }
     owner.advance(WATERMARK_END, 0);

@@ -40,7 +40,7 @@ pub(super) fn destinations(hashes: &[u64], shard_count: usize) -> Vec<Vec<u32>> 
 /// Ships rows to the shards that own their keys.
 pub(super) fn ship_by_key(rows: Payload, shard_count: usize, out: &mut VecDeque<Shipment>) {
     if shard_count == 1 {
-        out.push_back(Shipment::Payload(0, rows));
+        out.push_back(Shipment::Payload(0, Box::new(rows)));
         return;
     }
     let parts = destinations(&rows.keys.hashes, shard_count);
@@ -59,6 +59,6 @@ pub(super) fn ship_by_key(rows: Payload, shard_count: usize, out: &mut VecDeque<
             numbers: None,
             data: Data::Rows(take_columns(&columns, &UInt32Array::from(part))),
         };
-        out.push_back(Shipment::Payload(shard, payload));
+        out.push_back(Shipment::Payload(shard, Box::new(payload)));
     }
 }

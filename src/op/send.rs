@@ -37,7 +37,7 @@ use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, W
 #[derive(Debug)]
 pub enum Shipment {
     /// Groups for one shard.
-    Payload(usize, Payload),
+    Payload(usize, Box<Payload>),
     /// To all shards: event time has reached this, and something fires.
     Mark(i64),
 }
@@ -495,7 +495,7 @@ impl AggregateSender {
         let groups = rows.iter().map(|&row| group_of(self.slots[row as usize])).collect();
         let (data, numbers) = (Data::Grouped(groups, columns), self.numbered.numbers(&slots));
         let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers, data };
-        self.out.push_back(Shipment::Payload(shard, payload));
+        self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
     }
 
     /// Takes accumulators from an earlier stage, for the owners of their keys.
@@ -514,7 +514,7 @@ impl AggregateSender {
             partials.copy_group(index, words, &self.shape.layout, into);
         }
         for (shard, part) in parts.into_iter().enumerate() {
-            self.out.extend(part.map(|part| Shipment::Payload(shard, part)));
+            self.out.extend(part.map(|part| Shipment::Payload(shard, Box::new(part))));
         }
     }
 
@@ -541,7 +541,7 @@ impl AggregateSender {
             parts[shard_of(self.groups.group(slot).0, self.shard_count)].push(slot);
         }
         for (shard, slots) in parts.iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
-            self.out.push_back(Shipment::Payload(shard, self.partials_of(slots)));
+            self.out.push_back(Shipment::Payload(shard, Box::new(self.partials_of(slots))));
         }
         self.clear_groups();
     }

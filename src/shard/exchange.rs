@@ -165,7 +165,7 @@ impl ExchangeEnds {
         while let Some(shipment) = self.sender.pop() {
             match shipment {
                 Shipment::Payload(shard, payload) => {
-                    self.outbox[shard].push_back(Message::Batch(payload))
+                    self.outbox[shard].push_back(Message::Batch(*payload))
                 }
                 Shipment::Mark(watermark_ms) => self.broadcast(Message::Watermark(watermark_ms)),
             }

@@ -229,7 +229,7 @@ impl Run {
             }
             sender.end_chunk();
             while let Some(Shipment::Payload(shard, payload)) = sender.pop() {
-                shards[shard].owner.receive(payload);
+                shards[shard].owner.receive(*payload);
             }
             for shard in &mut shards {
                 shard.owner.advance(from_ms, 0);
