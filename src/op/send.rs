@@ -435,7 +435,7 @@ impl AggregateSender {
             let data = Data::Packed(Box::new(packed));
             let (keys, ends_ms) = (Keys::default(), vec![end_ms]);
             let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers: None, data };
-            self.out.push_back(Shipment::Payload(shard, payload));
+            self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
         }
     }
 
