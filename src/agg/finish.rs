@@ -8,7 +8,7 @@ use arrow_array::{ArrayRef, BooleanArray, Int64Array, PrimitiveArray};
 use arrow_buffer::NullBufferBuilder;
 
 use super::exact::{COUNT_MASK, Spill, round};
-use super::update::{DECIMAL_OVERFLOW, joined};
+use super::update::{BEGAN_NAN, DECIMAL_OVERFLOW, joined};
 use super::{Accumulator, AggregateCall, AggregateFunction, Slots, user};
 use crate::batch::DataType;
 
@@ -39,8 +39,7 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
             slots.iter().map(|&slot| (words(slot)[1] != 0).then(|| words(slot)[0] as i64)),
         ),
         Accumulator::ExtremeFloat { .. } => {
-            let value = |slot| (words(slot)[1] != 0).then(|| f64::from_bits(words(slot)[0]));
-            floats(call.data_type, slots.iter().map(|&slot| value(slot)))
+            floats(call.data_type, slots.iter().map(|&slot| extreme_double(words(slot))))
         }
         Accumulator::ExtremeDecimal { .. } => {
             let value =
@@ -59,6 +58,15 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
                 |slot| Some(words(slot)[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob));
             bytes(call.data_type, slots.iter().map(|&slot| value(slot)))
         }
+    }
+}
+
+/// The least or greatest double, if there was any.
+pub(super) fn extreme_double(words: &[u64]) -> Option<f64> {
+    match words[1] {
+        0 => None,
+        began if began & BEGAN_NAN != 0 => Some(f64::NAN),
+        _ => Some(f64::from_bits(words[0])),
     }
 }
 

@@ -161,13 +161,10 @@ impl Layout {
     }
 
     /// Whether results are the same to the last bit however rows are grouped into accumulators before these are merged. A sum of DECIMAL
-    /// may leave its bits on the way, which value a NaN meets first decides what is extreme, and what users write is theirs.
+    /// may leave its bits on the way, and what users write is theirs.
     pub fn hides_grouping(&self) -> bool {
         self.accumulators.iter().all(|(accumulator, _)| {
-            !matches!(
-                accumulator,
-                Accumulator::SumDecimal | Accumulator::ExtremeFloat { .. } | Accumulator::User
-            )
+            !matches!(accumulator, Accumulator::SumDecimal | Accumulator::User)
         })
     }
 }

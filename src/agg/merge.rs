@@ -4,8 +4,8 @@ use rkyv::util::AlignedVec;
 
 use super::exact::{COUNT_MASK, Spill};
 use super::update::{
-    DECIMAL_OVERFLOW, add_decimal, add_fixed, add_spill, extreme_decimal, fold_bytes, halves,
-    joined,
+    DECIMAL_OVERFLOW, HOLDS_NUMBER, add_decimal, add_fixed, add_spill, extreme_decimal,
+    extreme_float, fold_bytes, halves, joined,
 };
 use super::{Accumulator, AggregateCall, AggregateFunction, Layout, Slots, user};
 
@@ -171,11 +171,11 @@ fn merge_words(accumulator: Accumulator, words: &mut [u64], from: &[u64]) -> boo
             }
         }
         Accumulator::ExtremeFloat { greatest } => {
-            let (value, held) = (f64::from_bits(from[0]), f64::from_bits(words[0]));
-            if from[1] != 0
-                && (words[1] == 0 || (if greatest { value > held } else { value < held }))
-            {
+            if words[1] == 0 {
                 words.copy_from_slice(from);
+            } else if from[1] & HOLDS_NUMBER != 0 {
+                let words = words.first_chunk_mut().expect("two words");
+                extreme_float(words, f64::from_bits(from[0]), greatest);
             }
         }
         Accumulator::ExtremeDecimal { greatest } => {
@@ -248,5 +248,34 @@ fn merge_float<S: Slots>(
     add_fixed(table, slot, offset, joined(from[0], from[1]));
     if from[3] != 0 {
         add_spill(table, slot, offset, Spill::from_bytes(partials.bytes(from[3])));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However values are grouped, MIN and MAX are what comparing one after another gives, NaN too.
+        #[test]
+        fn extreme_doubles_do_not_depend_on_grouping(
+            groups in prop::collection::vec(prop::collection::vec(prop_oneof![Just(f64::NAN), -2.0..2.0f64], 0..4), 1..5),
+            greatest in any::<bool>(),
+        ) {
+            let accumulator = Accumulator::ExtremeFloat { greatest };
+            let mut words = [0; 2];
+            for group in &groups {
+                let mut partial = [0; 2];
+                group.iter().for_each(|&value| extreme_float(&mut partial, value, greatest));
+                prop_assert!(merge_words(accumulator, &mut words, &partial));
+            }
+            let one_by_one = groups.concat().into_iter().reduce(|held, value| {
+                if if greatest { value > held } else { value < held } { value } else { held }
+            });
+            let result = super::super::finish::extreme_double(&words);
+            prop_assert_eq!(result.map(f64::to_bits), one_by_one.map(f64::to_bits));
+        }
     }
 }

@@ -201,12 +201,28 @@ fn extreme_int(words: &mut [u64; 2], value: i64, greatest: bool) {
     words[1] = 1;
 }
 
+/// In an extreme double's second word: its first word holds a number.
+pub(super) const HOLDS_NUMBER: u64 = 1;
+/// The same: NaN came first, and that is the result, for nothing compares with it, as in Flink. Later ones are passed over.
+pub(super) const BEGAN_NAN: u64 = 2;
+
 #[inline]
 pub(super) fn extreme_float(words: &mut [u64; 2], value: f64, greatest: bool) {
+    if value.is_nan() {
+        note_nan(words);
+        return;
+    }
     let held = f64::from_bits(words[0]);
-    let better = words[1] == 0 || if greatest { value > held } else { value < held };
+    let better = words[1] & HOLDS_NUMBER == 0 || if greatest { value > held } else { value < held };
     words[0] = if better { value } else { held }.to_bits();
-    words[1] = 1;
+    words[1] |= HOLDS_NUMBER;
+}
+
+#[cold]
+fn note_nan(words: &mut [u64; 2]) {
+    if words[1] == 0 {
+        words[1] = BEGAN_NAN;
+    }
 }
 
 #[inline]
