@@ -1,5 +1,6 @@
 //! One glommio executor a shard, pinned to its core, where the kernel allows io_uring: the next chunks of files are read
-//! through the ring while the shard works on the last ones.
+//! through the ring while the shard works on the last ones. What the page cache holds the shard reads for itself when it comes to it:
+//! through the ring that would cost a buffer of its own and a copy more, and there is nothing to wait for.
 //!
 //! glommio panics where io_uring is denied (as in default containers), so [`is_uring_allowed`] asks the
 //! kernel first.
@@ -8,16 +9,23 @@
 //!
 //! 1. A read that fails or falls short is dropped; the shard then reads for itself and meets the error where it belongs.
 //! 2. The executor's thread sleeps in `poll(2)` only while no read is under way.
+//! 3. A shard gives way to its reads by waiting for a timer, never by yielding. glommio looks at its rings when nothing is left to run, or
+//!    when its preemption timer fires, after a tenth of a second: so long a shard that yields spins. And if that timer fires before
+//!    anything has run, it parks for good, whatever there is to run. A timer of the shard's own wakes it; the other is put off.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::IoSliceMut;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
+use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::poll::{FailOnPanic, SPINS, SnapshotThread, join, sleep};
 use super::{Coordinator, ReadRequest, Runtime, Shard, Step};
@@ -61,7 +69,7 @@ impl Runtime for Uring {
             let builder = LocalExecutorBuilder::new(placement)
                 .name(&format!("shard-{}", shard.index))
                 .io_memory(IO_MEMORY_BYTES)
-                .preempt_timer(LOOK_MAX)
+                .preempt_timer(PREEMPTION)
                 .ring_depth(RING_DEPTH);
             handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
         }
@@ -91,9 +99,12 @@ fn fail(control: &Control, message: String) -> Vec<(String, LateRows)> {
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// Reads in flight are few.
 const RING_DEPTH: usize = 32;
-/// How long a shard that has nothing but reads to wait for goes on yielding before the executor looks at its ring: by itself it looks
-/// after a tenth of a second.
-const LOOK_MAX: Duration = Duration::from_micros(100);
+/// glommio's preemption timer: never, as far as jobs go (invariant 3).
+const PREEMPTION: Duration = Duration::from_secs(1 << 32);
+/// How long a shard with work to do gives way: long enough to be waited for.
+const GLANCE: Duration = Duration::from_micros(1);
+/// How long one without waits for reads before it looks for messages.
+const WAIT: Duration = Duration::from_micros(20);
 /// Files that an executor keeps open for the next read.
 const OPEN_FILES_MAX: usize = 16;
 /// Steps between two looks at the ring while reads are under way.
@@ -103,6 +114,8 @@ const STEPS_BETWEEN_LOOKS: u32 = 16;
 #[derive(Clone, Default)]
 struct Files {
     files: Rc<RefCell<HashMap<PathBuf, Rc<BufferedFile>>>>,
+    /// The same for asking whether they are cached.
+    probed: Rc<RefCell<HashMap<PathBuf, File>>>,
 }
 
 impl Files {
@@ -123,6 +136,25 @@ impl Files {
         };
         let read = file.read_at(request.from, (request.to - request.from) as usize).await.ok()?;
         Some(read.to_vec())
+    }
+
+    /// Whether the page cache holds both ends of what is to be read: then it holds what lies between, as a rule.
+    fn is_cached(&self, request: &ReadRequest) -> bool {
+        let mut probed = self.probed.borrow_mut();
+        if !probed.contains_key(&request.path) {
+            let Ok(file) = File::open(&request.path) else { return false };
+            if probed.len() >= OPEN_FILES_MAX {
+                probed.clear();
+            }
+            probed.insert(request.path.clone(), file);
+        }
+        let file = &probed[&request.path];
+        let has = |at: u64| {
+            let mut byte = [0];
+            let mut bytes = [IoSliceMut::new(&mut byte)];
+            matches!(preadv2(file, &mut bytes, at, ReadWriteFlags::NOWAIT), Ok(1))
+        };
+        request.from < request.to && has(request.from) && has(request.to - 1)
     }
 
     /// Closes what can be closed in peace; the rest is closed with the executor.
@@ -157,6 +189,10 @@ impl Reads {
         }
         let under_way = self.under_way;
         while let Some(request) = shard.wanted_read() {
+            if self.files.is_cached(&request) {
+                shard.supply(&request, None);
+                break;
+            }
             let (files, done) = (self.files.clone(), Rc::clone(&self.done));
             self.under_way += 1;
             glommio::spawn_local(async move {
@@ -166,13 +202,13 @@ impl Reads {
             .detach();
         }
         if self.under_way > under_way {
-            self.look().await;
+            self.look(GLANCE).await;
         }
     }
 
     /// Lets reads make progress.
-    async fn look(&self) {
-        glommio::executor().yield_task_queue_now().await;
+    async fn look(&self, wait: Duration) {
+        Timer::new(wait).await;
     }
 
     fn has_done(&self) -> bool {
@@ -194,10 +230,10 @@ async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String
             Step::Busy => {
                 (spins, steps) = (0, steps + 1);
                 if steps % STEPS_BETWEEN_LOOKS == 0 && reads.under_way > 0 {
-                    reads.look().await;
+                    reads.look(GLANCE).await;
                 }
             }
-            Step::Idle { .. } if reads.under_way > 0 => reads.look().await,
+            Step::Idle { .. } if reads.under_way > 0 => reads.look(WAIT).await,
             Step::Idle { .. } if spins < SPINS => {
                 spins += 1;
                 std::thread::yield_now();
@@ -206,7 +242,7 @@ async fn drive(mut shard: Shard, control: &Control, clock: Clock) -> Vec<(String
         }
     }
     while reads.under_way > reads.done.borrow().len() {
-        reads.look().await;
+        reads.look(WAIT).await;
     }
     reads.files.close().await;
     shard.late_rows()
