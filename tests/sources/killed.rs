@@ -11,8 +11,9 @@ use crate::{Event, Shown, event, folder, kill_midway, live, plain, write_csv, wr
 
 const EVENTS: i64 = 20_000;
 
-/// Lives until one comes to its end, each killed later than the one before.
-fn check<S>(what: &str, shards: usize, source: impl Fn() -> S)
+/// Lives until one comes to its end, each killed later than the one before; how many went on from a snapshot. A source of a few large
+/// chunks may have been read before the first is due, so that of one shard count it may be none.
+fn check<S>(what: &str, shards: usize, source: impl Fn() -> S) -> u64
 where
     S: RecordSource<Record = Event>,
 {
@@ -30,33 +31,34 @@ where
             Some(other) => panic!("{what}, {shards} shards: {other}"),
         }
     }
-    assert!(killed_count > 1 && went_on_count > 0, "{what}: {killed_count}, {went_on_count}");
+    assert!(killed_count > 1, "{what}: {killed_count}");
     assert_eq!(shown.sums(), plain((0..EVENTS).map(event)), "{what}, {shards} shards");
+    went_on_count
 }
 
 #[test]
 fn iterators() {
-    for shards in 1..=3 {
-        check("iterator", shards, || Iterate::new(|| (0..EVENTS).map(event)));
-    }
+    let went_on =
+        (1..=3).map(|shards| check("iterator", shards, || Iterate::new(|| (0..EVENTS).map(event))));
+    assert!(went_on.sum::<u64>() > 0);
 }
 
 #[test]
 fn json_files() {
     let folder = folder();
     write_json(&folder.path().join("a"), (0..EVENTS).map(event));
-    for shards in 1..=2 {
-        check("JSON", shards, || JsonFile::open(folder.path()).unwrap());
-    }
+    let went_on =
+        (1..=2).map(|shards| check("JSON", shards, || JsonFile::open(folder.path()).unwrap()));
+    assert!(went_on.sum::<u64>() > 0);
 }
 
 #[test]
 fn csv_files() {
     let folder = folder();
     write_csv(&folder.path().join("a"), (0..EVENTS).map(event));
-    for shards in 1..=2 {
-        check("CSV", shards, || CsvFile::open(folder.path()).unwrap());
-    }
+    let went_on =
+        (1..=2).map(|shards| check("CSV", shards, || CsvFile::open(folder.path()).unwrap()));
+    assert!(went_on.sum::<u64>() > 0);
 }
 
 #[test]
@@ -64,14 +66,16 @@ fn connectors() {
     let folder = folder();
     write_splits(folder.path(), 3, EVENTS);
     for bounded in [true, false] {
+        let (mut went_on_count, mut reopened) = (0, false);
         for shards in 1..=2 {
             let numbers = Numbers::new(folder.path(), bounded);
-            check("connector", shards, || numbers.clone());
+            went_on_count += check("connector", shards, || numbers.clone());
             let (opened, covered) =
                 (numbers.opened.lock().unwrap(), numbers.covered.lock().unwrap());
-            assert!(opened.iter().any(|(_, offset)| *offset > 0), "one was gone on with");
+            reopened |= opened.iter().any(|(_, offset)| *offset > 0);
             assert!(!covered.is_empty(), "snapshots were told");
         }
+        assert!(went_on_count > 0 && reopened, "one was gone on with");
     }
 }
 
