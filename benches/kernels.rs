@@ -162,7 +162,7 @@ fn distinct(criterion: &mut Criterion) {
     let values: Vec<i64> = scattered(100_000).map(u64::cast_signed).collect();
     sets.insert_integers(&mut pages, &rows, &values).expect("values are integers");
     let mut new_count = 0;
-    sets.flush(&mut pages, |_, _| new_count += 1);
+    sets.flush(&mut pages, |_, new| new_count += new.len());
     assert_eq!(new_count, rows.iter().zip(&values).collect::<HashSet<_>>().len());
     time(criterion, "distinct values, known ones", ROWS, || {
         sets.insert_integers(&mut pages, &rows, &values).expect("values are integers");
