@@ -7,9 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, StringViewArray};
 
 use super::hash::{hash_text, hash_words};
-
-/// The longest text that a view holds itself, in bytes.
-const INLINE_BYTES_MAX: usize = 12;
+use crate::sys::views::INLINE_BYTES_MAX;
 
 /// A key of at most [`ShortKey::BYTES_MAX`] bytes, as words padded with zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

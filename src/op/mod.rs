@@ -83,7 +83,7 @@ pub enum Data {
     /// Rows: the columns that [`shape::Shape::shipped`] names.
     Rows(Vec<ArrayRef>),
     /// The same as they will wait, all in the slice whose end is the only one of `ends_ms`; `keys` has none.
-    Packed(Box<PackedRows>),
+    Packed(PackedRows),
     /// Rows where keys repeat: they are sent once each, and with every row goes which of them is its own, counted from 0.
     Grouped(Vec<u32>, Vec<ArrayRef>),
 }

@@ -10,8 +10,8 @@
 
 use arrow_array::StringViewArray;
 
-/// The longest string that a view holds itself, in bytes.
-const INLINE_BYTES_MAX: u32 = 12;
+use crate::sys::views::INLINE_BYTES_MAX;
+
 /// Entries of the index.
 const ENTRIES: usize = 1 << 13;
 
@@ -31,7 +31,7 @@ impl Names {
     /// `numbers` is replaced: `[rows]`.
     pub(super) fn number(&mut self, column: &StringViewArray, numbers: &mut Vec<i64>) -> bool {
         let views = column.views();
-        if views.iter().any(|&view| view as u32 > INLINE_BYTES_MAX) {
+        if views.iter().any(|&view| view as u32 as usize > INLINE_BYTES_MAX) {
             return false;
         }
         if self.index.is_empty() {

@@ -61,10 +61,13 @@ impl PackedRows {
             let starts = &starts[shard * PARTITIONS..=(shard + 1) * PARTITIONS];
             let first = starts[0];
             let rows = &rows[first as usize..starts[PARTITIONS] as usize];
+            // Of the commonest lengths the compiler knows how many words it copies.
             let packed = match packing.words() {
-                1 => packed::<1>(words, &arguments, rows),
-                2 => packed::<2>(words, &arguments, rows),
-                key_words => packed_any(key_words, words, &arguments, rows),
+                1 => packed(rows, stride, &arguments, |row| &words.as_chunks::<1>().0[row]),
+                2 => packed(rows, stride, &arguments, |row| &words.as_chunks::<2>().0[row]),
+                key_words => {
+                    packed(rows, stride, &arguments, |row| &words[row * key_words..][..key_words])
+                }
             };
             let starts = starts.iter().map(|start| start - first).collect();
             Self { packing: *packing, stride, words: packed, starts }
@@ -107,22 +110,17 @@ impl PackedRows {
     }
 }
 
-/// Rows, each with its key's words before those of its arguments.
-fn packed<const KEY_WORDS: usize>(keys: &[u64], arguments: &[&[u64]], rows: &[u32]) -> Vec<u64> {
-    let keys = keys.as_chunks::<KEY_WORDS>().0;
-    let mut packed = Vec::with_capacity(rows.len() * (KEY_WORDS + arguments.len()));
+/// Rows, each of `stride` words: its key's, which `key` says, before those of its arguments.
+#[inline]
+fn packed<'k>(
+    rows: &[u32],
+    stride: usize,
+    arguments: &[&[u64]],
+    key: impl Fn(usize) -> &'k [u64],
+) -> Vec<u64> {
+    let mut packed = Vec::with_capacity(rows.len() * stride);
     for row in rows.iter().map(|&row| row as usize) {
-        packed.extend_from_slice(&keys[row]);
-        arguments.iter().for_each(|column| packed.push(column[row]));
-    }
-    packed
-}
-
-/// As [`packed`], for longer keys.
-fn packed_any(key_words: usize, keys: &[u64], arguments: &[&[u64]], rows: &[u32]) -> Vec<u64> {
-    let mut packed = Vec::with_capacity(rows.len() * (key_words + arguments.len()));
-    for row in rows.iter().map(|&row| row as usize) {
-        packed.extend_from_slice(&keys[row * key_words..][..key_words]);
+        packed.extend_from_slice(key(row));
         arguments.iter().for_each(|column| packed.push(column[row]));
     }
     packed

@@ -432,7 +432,7 @@ impl AggregateSender {
             return;
         };
         for (shard, packed) in packed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            let data = Data::Packed(Box::new(packed));
+            let data = Data::Packed(packed);
             let (keys, ends_ms) = (Keys::default(), vec![end_ms]);
             let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers: None, data };
             self.out.push_back(Shipment::Payload(shard, Box::new(payload)));

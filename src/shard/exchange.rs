@@ -62,7 +62,7 @@ impl Default for OwnerOrigin {
 /// What travels a ring.
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
-    Batch(Payload),
+    Batch(Box<Payload>),
     /// Event time has reached this, in the middle of a chunk.
     Watermark(i64),
     /// A feed has come to a point inside a chunk: the next ring's turn.
@@ -165,7 +165,7 @@ impl ExchangeEnds {
         while let Some(shipment) = self.sender.pop() {
             match shipment {
                 Shipment::Payload(shard, payload) => {
-                    self.outbox[shard].push_back(Message::Batch(*payload))
+                    self.outbox[shard].push_back(Message::Batch(payload))
                 }
                 Shipment::Mark(watermark_ms) => self.broadcast(Message::Watermark(watermark_ms)),
             }
@@ -248,7 +248,7 @@ impl ExchangeEnds {
         match self.pop(control) {
             None => Taken::Nothing,
             Some(Message::Batch(payload)) => {
-                self.owner.receive(payload);
+                self.owner.receive(*payload);
                 Taken::Message
             }
             Some(Message::Watermark(watermark_ms)) => {

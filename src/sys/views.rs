@@ -18,7 +18,7 @@ use arrow_array::builder::make_view;
 use arrow_buffer::{Buffer, NullBufferBuilder, ScalarBuffer};
 
 /// The longest text that a view holds itself, in bytes.
-const INLINE_BYTES_MAX: usize = 12;
+pub const INLINE_BYTES_MAX: usize = 12;
 
 /// A side buffer is sealed before it grows beyond this many bytes.
 const SIDE_BYTES_MAX: usize = 1 << 30;

@@ -38,27 +38,27 @@ where
 
 #[test]
 fn iterators() {
-    let went_on =
-        (1..=3).map(|shards| check("iterator", shards, || Iterate::new(|| (0..EVENTS).map(event))));
-    assert!(went_on.sum::<u64>() > 0);
+    for shards in 1..=3 {
+        assert!(check("iterator", shards, || Iterate::new(|| (0..EVENTS).map(event))) > 0);
+    }
 }
 
 #[test]
 fn json_files() {
     let folder = folder();
     write_json(&folder.path().join("a"), (0..EVENTS).map(event));
-    let went_on =
-        (1..=2).map(|shards| check("JSON", shards, || JsonFile::open(folder.path()).unwrap()));
-    assert!(went_on.sum::<u64>() > 0);
+    for shards in 1..=2 {
+        assert!(check("JSON", shards, || JsonFile::open(folder.path()).unwrap()) > 0);
+    }
 }
 
 #[test]
 fn csv_files() {
     let folder = folder();
     write_csv(&folder.path().join("a"), (0..EVENTS).map(event));
-    let went_on =
-        (1..=2).map(|shards| check("CSV", shards, || CsvFile::open(folder.path()).unwrap()));
-    assert!(went_on.sum::<u64>() > 0);
+    for shards in 1..=2 {
+        assert!(check("CSV", shards, || CsvFile::open(folder.path()).unwrap()) > 0);
+    }
 }
 
 #[test]

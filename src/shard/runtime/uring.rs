@@ -114,8 +114,6 @@ const STEPS_BETWEEN_LOOKS: u32 = 16;
 #[derive(Clone, Default)]
 struct Files {
     files: Rc<RefCell<HashMap<PathBuf, Rc<BufferedFile>>>>,
-    /// The same for asking whether they are cached.
-    probed: Rc<RefCell<HashMap<PathBuf, File>>>,
 }
 
 impl Files {
@@ -136,25 +134,6 @@ impl Files {
         };
         let read = file.read_at(request.from, (request.to - request.from) as usize).await.ok()?;
         Some(read.to_vec())
-    }
-
-    /// Whether the page cache holds both ends of what is to be read: then it holds what lies between, as a rule.
-    fn is_cached(&self, request: &ReadRequest) -> bool {
-        let mut probed = self.probed.borrow_mut();
-        if !probed.contains_key(&request.path) {
-            let Ok(file) = File::open(&request.path) else { return false };
-            if probed.len() >= OPEN_FILES_MAX {
-                probed.clear();
-            }
-            probed.insert(request.path.clone(), file);
-        }
-        let file = &probed[&request.path];
-        let has = |at: u64| {
-            let mut byte = [0];
-            let mut bytes = [IoSliceMut::new(&mut byte)];
-            matches!(preadv2(file, &mut bytes, at, ReadWriteFlags::NOWAIT), Ok(1))
-        };
-        request.from < request.to && has(request.from) && has(request.to - 1)
     }
 
     /// Closes what can be closed in peace; the rest is closed with the executor.
@@ -178,6 +157,8 @@ struct Reads {
     files: Files,
     under_way: usize,
     done: Rc<RefCell<Vec<Done>>>,
+    /// Files that are open to be asked whether they are cached.
+    probed: HashMap<PathBuf, File>,
 }
 
 impl Reads {
@@ -189,7 +170,7 @@ impl Reads {
         }
         let under_way = self.under_way;
         while let Some(request) = shard.wanted_read() {
-            if self.files.is_cached(&request) {
+            if self.is_cached(&request) {
                 shard.supply(&request, None);
                 break;
             }
@@ -204,6 +185,25 @@ impl Reads {
         if self.under_way > under_way {
             self.look(GLANCE).await;
         }
+    }
+
+    /// Whether the page cache holds both ends of what is to be read: then it holds what lies between, as a rule.
+    fn is_cached(&mut self, request: &ReadRequest) -> bool {
+        let probed = &mut self.probed;
+        if !probed.contains_key(&request.path) {
+            let Ok(file) = File::open(&request.path) else { return false };
+            if probed.len() >= OPEN_FILES_MAX {
+                probed.clear();
+            }
+            probed.insert(request.path.clone(), file);
+        }
+        let file = &probed[&request.path];
+        let has = |at: u64| {
+            let mut byte = [0];
+            let mut bytes = [IoSliceMut::new(&mut byte)];
+            matches!(preadv2(file, &mut bytes, at, ReadWriteFlags::NOWAIT), Ok(1))
+        };
+        request.from < request.to && has(request.from) && has(request.to - 1)
     }
 
     /// Lets reads make progress.
