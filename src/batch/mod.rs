@@ -22,7 +22,7 @@ use arrow_buffer::ScalarBuffer;
 
 use crate::sys::archive;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, highest};
 pub use data_type::DataType;
 pub use key::{Integers, Keys};
 pub use packing::{KeyWords, Packing, put_bytes};

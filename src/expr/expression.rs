@@ -54,6 +54,15 @@ pub struct Expr {
     pub nullable: bool,
 }
 
+/// Whether a function of so many arguments tells the time.
+pub(super) fn is_clock(name: &str, arg_count: usize) -> bool {
+    match name {
+        "CURRENT_TIMESTAMP" | "PROCTIME" | "LOCALTIMESTAMP" | "CURRENT_DATE" | "LOCALTIME" => true,
+        "UNIX_TIMESTAMP" => arg_count == 0,
+        _ => false,
+    }
+}
+
 impl Expr {
     /// The column at `index`.
     pub fn column(index: usize, data_type: DataType, nullable: bool) -> Self {
@@ -89,6 +98,24 @@ impl Expr {
                     result.visit_columns(visit);
                 }
                 otherwise.visit_columns(visit);
+            }
+        }
+    }
+
+    /// Whether it depends on when it is evaluated.
+    pub fn reads_clock(&self) -> bool {
+        match &self.kind {
+            ExprKind::Column(_) | ExprKind::Literal(_) => false,
+            ExprKind::Call(name, args) => {
+                is_clock(name, args.len()) || args.iter().any(Expr::reads_clock)
+            }
+            ExprKind::Native(_, args) => args.iter().any(Expr::reads_clock),
+            ExprKind::Cast(input) | ExprKind::TryCast(input) => input.reads_clock(),
+            ExprKind::Case(branches, otherwise) => {
+                let reads = |(condition, result): &(Expr, Expr)| {
+                    condition.reads_clock() || result.reads_clock()
+                };
+                branches.iter().any(reads) || otherwise.reads_clock()
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::shard::runtime::{Poll, Runtime, Sim, Uring, is_uring_allowed};
 use crate::shard::{self, Control, DeadLetters, Progress};
 pub use crate::shard::{Beginning, Fresh, StateOptions, WentOnFrom};
 use crate::sys::clock::Clock;
-use crate::sys::memory::limit_bytes;
+use crate::sys::memory::{keep_freed, limit_bytes};
 use crate::sys::storage::Disk;
 
 /// What drives the shards.
@@ -156,6 +156,7 @@ impl Launch {
 
     /// Runs it to its end; opens it first if that has not been done.
     pub fn run(mut self) -> Report {
+        keep_freed();
         let runtime = self.driver();
         let watch = Clock.start();
         let outcome = self.shards.run(runtime.as_ref());

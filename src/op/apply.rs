@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(error, failure.map(|(row, message)| (row, message.to_owned())));
         for (row, number) in got.iter().enumerate() {
             let from = numbers.iter().position(|other| other == number).unwrap();
-            assert_eq!(yielded.arrival_ms.as_ref().unwrap().get(row), from as i64 * 10);
+            assert_eq!(yielded.arrival_ms.as_ref().unwrap().to_vec()[row], from as i64 * 10);
             assert_eq!(yielded.kind(row), batch.kind(from));
         }
     }

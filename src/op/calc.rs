@@ -14,6 +14,9 @@ pub struct Calc {
     columns: Vec<Evaluator>,
 }
 
+/// What a [`Calc`] makes of a batch: the rows that pass, and the error of the first row that failed, which ends them.
+pub type Calculated = (Batch, Option<EvalError>);
+
 impl Calc {
     /// Compiles the expressions.
     pub fn new(filter: Option<&Expr>, columns: &[Expr], time_zone: Tz) -> Self {
@@ -23,7 +26,7 @@ impl Calc {
 
     /// The rows that pass, projected; and the error of the first row that failed, in which case the rows are
     /// those before it.
-    pub fn apply(&self, batch: &Batch, context: &EvalContext) -> (Batch, Option<EvalError>) {
+    pub fn apply(&self, batch: &Batch, context: &EvalContext) -> Calculated {
         let (kept, failure) = self.keep(batch, context);
         match self.project(&kept, context) {
             Ok(batch) => (batch, failure),
@@ -37,7 +40,7 @@ impl Calc {
         }
     }
 
-    fn keep(&self, batch: &Batch, context: &EvalContext) -> (Batch, Option<EvalError>) {
+    fn keep(&self, batch: &Batch, context: &EvalContext) -> Calculated {
         let Some(filter) = &self.filter else { return (batch.clone(), None) };
         match filter.eval(batch, context) {
             Ok(keep) => (batch.filter(keep.as_boolean()), None),

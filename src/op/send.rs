@@ -157,9 +157,7 @@ impl AggregateSender {
             }
         };
         let arrival_ms: Vec<i64> = match (&batch.arrival_ms, processing) {
-            (Some(arrival), false) => {
-                arrival.iter().map(|watermark| watermark.min(others_ms).max(floor_ms)).collect()
-            }
+            (Some(arrival), false) => arrival.capped(others_ms, floor_ms),
             _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
         let Some(slices) = self.slices else {

@@ -46,9 +46,7 @@ impl RowSender {
             return;
         }
         let arrival_ms: Vec<i64> = match &batch.arrival_ms {
-            Some(arrival) => {
-                arrival.iter().map(|watermark| watermark.min(others_ms).max(floor_ms)).collect()
-            }
+            Some(arrival) => arrival.capped(others_ms, floor_ms),
             None => vec![others_ms.max(floor_ms); batch.rows],
         };
         let key_columns: Vec<ArrayRef> =

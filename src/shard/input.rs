@@ -1,4 +1,4 @@
-//! A shard's share of the reading: opens splits, decodes chunks ahead of the token, computes scan columns.
+//! A shard's share of the reading: opens splits, decodes chunks ahead of the token.
 //!
 //! # Invariants
 //!
@@ -10,33 +10,22 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_buffer::ScalarBuffer;
 use chrono_tz::Tz;
 
+use super::scan::{ScanBatch, ScanReader};
 use super::token::{Reach, SplitSpec, SplitState, Token};
-use super::topology::{Scan, Topology};
+use super::topology::Topology;
 use super::watch::Streams;
 use crate::batch::{BATCH_ROWS_MAX, Batch};
 use crate::connector::{
     ChunkBytes, Opening, RangeReader, RawRange, Read, SequentialReader, SequentialSplit,
 };
 use crate::error::JobError;
-use crate::expr::{EvalContext, Evaluator};
-use crate::format::{BadRecord, Decode, Decoded};
-use crate::op::calc::Calc;
+use crate::expr::EvalContext;
+use crate::format::{BadRecord, Decoded};
 
 /// How many chunks a shard decodes before the token comes.
 const AHEAD_CHUNKS: usize = 2;
-
-/// A decoded batch: a scan's columns, each row with the highest watermark that a row before it in the chunk asks for.
-pub(crate) struct ScanBatch {
-    pub(crate) batch: Batch,
-    /// The highest that is asked for up to its end; `i64::MIN` where none is.
-    pub(crate) highest_ms: i64,
-}
 
 /// A chunk, decoded.
 #[derive(Default)]
@@ -58,15 +47,6 @@ pub(crate) struct DecodedChunk {
     range: Option<RawRange>,
     /// The stream says that this was all.
     pub(crate) is_last: bool,
-}
-
-/// How one scan's bytes become its columns.
-struct ScanReader {
-    decoder: Option<Box<dyn Decode>>,
-    columns: Calc,
-    watermark: Option<Evaluator>,
-    rowtime: Option<usize>,
-    table: String,
 }
 
 /// Bytes of a file that a runtime may read while the shard works.
@@ -113,7 +93,8 @@ impl Input {
         view: Vec<SplitState>,
         unopened: Streams,
     ) -> Self {
-        let scans = topology.scans.iter().map(|scan| ScanReader::new(scan, time_zone)).collect();
+        let reader = |scan| ScanReader::new(scan, &topology.steps, time_zone);
+        let scans = topology.scans.iter().map(reader).collect();
         Self {
             scans,
             topology,
@@ -377,10 +358,9 @@ impl Input {
         let context = EvalContext { time_zone: self.time_zone, now_ms };
         chunk.row_count = batches.iter().map(|batch| batch.rows as u64).sum();
         for batch in batches {
-            let mut highest_ms = chunk.batches.last().map_or(i64::MIN, |last| last.highest_ms);
-            let (mut batch, asked_ms, failure) = self.scans[scan].finish(&batch, &context);
-            batch.arrival_ms = Some(arrivals(&asked_ms, batch.rows, &mut highest_ms).into());
-            chunk.batches.push(ScanBatch { batch, highest_ms });
+            let before_ms = chunk.batches.last().map_or(i64::MIN, |last| last.highest_ms);
+            let (batch, failure) = self.scans[scan].finish(&batch, before_ms, &context);
+            chunk.batches.push(batch);
             if let Some(failure) = failure {
                 chunk.failure = Some(failure);
                 chunk.bad_record = None;
@@ -488,89 +468,4 @@ impl Input {
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         self.streams.values().flat_map(|stream| stream.descriptors()).collect()
     }
-}
-
-impl ScanReader {
-    fn new(scan: &Scan, time_zone: Tz) -> Self {
-        let decoder =
-            scan.source.format().map(|format| format.decoder(&scan.physical, &scan.projection));
-        Self {
-            decoder,
-            columns: Calc::new(None, &scan.columns, time_zone),
-            watermark: scan
-                .watermark
-                .as_ref()
-                .map(|watermark| Evaluator::new(&watermark.expr, time_zone)),
-            rowtime: scan.watermark.as_ref().map(|watermark| watermark.column),
-            table: scan.table.clone(),
-        }
-    }
-
-    /// A scan's columns, the watermark that each row asks for, and what ended them early.
-    fn finish(
-        &self,
-        batch: &Batch,
-        context: &EvalContext,
-    ) -> (Batch, ScalarBuffer<i64>, Option<JobError>) {
-        let failed = |message: String| JobError::Expression {
-            origin: format!("table {}", self.table),
-            message,
-        };
-        let (mut batch, failure) = self.columns.apply(batch, context);
-        let mut failure = failure.map(|error| failed(error.message));
-        if let Some(row) =
-            self.rowtime.and_then(|column| first_null(batch.columns[column].as_ref()))
-        {
-            batch = batch.slice(0, row);
-            failure = Some(failed(
-                "the rowtime of a row is NULL; rows without a time cannot be placed in windows (filter them out before \
-                 they reach the table, or declare the rowtime as COALESCE(…) in a computed column)"
-                    .into(),
-            ));
-        }
-        match self.watermarks(&batch, context) {
-            Ok(watermark_ms) => (batch, watermark_ms, failure),
-            Err((row, message)) => {
-                let batch = batch.slice(0, row);
-                let watermark_ms = self.watermarks(&batch, context).unwrap_or_default();
-                (batch, watermark_ms, Some(failed(message)))
-            }
-        }
-    }
-
-    /// `[rows]`; `i64::MIN` where a row asks for none. Empty if the table declares no watermark.
-    fn watermarks(
-        &self,
-        batch: &Batch,
-        context: &EvalContext,
-    ) -> Result<ScalarBuffer<i64>, (usize, String)> {
-        let Some(watermark) = &self.watermark else { return Ok(ScalarBuffer::default()) };
-        let column =
-            watermark.eval(batch, context).map_err(|error| (error.row_index, error.message))?;
-        let column = column.as_primitive::<Int64Type>();
-        if column.null_count() == 0 {
-            return Ok(column.values().clone());
-        }
-        Ok(column.iter().map(|value| value.unwrap_or(i64::MIN)).collect())
-    }
-}
-
-/// For each row the highest watermark that a row before it asked for: `highest_ms` before the first, and after the last.
-fn arrivals(asked_ms: &[i64], rows: usize, highest_ms: &mut i64) -> Vec<i64> {
-    if asked_ms.is_empty() {
-        return vec![*highest_ms; rows];
-    }
-    let mut running = *highest_ms;
-    let before = asked_ms.iter().map(|&asked| {
-        let before = running;
-        running = running.max(asked);
-        before
-    });
-    let arrivals = before.collect();
-    *highest_ms = running;
-    arrivals
-}
-
-fn first_null(column: &dyn Array) -> Option<usize> {
-    (column.null_count() > 0).then(|| (0..column.len()).find(|&row| column.is_null(row))).flatten()
 }

@@ -17,6 +17,7 @@ mod operators;
 mod place;
 mod row_windows;
 pub mod runtime;
+mod scan;
 mod sequence;
 mod sinks;
 mod start;

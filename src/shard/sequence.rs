@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering;
 
 use super::barrier::Ends;
 use super::flow::Running;
-use super::input::{DecodedChunk, Input, ScanBatch};
+use super::input::{DecodedChunk, Input};
 use super::machine::{Shard, Turn};
 use super::place::Place;
+use super::scan::ScanBatch;
 use super::token::{Chunk, Reach, SplitState, Token};
 use super::topology::{Exchange, Feeds};
-use crate::batch::{Arrival, Batch};
+use crate::batch::Arrival;
 use crate::error::{JobError, StateError};
 
 impl Shard {
@@ -362,17 +363,15 @@ fn is_last_chunk(state: &SplitState) -> bool {
 const JUMP_MS: i64 = 24 * 3_600_000;
 
 /// Gives each row the split's watermark at its arrival, which was `start_ms` before the chunk. Whoever holds the token looks at no row.
-fn stamp(scanned: ScanBatch, start_ms: i64, watermark_ms: &mut i64, jumps: &mut u64) -> Batch {
-    let ScanBatch { mut batch, highest_ms } = scanned;
-    let arrival = batch.arrival_ms.take().map(|arrival| arrival.after(start_ms));
-    let after_ms = highest_ms.max(*watermark_ms);
+fn stamp(scanned: ScanBatch, start_ms: i64, watermark_ms: &mut i64, jumps: &mut u64) -> ScanBatch {
+    let scanned = scanned.after(start_ms);
+    let after_ms = scanned.highest_ms.max(*watermark_ms);
     if *watermark_ms != i64::MIN && after_ms.saturating_sub(*watermark_ms) > JUMP_MS {
-        let behind = arrival.iter().flat_map(|arrival| arrival.iter().skip(1)).chain([after_ms]);
-        let steps = arrival.iter().flat_map(Arrival::iter).zip(behind);
-        let jumped = |(before, after): &(i64, i64)| after.saturating_sub(*before) > JUMP_MS;
-        *jumps += steps.filter(jumped).count() as u64;
+        let mut steps = scanned.batch.arrival_ms.as_ref().map_or(Vec::new(), Arrival::to_vec);
+        steps.push(after_ms);
+        let jumped = |step: &&[i64]| step[1].saturating_sub(step[0]) > JUMP_MS;
+        *jumps += steps.windows(2).filter(jumped).count() as u64;
     }
     *watermark_ms = after_ms;
-    batch.arrival_ms = arrival;
-    batch
+    scanned
 }

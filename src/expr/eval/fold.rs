@@ -2,7 +2,7 @@
 
 use chrono_tz::Tz;
 
-use crate::expr::expression::{Expr, ExprKind, Value};
+use crate::expr::expression::{Expr, ExprKind, Value, is_clock};
 
 use super::{EvalContext, Frame, compile, datum};
 
@@ -35,13 +35,7 @@ pub fn fold(expr: Expr, time_zone: Tz) -> Expr {
 fn constant(expr: &Expr, time_zone: Tz) -> Option<Value> {
     let literal = |expr: &Expr| matches!(expr.kind, ExprKind::Literal(_));
     let foldable = match &expr.kind {
-        ExprKind::Call(name, args) => {
-            let clock = matches!(
-                *name,
-                "CURRENT_TIMESTAMP" | "PROCTIME" | "LOCALTIMESTAMP" | "CURRENT_DATE" | "LOCALTIME"
-            ) || *name == "UNIX_TIMESTAMP" && args.is_empty();
-            !clock && args.iter().all(literal)
-        }
+        ExprKind::Call(name, args) => !is_clock(name, args.len()) && args.iter().all(literal),
         ExprKind::Cast(input) | ExprKind::TryCast(input) => literal(input),
         ExprKind::Case(branches, otherwise) => {
             literal(otherwise)
