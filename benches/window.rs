@@ -77,7 +77,8 @@ fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
     for chunk in batches.chunks(4) {
         chunk.iter().for_each(|batch| sender.push(batch, i64::MIN, i64::MIN, 0));
         sender.end_chunk();
-        while let Some(Shipment::Payload(_, payload)) = sender.pop() {
+        for shipment in sender.drain() {
+            let Shipment::Payload(_, payload) = shipment else { panic!("nothing fires early") };
             owner.receive(*payload);
         }
     }

@@ -98,7 +98,8 @@
 //! as accumulators where keys repeat, as rows where they do not.
 //!
 //! - **Chunks in sequence.** Input is cut into numbered chunks whose boundaries depend on its bytes alone. One token goes
-//!   from chunk to chunk and carries the watermarks; decoding runs ahead of it. Owners of keys take chunks in
+//!   from chunk to chunk and carries the watermarks; decoding runs ahead of it, and so do filter, projection and pre-aggregation where
+//!   a chunk's rows alone decide what it comes to, which one comparison shows when its turn comes. Owners of keys take chunks in
 //!   their order, so results do not depend on the number of shards, on batching or on timing.
 //! - **Turns.** Of several splits the one with the lowest (watermark, ordinal) is read, for a turn of 1 MiB of its own bytes;
 //!   smaller chunks subdivide a turn and change nothing.

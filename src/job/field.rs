@@ -68,7 +68,19 @@ pub trait Column: Clone + Debug + Send + 'static {
 }
 
 /// Builds a column, value by value.
-pub trait ColumnBuilder<C> {
+pub trait ColumnBuilder<C>: Sized {
+    /// The column of `rows` values.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many.
+    fn of(rows: usize, values: impl Iterator<Item = C>) -> ArrayRef {
+        let mut builder = Self::with_capacity(rows);
+        values.for_each(|value| builder.push(value));
+        let column = builder.finish();
+        assert_eq!(column.len(), rows, "a value for every row");
+        column
+    }
     /// An empty column with room for `rows`.
     fn with_capacity(rows: usize) -> Self;
     /// Appends a value.
@@ -161,9 +173,22 @@ pub trait Key: 'static {
 
 /// The column of these values.
 pub(super) fn column_of<F: Field>(rows: usize, values: impl Iterator<Item = F>) -> ArrayRef {
-    let mut builder = <F::Column as Column>::Builder::with_capacity(rows);
-    values.for_each(|value| builder.push(value.into_column()));
-    builder.finish()
+    <F::Column as Column>::Builder::of(rows, values.map(Field::into_column))
+}
+
+/// `rows` values one after another. What grows would note its length in memory with every value.
+///
+/// # Panics
+///
+/// If there are not as many.
+fn filled<V: Clone + Default>(rows: usize, values: impl Iterator<Item = V>) -> Vec<V> {
+    let (mut filled, mut count) = (vec![V::default(); rows], 0);
+    values.for_each(|value| {
+        filled[count] = value;
+        count += 1;
+    });
+    assert_eq!(count, rows, "a value for every row");
+    filled
 }
 
 /// A column of Arrow's numbers.
@@ -192,6 +217,11 @@ macro_rules! number {
         }
 
         impl ColumnBuilder<$rust> for Numbers<$arrow> {
+            fn of(rows: usize, values: impl Iterator<Item = $rust>) -> ArrayRef {
+                let native = |value: $rust| value as <$arrow as ArrowPrimitiveType>::Native;
+                ColumnBuilder::<$rust>::finish(Self(filled(rows, values.map(native))))
+            }
+
             fn with_capacity(rows: usize) -> Self {
                 Self(Vec::with_capacity(rows))
             }
@@ -305,36 +335,38 @@ impl Column for bool {
     }
 }
 
-/// A column of booleans.
+/// A column of booleans: a byte each until it is finished, for bits would wait for each other.
 #[derive(Debug)]
-pub struct Bits {
-    words: Vec<u64>,
-    /// The last bits, fewer than 64.
-    last: u64,
-    count: usize,
-}
+pub struct Bits(Vec<u8>);
 
 impl ColumnBuilder<bool> for Bits {
+    fn of(rows: usize, values: impl Iterator<Item = bool>) -> ArrayRef {
+        Self(filled(rows, values.map(u8::from))).finish()
+    }
+
     fn with_capacity(rows: usize) -> Self {
-        Self { words: Vec::with_capacity(rows / 64 + 1), last: 0, count: 0 }
+        Self(Vec::with_capacity(rows))
     }
 
     #[inline]
     fn push(&mut self, value: bool) {
-        self.last |= u64::from(value) << (self.count % 64);
-        self.count += 1;
-        if self.count.is_multiple_of(64) {
-            self.words.push(std::mem::take(&mut self.last));
-        }
+        self.0.push(value.into());
     }
 
     fn push_blank(&mut self) {
         self.push(false);
     }
 
-    fn finish(mut self) -> ArrayRef {
-        self.words.push(self.last);
-        let bits = BooleanBuffer::new(self.words.into(), 0, self.count);
+    fn finish(self) -> ArrayRef {
+        // The lowest bits of eight bytes, the first lowest.
+        let packed = |bytes: &[u8; 8]| {
+            (u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
+        };
+        let (eights, rest) = self.0.as_chunks();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        let bits: Vec<u8> = eights.iter().chain([&last]).map(packed).collect();
+        let bits = BooleanBuffer::new(bits.into(), 0, self.0.len());
         Arc::new(BooleanArray::new(bits, None))
     }
 }
@@ -527,7 +559,12 @@ mod tests {
         assert_eq!(back(vec![Some(1u8), None, Some(255)]), [Some(1), None, Some(255)]);
         assert_eq!(back(vec!["a", "a text that is longer than twelve bytes"])[1].len(), 39);
         assert_eq!(back(vec![Some("x".to_owned()), None]), [Some("x".to_owned()), None]);
-        assert_eq!(back(vec![true, false]), [true, false]);
+        for count in [0, 1, 2, 7, 8, 9, 64, 131] {
+            let bools: Vec<bool> = (0..count).map(|n: u32| n.count_ones() > 2).collect();
+            assert_eq!(back(bools.clone()), bools);
+            let some: Vec<Option<bool>> = bools.iter().map(|&b| b.then_some(!b)).collect();
+            assert_eq!(back(some.clone()), some);
+        }
         assert_eq!(back(vec![vec![1u8, 2], vec![]]), [vec![1, 2], vec![]]);
         assert_eq!(
             back(vec![ArchivedOption::Some(f64_le::from_native(0.5)), ArchivedOption::None]),

@@ -14,9 +14,6 @@ pub struct Calc {
     columns: Vec<Evaluator>,
 }
 
-/// What a [`Calc`] makes of a batch: the rows that pass, and the error of the first row that failed, which ends them.
-pub type Calculated = (Batch, Option<EvalError>);
-
 impl Calc {
     /// Compiles the expressions.
     pub fn new(filter: Option<&Expr>, columns: &[Expr], time_zone: Tz) -> Self {
@@ -26,7 +23,7 @@ impl Calc {
 
     /// The rows that pass, projected; and the error of the first row that failed, in which case the rows are
     /// those before it.
-    pub fn apply(&self, batch: &Batch, context: &EvalContext) -> Calculated {
+    pub fn apply(&self, batch: &Batch, context: &EvalContext) -> (Batch, Option<EvalError>) {
         let (kept, failure) = self.keep(batch, context);
         match self.project(&kept, context) {
             Ok(batch) => (batch, failure),
@@ -40,7 +37,7 @@ impl Calc {
         }
     }
 
-    fn keep(&self, batch: &Batch, context: &EvalContext) -> Calculated {
+    fn keep(&self, batch: &Batch, context: &EvalContext) -> (Batch, Option<EvalError>) {
         let Some(filter) = &self.filter else { return (batch.clone(), None) };
         match filter.eval(batch, context) {
             Ok(keep) => (batch.filter(keep.as_boolean()), None),

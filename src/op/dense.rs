@@ -11,12 +11,44 @@
 //! 1. It is a cache: an entry says what the table would say, and it may be forgotten at any time.
 
 use super::folding::extent;
+use crate::sys::vector;
 use crate::window::Cut;
 
 /// Entries of a lane at most: keys farther apart are hashed.
 const WIDTH_MAX: u64 = 1 << 16;
 /// Entries at most: a megabyte.
 const ENTRIES_MAX: usize = 1 << 18;
+
+/// The slot of a row whose group is not known.
+const UNKNOWN: u32 = u32::MAX;
+
+/// Looks rows up; whether all are known.
+struct LookUp<'a> {
+    keys: &'a [i64],
+    slices: &'a [u32],
+    lanes: &'a [usize],
+    low: i64,
+    entries: &'a [u32],
+    slots: &'a mut [u32],
+}
+
+impl vector::Loop for LookUp<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { keys, slices, lanes, low, entries, slots } = self;
+        let mut least = 1;
+        for ((slot, &key), &slice) in slots.iter_mut().zip(keys).zip(slices) {
+            let lane = lanes.get(slice as usize).copied().unwrap_or(0);
+            let place = lane.wrapping_add(key.wrapping_sub(low) as usize);
+            let entry = entries.get(place).copied().unwrap_or(0);
+            least = entry.min(least);
+            *slot = entry.wrapping_sub(1);
+        }
+        least > 0
+    }
+}
 
 /// The cache.
 #[derive(Clone, Debug, Default)]
@@ -99,14 +131,20 @@ impl Dense {
         mut miss: impl FnMut(usize) -> u32,
     ) {
         slots.clear();
-        let (low, entries) = (self.low, self.entries.as_mut_slice());
-        slots.extend(keys.iter().zip(slices).enumerate().map(|(row, (&key, &slice))| {
-            let entry = &mut entries[lanes[slice as usize] + key.wrapping_sub(low) as usize];
+        slots.resize(keys.len(), 0);
+        let (low, entries) = (self.low, self.entries.as_slice());
+        let all_known = vector::widest(LookUp { keys, slices, lanes, low, entries, slots });
+        if all_known {
+            return;
+        }
+        for (row, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| **slot == UNKNOWN) {
+            let place = keys[row].wrapping_sub(self.low) as usize;
+            let entry = &mut self.entries[lanes[slices[row] as usize] + place];
             if *entry == 0 {
                 *entry = miss(row) + 1;
             }
-            *entry - 1
-        }));
+            *slot = *entry - 1;
+        }
     }
 
     /// Whether it may not know groups that it was told since it was cleared.

@@ -13,14 +13,17 @@
 //! 1. What is late, and where a mark is sent, depends on rows and watermarks alone, never on batch boundaries.
 //! 2. Everything that came before a mark is shipped before the mark.
 
+mod whole;
+
 use std::collections::VecDeque;
+use std::collections::vec_deque::Drain;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
-use super::folding::{Folding, extent};
+use super::folding::Folding;
 use super::numbered::Numbered;
 use super::packed_rows::PackedRows;
 use super::pane::update_calls;
@@ -29,7 +32,7 @@ use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Arrival, Batch, KeyWords, Keys, take_columns};
+use crate::batch::{Batch, KeyWords, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 
@@ -147,7 +150,7 @@ impl AggregateSender {
             return;
         }
         let processing = self.plan.window.domain == TimeDomain::Processing;
-        if !processing && self.take_whole(batch, others_ms, floor_ms) {
+        if !processing && self.take_whole(batch, others_ms, floor_ms).is_some() {
             return;
         }
         let mut time_ms = match processing {
@@ -187,16 +190,17 @@ impl AggregateSender {
     fn is_whole(&self, slices: Slices, ends_ms: &[i64], arrival_ms: &[i64]) -> bool {
         let highest = arrival_ms.last().copied().unwrap_or(i64::MIN);
         let earliest = ends_ms.iter().copied().min().unwrap_or(i64::MAX);
-        self.is_clear(slices, earliest, highest)
+        self.clear_until(slices, earliest, highest).is_some()
     }
 
-    /// The same, of rows whose earliest slice ends at `earliest`, and whose highest watermark is `highest`.
-    fn is_clear(&self, slices: Slices, earliest: i64, highest: i64) -> bool {
+    /// The same, of rows whose earliest slice ends at `earliest`, and whose highest watermark is `highest`: if so, the watermark at which
+    /// the first of their windows fires.
+    fn clear_until(&self, slices: Slices, earliest: i64, highest: i64) -> Option<i64> {
         if self.plan.per_window && !slices.is_single() {
-            return false;
+            return None;
         }
-        let fires = slices.first_window_end(earliest).map(|end| self.fire_ms(end));
-        fires.is_some_and(|fires| fires > highest) && !self.crosses_tick(highest)
+        let fires_ms = self.fire_ms(slices.first_window_end(earliest)?);
+        (fires_ms > highest && !self.crosses_tick(highest)).then_some(fires_ms)
     }
 
     /// The watermark at which the window that ends at `end_ms` fires.
@@ -215,44 +219,6 @@ impl AggregateSender {
             }
             _ => false,
         }
-    }
-
-    /// Takes a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
-    /// row that does not end up in an accumulator. False: nothing was done.
-    fn take_whole(&mut self, batch: &Batch, others_ms: i64, floor_ms: i64) -> bool {
-        let suits = self.plan.ship != Ship::Rows && self.wall.is_utc();
-        let Some(slices) = self.slices.filter(|_| suits) else { return false };
-        let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
-        let (least, greatest) = extent(time_ms);
-        let arrived = batch.arrival_ms.as_ref().and_then(Arrival::last);
-        let highest = arrived.unwrap_or(i64::MAX).min(others_ms).max(floor_ms);
-        let Some(cut) = slices.cut(least, greatest) else { return false };
-        let earliest = cut.ends().next().expect("there is at least one");
-        if !self.is_clear(slices, earliest, highest) {
-            return false;
-        }
-        if cut.ends().len() == 1 && !self.groups_rows() {
-            self.ship_slice(batch, earliest);
-            return true;
-        }
-        cut.indices(time_ms, &mut self.slice_indices);
-        let ends_ms: Vec<i64> = cut.ends().collect();
-        let ends_of = |slices: &[u32]| -> Vec<i64> {
-            slices.iter().map(|&slice| ends_ms[slice as usize]).collect()
-        };
-        if !self.groups_rows() {
-            let ends_ms = ends_of(&self.slice_indices);
-            self.ship_rows(batch, ends_ms, Vec::new());
-            return true;
-        }
-        let keys = self.key_columns(batch);
-        let (groups, slices) = (&mut self.groups, &self.slice_indices);
-        if !self.numbered.find(groups, &keys, &cut, slices, &mut self.slots) {
-            self.keys.encode(&keys, batch.rows);
-            self.groups.find(&self.keys, &ends_of(slices), &mut self.slots);
-        }
-        self.take_grouped(batch);
-        true
     }
 
     /// Whether rows are found their groups before they leave.
@@ -525,9 +491,13 @@ impl AggregateSender {
     /// The end of a chunk: everything folded leaves.
     pub fn end_chunk(&mut self) {
         self.flush();
+        self.begin_chunk();
+        self.resting_chunks = self.resting_chunks.saturating_sub(1);
+    }
+
+    fn begin_chunk(&mut self) {
         self.folded_rows = 0;
         self.folding = self.plan.ship == Ship::Folded && self.resting_chunks == 0;
-        self.resting_chunks = self.resting_chunks.saturating_sub(1);
     }
 
     fn flush(&mut self) {
@@ -561,9 +531,9 @@ impl AggregateSender {
         self.numbered.clear();
     }
 
-    /// The next thing to send.
-    pub fn pop(&mut self) -> Option<Shipment> {
-        self.out.pop_front()
+    /// What there is to send, in this order.
+    pub fn drain(&mut self) -> Drain<'_, Shipment> {
+        self.out.drain(..)
     }
 
     /// The rows of the last batch that were late, as they came, where somebody reads them.

@@ -128,11 +128,19 @@ impl Sender {
         }
     }
 
-    /// The next thing to send.
-    pub fn pop(&mut self) -> Option<Shipment> {
+    /// What there is to send, in this order.
+    pub fn drain(&mut self) -> impl Iterator<Item = Shipment> + '_ {
         match self {
-            Sender::Aggregate(sender) => sender.pop(),
-            Sender::Rows(sender) => sender.out.pop_front(),
+            Sender::Aggregate(sender) => sender.drain(),
+            Sender::Rows(sender) => sender.out.drain(..),
+        }
+    }
+
+    /// The sender of a windowed aggregation, which may take rows ahead of their turn.
+    pub fn as_aggregate(&mut self) -> Option<&mut AggregateSender> {
+        match self {
+            Sender::Aggregate(sender) => Some(sender),
+            Sender::Rows(_) => None,
         }
     }
 

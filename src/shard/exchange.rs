@@ -162,7 +162,13 @@ impl ExchangeEnds {
 
     /// Moves what the sender has made into the outbox.
     pub(crate) fn collect(&mut self) {
-        while let Some(shipment) = self.sender.pop() {
+        let made: Vec<Shipment> = self.sender.drain().collect();
+        self.ship(made);
+    }
+
+    /// Puts into the outbox what a sender has made.
+    pub(crate) fn ship(&mut self, shipments: impl IntoIterator<Item = Shipment>) {
+        for shipment in shipments {
             match shipment {
                 Shipment::Payload(shard, payload) => {
                     self.outbox[shard].push_back(Message::Batch(payload))

@@ -9,13 +9,13 @@ use super::checkpoint::Barrier;
 use super::exchange::{ChunkEnd, ExchangeEnds, Message};
 use super::machine::Shard;
 use super::place::Place;
-use super::scan::ScanBatch;
+use super::prepare::Shipped;
 use super::topology::{Feeds, Owner, StepKind};
 use crate::batch::Batch;
-use crate::error::{EvalError, JobError};
+use crate::error::JobError;
 use crate::expr::EvalContext;
 use crate::op::apply::{Applied, apply};
-use crate::op::calc::{Calc, Calculated};
+use crate::op::calc::Calc;
 use crate::op::expand::expand;
 use crate::op::session_table::{pack, unpack};
 use crate::op::window_table::WindowTable;
@@ -25,7 +25,9 @@ use crate::plan::Apply;
 /// A chunk whose rows are being worked on.
 pub(super) struct Running {
     pub(super) scan: usize,
-    pub(super) batches: VecDeque<ScanBatch>,
+    pub(super) batches: VecDeque<Batch>,
+    /// What its rows came to ahead of its turn, instead of the rows.
+    pub(super) shipped: Option<Shipped>,
     /// Per exchange that scans feed: the cap by other splits, the floor, and the watermark after the chunk.
     pub(super) times: Vec<(i64, i64, i64)>,
     pub(super) next_shard: usize,
@@ -76,16 +78,13 @@ impl Shard {
         let source = Source::Scan(running.times.clone());
         // All of it: an exchange with several feeds may hold one's rows up until another's have come to the chunk's end.
         let (targets, mut before) = (&topology.scans[running.scan].targets, 0);
-        for scanned in std::mem::take(&mut running.batches) {
-            let ScanBatch { batch, calculated, .. } = scanned;
-            for (target, calculated) in targets.iter().zip(calculated) {
-                let ran = match calculated {
-                    Some(calculated) => self.run_calculated(*target, calculated, &source),
-                    None => self.run_targets(&[*target], &batch, &source),
-                };
-                ran.map_err(|error| self.placed(error, &running, &batch, before))?;
-            }
+        for batch in std::mem::take(&mut running.batches) {
+            let ran = self.run_targets(targets, &batch, &source);
+            ran.map_err(|error| self.placed(error, &running, &batch, before))?;
             before += batch.rows as u64;
+        }
+        if let Some(Shipped { exchange, shipments }) = &mut running.shipped {
+            self.exchanges[*exchange].ship(shipments.drain(..));
         }
         self.end_chunk(running)?;
         Ok(true)
@@ -116,8 +115,11 @@ impl Shard {
                 barrier: running.barrier,
             };
             let ends = &mut self.exchanges[index];
-            ends.sender.end_chunk();
-            ends.collect();
+            // The sender has come to the end of what was taken ahead.
+            if running.shipped.as_ref().is_none_or(|shipped| shipped.exchange != index) {
+                ends.sender.end_chunk();
+                ends.collect();
+            }
             ends.broadcast(Message::ChunkEnd(end));
         }
         if running.is_last {
@@ -170,31 +172,21 @@ impl Shard {
                 }
                 (StepKind::Calc { .. }, Worker::Calc(calc)) => {
                     let context = EvalContext { time_zone: self.time_zone, now_ms: self.now_ms };
-                    let calculated = calc.apply(batch, &context);
-                    self.run_calculated(target, calculated, source)?;
+                    let (batch, failure) = calc.apply(batch, &context);
+                    if batch.rows > 0 {
+                        self.run_targets(&step.targets, &batch, source)?;
+                    }
+                    if let Some(failure) = failure {
+                        self.fail(JobError::Expression {
+                            origin: "the query".into(),
+                            message: failure.message,
+                        })?;
+                    }
                 }
                 _ => unreachable!("workers are made from their steps"),
             }
         }
         Ok(())
-    }
-
-    /// Runs what a step has made of a batch through what follows it.
-    fn run_calculated(
-        &mut self,
-        target: usize,
-        (batch, failure): Calculated,
-        source: &Source,
-    ) -> Result<(), JobError> {
-        let topology = Arc::clone(&self.topology);
-        if batch.rows > 0 {
-            self.run_targets(&topology.steps[target].targets, &batch, source)?;
-        }
-        let failed = |failure: EvalError| JobError::Expression {
-            origin: "the query".into(),
-            message: failure.message,
-        };
-        failure.map_or(Ok(()), |failure| self.fail(failed(failure)))
     }
 
     /// Hands a batch to an exchange; what is late goes on its own way at once.

@@ -10,19 +10,16 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono_tz::Tz;
-
-use super::scan::{ScanBatch, ScanReader};
+use super::prepare::ChunkRows;
 use super::token::{Reach, SplitSpec, SplitState, Token};
-use super::topology::Topology;
+use super::topology::{Scan, Topology};
 use super::watch::Streams;
 use crate::batch::{BATCH_ROWS_MAX, Batch};
 use crate::connector::{
     ChunkBytes, Opening, RangeReader, RawRange, Read, SequentialReader, SequentialSplit,
 };
 use crate::error::JobError;
-use crate::expr::EvalContext;
-use crate::format::{BadRecord, Decoded};
+use crate::format::{BadRecord, Decode, Decoded};
 
 /// How many chunks a shard decodes before the token comes.
 const AHEAD_CHUNKS: usize = 2;
@@ -30,8 +27,8 @@ const AHEAD_CHUNKS: usize = 2;
 /// A chunk, decoded.
 #[derive(Default)]
 pub(crate) struct DecodedChunk {
-    pub(crate) batches: Vec<ScanBatch>,
-    /// Rows decoded; the batches have fewer if one failed.
+    pub(crate) rows: ChunkRows,
+    /// Rows decoded; fewer go on if one fails.
     pub(crate) row_count: u64,
     /// The number of the first, if they are not lines.
     pub(crate) first_row: Option<u64>,
@@ -49,6 +46,14 @@ pub(crate) struct DecodedChunk {
     pub(crate) is_last: bool,
 }
 
+impl DecodedChunk {
+    /// Of rows as they were decoded.
+    fn of(batches: Vec<Batch>) -> Self {
+        let row_count = batches.iter().map(|batch| batch.rows as u64).sum();
+        Self { rows: ChunkRows::Decoded(batches), row_count, ..Self::default() }
+    }
+}
+
 /// Bytes of a file that a runtime may read while the shard works.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadRequest {
@@ -61,11 +66,11 @@ pub(crate) struct ReadRequest {
 
 /// A shard's readers.
 pub(crate) struct Input {
-    scans: Vec<ScanReader>,
+    /// By scan; none where rows come as they are.
+    decoders: Vec<Option<Box<dyn Decode>>>,
     topology: Arc<Topology>,
     shard: usize,
     chunk_bytes: u64,
-    time_zone: Tz,
     ranged: HashMap<usize, RangeReader>,
     unopened: Streams,
     streams: BTreeMap<usize, Box<dyn SequentialReader>>,
@@ -89,18 +94,18 @@ impl Input {
         shard: usize,
         shard_count: usize,
         chunk_bytes: u64,
-        time_zone: Tz,
         view: Vec<SplitState>,
         unopened: Streams,
     ) -> Self {
-        let reader = |scan| ScanReader::new(scan, &topology.steps, time_zone);
-        let scans = topology.scans.iter().map(reader).collect();
+        let decoder = |scan: &Scan| {
+            scan.source.format().map(|format| format.decoder(&scan.physical, &scan.projection))
+        };
+        let decoders = topology.scans.iter().map(decoder).collect();
         Self {
-            scans,
+            decoders,
             topology,
             shard,
             chunk_bytes,
-            time_zone,
             ranged: HashMap::new(),
             unopened,
             streams: BTreeMap::new(),
@@ -164,18 +169,27 @@ impl Input {
         Ok(&self.ranged[&split])
     }
 
-    /// Decodes one chunk ahead, if there is one worth it; false if not.
-    pub(crate) fn decode_ahead(&mut self, now_ms: i64) -> Result<bool, JobError> {
+    /// Decodes one chunk ahead, if there is one worth it: its split, its index, and what it holds, to be [kept](Input::keep).
+    pub(crate) fn decode_ahead(&mut self) -> Result<Option<(usize, u64, DecodedChunk)>, JobError> {
         if self.ahead.len() >= AHEAD_CHUNKS {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some((split, index)) = self.next_ahead(false) else { return Ok(false) };
+        let Some((split, index)) = self.next_ahead(false) else { return Ok(None) };
         if matches!(self.supplied.get(&(split, index)), Some(None)) {
-            return Ok(false);
+            return Ok(None);
         }
-        let chunk = self.decode(split, index, false, now_ms)?;
+        let chunk = self.decode(split, index, false)?;
+        Ok(Some((split, index, chunk)))
+    }
+
+    /// The scan that a split belongs to.
+    pub(crate) fn scan_of(&self, split: usize) -> usize {
+        self.view[split].spec.scan
+    }
+
+    /// Keeps a chunk until it is due.
+    pub(crate) fn keep(&mut self, split: usize, index: u64, chunk: DecodedChunk) {
         self.ahead.insert((split, index), chunk);
-        Ok(true)
     }
 
     /// The chunk that the token will most likely bring to this shard next, and that is not decoded yet (nor, with
@@ -209,19 +223,18 @@ impl Input {
         split: usize,
         index: u64,
         state: &SplitState,
-        now_ms: i64,
     ) -> Result<Option<DecodedChunk>, JobError> {
         if let Reach::Sequential { .. } = state.spec.reach {
-            return self.read_stream(split, &Arc::clone(&state.spec), index, true, now_ms);
+            return self.read_stream(split, &Arc::clone(&state.spec), index, true);
         }
         let chunk = match self.ahead.remove(&(split, index)) {
             Some(chunk) => chunk,
-            None => self.decode(split, index, state.in_quotes, now_ms)?,
+            None => self.decode(split, index, state.in_quotes)?,
         };
         match chunk.range {
             // The guess that it begins outside quotes was wrong.
             Some(range) if state.in_quotes => {
-                self.decode_range(split, index, range, true, now_ms).map(Some)
+                self.decode_range(split, index, range, true).map(Some)
             }
             _ => Ok(Some(chunk)),
         }
@@ -232,7 +245,6 @@ impl Input {
         split: usize,
         index: u64,
         in_quotes: bool,
-        now_ms: i64,
     ) -> Result<DecodedChunk, JobError> {
         let spec = Arc::clone(&self.view[split].spec);
         match &spec.reach {
@@ -243,13 +255,13 @@ impl Input {
                     Some(bytes) => reader.range_of(index, bytes),
                     None => reader.read_range(index)?,
                 };
-                self.decode_range(split, index, range, in_quotes, now_ms)
+                self.decode_range(split, index, range, in_quotes)
             }
             Reach::Generated(generator, _) => {
                 let most = generator.chunk_rows();
                 let start = index * most;
                 let rows = generator.row_count().map_or(most, |all| (all - start).min(most));
-                Ok(self.generate(spec.scan, generator.as_ref(), start, rows, now_ms))
+                Ok(self.generate(spec.scan, generator.as_ref(), start, rows))
             }
             Reach::Sequential { .. } | Reach::Paced(..) => {
                 unreachable!("streams are not read ahead")
@@ -263,14 +275,13 @@ impl Input {
         index: u64,
         mut range: RawRange,
         in_quotes: bool,
-        now_ms: i64,
     ) -> Result<DecodedChunk, JobError> {
         let scan = self.view[split].spec.scan;
         let reader = &self.ranged[&split];
         let bytes: ChunkBytes = reader.cut(&mut range, in_quotes)?;
         let needs_quotes = reader.needs_quotes();
         let at_start = index == 0;
-        let mut chunk = self.decode_records(scan, &bytes.records, at_start, now_ms);
+        let mut chunk = self.decode_records(scan, &bytes.records, at_start);
         if let Some(oversized) = bytes.oversized {
             let lines_before = chunk.line_count;
             self.note_oversized(scan, &mut chunk, oversized, lines_before);
@@ -289,20 +300,17 @@ impl Input {
         scan: usize,
         records: &arrow_buffer::Buffer,
         at_start: bool,
-        now_ms: i64,
     ) -> DecodedChunk {
-        let decoder = self.scans[scan].decoder.as_mut().expect("bytes have a format");
+        let decoder = self.decoders[scan].as_mut().expect("bytes have a format");
         let decoded: Decoded = decoder.decode(records, at_start);
-        let mut chunk = DecodedChunk {
+        DecodedChunk {
             line_count: decoded.line_count,
             byte_count: records.len() as u64,
             skipped: decoded.skipped,
             skipped_count: decoded.skipped_count,
             bad_record: decoded.failure,
-            ..DecodedChunk::default()
-        };
-        self.finish_batches(scan, decoded.batches, &mut chunk, now_ms);
-        chunk
+            ..DecodedChunk::of(decoded.batches)
+        }
     }
 
     /// An oversized record is a bad record: dropped where the format skips those, else the job's end.
@@ -332,7 +340,6 @@ impl Input {
         generator: &dyn crate::connector::Generator,
         start: u64,
         rows: u64,
-        now_ms: i64,
     ) -> DecodedChunk {
         let projection = self.topology.scans[scan].projection.clone();
         let mut batches = Vec::new();
@@ -342,31 +349,7 @@ impl Input {
             batches.push(generator.generate(at, count, &projection));
             at += count as u64;
         }
-        let mut chunk = DecodedChunk { first_row: Some(start), ..DecodedChunk::default() };
-        self.finish_batches(scan, batches, &mut chunk, now_ms);
-        chunk
-    }
-
-    /// Computes the declared columns and the watermark column.
-    fn finish_batches(
-        &mut self,
-        scan: usize,
-        batches: Vec<Batch>,
-        chunk: &mut DecodedChunk,
-        now_ms: i64,
-    ) {
-        let context = EvalContext { time_zone: self.time_zone, now_ms };
-        chunk.row_count = batches.iter().map(|batch| batch.rows as u64).sum();
-        for batch in batches {
-            let before_ms = chunk.batches.last().map_or(i64::MIN, |last| last.highest_ms);
-            let (batch, failure) = self.scans[scan].finish(&batch, before_ms, &context);
-            chunk.batches.push(batch);
-            if let Some(failure) = failure {
-                chunk.failure = Some(failure);
-                chunk.bad_record = None;
-                return;
-            }
-        }
+        DecodedChunk { first_row: Some(start), ..DecodedChunk::of(batches) }
     }
 
     /// Reads a stream. With `flush` it hands out what is there; `None` if that is nothing.
@@ -376,7 +359,6 @@ impl Input {
         spec: &SplitSpec,
         index: u64,
         flush: bool,
-        now_ms: i64,
     ) -> Result<Option<DecodedChunk>, JobError> {
         if let Some((unopened, opening)) = self.unopened.remove(&split) {
             self.streams.insert(split, unopened.open(&opening)?);
@@ -387,9 +369,7 @@ impl Input {
         let dropped = stream.dropped_count();
         let before = self.dropped.insert(split, dropped).unwrap_or(0);
         let mut chunk = match read {
-            Read::Records(records) => {
-                Some(self.decode_records(spec.scan, &records, index == 0, now_ms))
-            }
+            Read::Records(records) => Some(self.decode_records(spec.scan, &records, index == 0)),
             Read::Rows(batches) => {
                 let projection = &self.topology.scans[spec.scan].projection;
                 let project = |batch: Batch| {
@@ -398,9 +378,8 @@ impl Input {
                 };
                 let batches: Vec<Batch> = batches.into_iter().map(project).collect();
                 let taken = self.taken.entry(split).or_default();
-                let mut chunk = DecodedChunk { first_row: Some(*taken), ..DecodedChunk::default() };
-                *taken += batches.iter().map(|batch| batch.rows as u64).sum::<u64>();
-                self.finish_batches(spec.scan, batches, &mut chunk, now_ms);
+                let chunk = DecodedChunk { first_row: Some(*taken), ..DecodedChunk::of(batches) };
+                *taken += chunk.row_count;
                 Some(chunk)
             }
             Read::Oversized(record) => {
@@ -439,7 +418,7 @@ impl Input {
             return None;
         }
         let rows = (owed - done).min(generator.chunk_rows());
-        let mut chunk = self.generate(spec.scan, generator.as_ref(), done, rows, now_ms);
+        let mut chunk = self.generate(spec.scan, generator.as_ref(), done, rows);
         chunk.is_last = is_last;
         Some(chunk)
     }

@@ -1,7 +1,7 @@
 //! The shard: a state machine that reads, folds, exchanges, owns keys, fires and writes, one step at a time.
 //!
 //! A step does a bounded piece of the most urgent work: first what frees others (outboxes, then owners,
-//! deepest first), then its own chunk, then the token, and when there is nothing else it decodes ahead. It
+//! deepest first), then its own chunk, then the token, and when there is nothing else it decodes and folds ahead. It
 //! never blocks, so the same machine runs pinned to a core or in the simulator.
 //!
 //! # Invariants
@@ -23,6 +23,7 @@ use super::dead_letter::DeadLetters;
 use super::exchange::{Boundary, ChunkEnd, ExchangeEnds, Message, OwnerOrigin, Taken};
 use super::flow::{Running, Source, Worker};
 use super::input::{Input, ReadRequest};
+use super::prepare::Preparer;
 use super::sinks::SinkEnds;
 use super::token::Token;
 use super::topology::{Feeds, Topology};
@@ -62,6 +63,8 @@ pub(crate) struct Shard {
     pub(super) time_zone: Tz,
     pub(super) input: Input,
     pub(super) workers: Vec<Worker>,
+    /// By scan.
+    pub(super) preparers: Vec<Preparer>,
     pub(super) exchanges: Vec<ExchangeEnds>,
     pub(crate) sinks: SinkEnds,
     pub(super) dead_letters: Arc<DeadLetters>,
@@ -121,6 +124,8 @@ impl Shard {
         let topology = parts.topology;
         let workers =
             topology.steps.iter().map(|step| Worker::new(&step.kind, parts.time_zone)).collect();
+        let preparer = |scan| Preparer::new(scan, &topology, parts.time_zone);
+        let preparers = topology.scans.iter().map(preparer).collect();
         let ends = parts.exchanges.into_iter().zip(parts.owners);
         let exchanges = topology
             .exchanges
@@ -135,6 +140,7 @@ impl Shard {
             time_zone: parts.time_zone,
             input: parts.input,
             workers,
+            preparers,
             exchanges: exchanges.collect(),
             sinks: parts.sinks,
             dead_letters: parts.dead_letters,
@@ -212,7 +218,7 @@ impl Shard {
         if self.running.is_none() && !self.control.is_failing() {
             busy |= self.take_turn()?;
         }
-        Ok(busy || self.input.decode_ahead(self.now_ms)?)
+        Ok(busy || self.prepare_ahead()?)
     }
 
     fn rest(&mut self) -> Step {

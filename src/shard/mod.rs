@@ -15,6 +15,7 @@ mod input;
 mod machine;
 mod operators;
 mod place;
+mod prepare;
 mod row_windows;
 pub mod runtime;
 mod scan;
@@ -348,7 +349,6 @@ impl Job {
                     index,
                     self.shard_count,
                     chunk_bytes,
-                    self.settings.time_zone,
                     view.clone(),
                     std::mem::take(&mut start.streams[index]),
                 );

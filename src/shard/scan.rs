@@ -1,7 +1,4 @@
-//! How one scan's bytes become its columns, and those what the first steps behind it need.
-//!
-//! A batch is a few thousand rows: what is computed of them right after they were decoded finds them in the second cache. So a filter and
-//! a projection behind the scan run here too, unless they read the clock, and whoever holds the token need not wait for them.
+//! How one scan's rows become its columns, each row with the watermark that it asks for.
 //!
 //! # Invariants
 //!
@@ -13,58 +10,30 @@ use arrow_array::types::Int64Type;
 use arrow_buffer::ScalarBuffer;
 use chrono_tz::Tz;
 
-use super::topology::{Scan, Step, StepKind};
+use super::topology::Scan;
 use crate::batch::{Arrival, Batch, highest};
 use crate::error::JobError;
 use crate::expr::{EvalContext, Evaluator};
-use crate::format::Decode;
-use crate::op::calc::{Calc, Calculated};
+use crate::op::calc::Calc;
 
-/// A decoded batch: a scan's columns, each row with the highest watermark that a row before it in the chunk asks for.
+/// A scan's columns, each row with the highest watermark that a row before it in the chunk asks for.
 pub(crate) struct ScanBatch {
     pub(crate) batch: Batch,
-    /// By target of the scan: what it makes of the batch, if that is known.
-    pub(crate) calculated: Vec<Option<Calculated>>,
     /// The highest that is asked for up to its end; `i64::MIN` where none is.
     pub(crate) highest_ms: i64,
 }
 
-impl ScanBatch {
-    /// The same rows, before which the watermark was `start_ms` already.
-    pub(crate) fn after(mut self, start_ms: i64) -> Self {
-        let calculated = self.calculated.iter_mut().flatten().map(|(batch, _)| batch);
-        for batch in calculated.chain([&mut self.batch]) {
-            batch.arrival_ms = batch.arrival_ms.take().map(|arrival| arrival.after(start_ms));
-        }
-        self
-    }
-}
-
-/// How one scan's bytes become its columns.
-pub(crate) struct ScanReader {
-    pub(crate) decoder: Option<Box<dyn Decode>>,
+/// Computes a scan's columns.
+pub(crate) struct Scanner {
     columns: Calc,
     watermark: Option<Evaluator>,
     rowtime: Option<usize>,
     table: String,
-    /// By target: what is computed right away.
-    ahead: Vec<Option<Calc>>,
 }
 
-impl ScanReader {
-    pub(crate) fn new(scan: &Scan, steps: &[Step], time_zone: Tz) -> Self {
-        let decoder =
-            scan.source.format().map(|format| format.decoder(&scan.physical, &scan.projection));
-        let ahead = |&target: &usize| match &steps[target].kind {
-            StepKind::Calc { filter, columns }
-                if !filter.iter().chain(columns).any(|expr| expr.reads_clock()) =>
-            {
-                Some(Calc::new(filter.as_ref(), columns, time_zone))
-            }
-            _ => None,
-        };
+impl Scanner {
+    pub(crate) fn new(scan: &Scan, time_zone: Tz) -> Self {
         Self {
-            decoder,
             columns: Calc::new(None, &scan.columns, time_zone),
             watermark: scan
                 .watermark
@@ -72,7 +41,6 @@ impl ScanReader {
                 .map(|watermark| Evaluator::new(&watermark.expr, time_zone)),
             rowtime: scan.watermark.as_ref().map(|watermark| watermark.column),
             table: scan.table.clone(),
-            ahead: scan.targets.iter().map(ahead).collect(),
         }
     }
 
@@ -86,9 +54,7 @@ impl ScanReader {
         let (mut batch, asked_ms, failure) = self.scan(batch, context);
         let highest_ms = highest(&asked_ms).max(before_ms);
         batch.arrival_ms = Some(Arrival::of_asked(asked_ms, batch.rows, before_ms));
-        let calculate = |calc: &Option<Calc>| calc.as_ref().map(|calc| calc.apply(&batch, context));
-        let calculated = self.ahead.iter().map(calculate).collect();
-        (ScanBatch { batch, calculated, highest_ms }, failure)
+        (ScanBatch { batch, highest_ms }, failure)
     }
 
     /// A scan's columns, the watermark that each row asks for, and what ended them early.

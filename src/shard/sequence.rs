@@ -14,10 +14,11 @@ use super::flow::Running;
 use super::input::{DecodedChunk, Input};
 use super::machine::{Shard, Turn};
 use super::place::Place;
+use super::prepare::{ChunkRows, Shipped};
 use super::scan::ScanBatch;
 use super::token::{Chunk, Reach, SplitState, Token};
 use super::topology::{Exchange, Feeds};
-use crate::batch::Arrival;
+use crate::batch::{Arrival, Batch};
 use crate::error::{JobError, StateError};
 
 impl Shard {
@@ -119,7 +120,7 @@ impl Shard {
             let chunk = match spec.reach {
                 Reach::Sequential { live: true, .. } => {
                     let index = state.next_chunk;
-                    let read = self.input.read_stream(split, &spec, index, true, self.now_ms);
+                    let read = self.input.read_stream(split, &spec, index, true);
                     self.wait_for_room(read)?
                 }
                 Reach::Paced(..) => self.input.read_paced(split, &spec, state.rows, self.now_ms),
@@ -172,6 +173,7 @@ impl Shard {
         self.running = Some(Running {
             scan: 0,
             batches: VecDeque::new(),
+            shipped: None,
             times,
             next_shard,
             is_last: false,
@@ -194,6 +196,7 @@ impl Shard {
         self.running = Some(Running {
             scan: 0,
             batches: VecDeque::new(),
+            shipped: None,
             times,
             next_shard: self.index,
             is_last: true,
@@ -213,7 +216,7 @@ impl Shard {
     /// Takes the chunk that was chosen for this shard.
     fn take_chunk(&mut self, token: Box<Token>, chunk: Chunk) -> Result<bool, JobError> {
         self.input.observe(&token);
-        match self.input.take(chunk.split, chunk.index, &token.splits[chunk.split], self.now_ms)? {
+        match self.input.take(chunk.split, chunk.index, &token.splits[chunk.split])? {
             Some(decoded) => {
                 self.take_decoded(token, chunk.split, decoded);
                 Ok(true)
@@ -230,17 +233,12 @@ impl Shard {
     fn take_decoded(&mut self, mut token: Box<Token>, split: usize, mut decoded: DecodedChunk) {
         let others: Vec<i64> = self.caps(&token, Some(split));
         let scan = token.splits[split].spec.scan;
-        let row_count = decoded.batches.iter().map(|batch| batch.batch.rows as u64).sum::<u64>();
+        self.prepare_for(&token, split, &mut decoded);
+        let row_count = decoded.rows.count();
         let place = Place::of(&self.topology, &token.splits[split], &decoded);
         let failure = self.note_bad_records(&token, split, &mut decoded, &place);
         let mut state = token.splits[split].clone();
-        let (mut jumps, start_ms) = (0, state.watermark_ms);
-        let batches = decoded
-            .batches
-            .drain(..)
-            .map(|batch| stamp(batch, start_ms, &mut state.watermark_ms, &mut jumps))
-            .collect();
-        self.control.progress[self.index].jumps.fetch_add(jumps, Ordering::Relaxed);
+        let (batches, shipped) = self.stamped(std::mem::take(&mut decoded.rows), &mut state);
         state.in_quotes = Input::ends_in_quotes(&decoded, state.in_quotes);
         state.lines += decoded.line_count;
         state.next_chunk += 1;
@@ -274,6 +272,7 @@ impl Shard {
         self.running = Some(Running {
             scan,
             batches,
+            shipped,
             times,
             next_shard,
             is_last: is_last || stopped,
@@ -292,6 +291,28 @@ impl Shard {
             self.turn_out.push_back((next_shard, Turn::Token(token)));
         }
         self.push_turns();
+    }
+
+    /// A chunk's rows with the watermarks that they arrive at, or what they came to without.
+    fn stamped(
+        &mut self,
+        rows: ChunkRows,
+        state: &mut SplitState,
+    ) -> (VecDeque<Batch>, Option<Shipped>) {
+        let (mut jumps, start_ms) = (0, state.watermark_ms);
+        let stamped = match rows {
+            ChunkRows::Taken(taken) => {
+                state.watermark_ms = state.watermark_ms.max(taken.highest_ms);
+                (VecDeque::new(), Some(taken.shipped))
+            }
+            ChunkRows::Scanned(batches) => {
+                let stamp = |batch| stamp(batch, start_ms, &mut state.watermark_ms, &mut jumps);
+                (batches.into_iter().map(stamp).collect(), None)
+            }
+            ChunkRows::Decoded(_) => unreachable!("its turn has come, so it is prepared"),
+        };
+        self.control.progress[self.index].jumps.fetch_add(jumps, Ordering::Relaxed);
+        stamped
     }
 
     /// Per exchange, what caps the watermark of rows of `split`.
@@ -325,9 +346,9 @@ impl Shard {
     ) -> Option<JobError> {
         let state = &token.splits[split];
         let scan = &self.topology.scans[state.spec.scan];
-        let rows: usize = decoded.batches.iter().map(|batch| batch.batch.rows).sum();
+        let rows = decoded.rows.count();
         let progress = &self.control.progress[self.index];
-        progress.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        progress.rows.fetch_add(rows, Ordering::Relaxed);
         progress.bytes.fetch_add(decoded.byte_count, Ordering::Relaxed);
         progress.malformed.fetch_add(decoded.skipped_count, Ordering::Relaxed);
         self.dead_letters.note(
@@ -339,7 +360,7 @@ impl Shard {
         );
         if let Some(failure) = decoded.failure.take() {
             // The rows before the one that failed are there.
-            return Some(place.put(failure, rows as u64));
+            return Some(place.put(failure, rows));
         }
         decoded.bad_record.take().map(|record| JobError::BadRecord {
             origin: state.spec.origin.clone(),
@@ -362,16 +383,23 @@ fn is_last_chunk(state: &SplitState) -> bool {
 /// A watermark that moves further than this at once is worth telling.
 const JUMP_MS: i64 = 24 * 3_600_000;
 
+/// Whether a watermark moves so far, from where it has been.
+pub(super) fn is_jump(from_ms: i64, to_ms: i64) -> bool {
+    from_ms != i64::MIN && to_ms.saturating_sub(from_ms) > JUMP_MS
+}
+
 /// Gives each row the split's watermark at its arrival, which was `start_ms` before the chunk. Whoever holds the token looks at no row.
-fn stamp(scanned: ScanBatch, start_ms: i64, watermark_ms: &mut i64, jumps: &mut u64) -> ScanBatch {
-    let scanned = scanned.after(start_ms);
-    let after_ms = scanned.highest_ms.max(*watermark_ms);
-    if *watermark_ms != i64::MIN && after_ms.saturating_sub(*watermark_ms) > JUMP_MS {
-        let mut steps = scanned.batch.arrival_ms.as_ref().map_or(Vec::new(), Arrival::to_vec);
+fn stamp(scanned: ScanBatch, start_ms: i64, watermark_ms: &mut i64, jumps: &mut u64) -> Batch {
+    let ScanBatch { mut batch, highest_ms } = scanned;
+    let arrival = batch.arrival_ms.take().map(|arrival| arrival.after(start_ms));
+    let after_ms = highest_ms.max(*watermark_ms);
+    if is_jump(*watermark_ms, after_ms) {
+        let mut steps = arrival.as_ref().map_or(Vec::new(), Arrival::to_vec);
         steps.push(after_ms);
         let jumped = |step: &&[i64]| step[1].saturating_sub(step[0]) > JUMP_MS;
         *jumps += steps.windows(2).filter(jumped).count() as u64;
     }
     *watermark_ms = after_ms;
-    scanned
+    batch.arrival_ms = arrival;
+    batch
 }

@@ -9,6 +9,9 @@ use std::fs::read_to_string;
 /// Free bytes that glibc's `malloc` keeps for each of its arenas: columns of a few chunks, again and again.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES: i32 = 64 << 20;
+/// What is larger is a mapping of its own, which the kernel can move when it grows; a chunk's bytes are not.
+#[cfg(target_env = "gnu")]
+const HEAP_BYTES_MAX: i32 = 5 << 18;
 
 /// Has glibc's `malloc` keep what is given back, instead of handing it to the kernel with every chunk and fetching it again page by page,
 /// which all threads wait for. It is a setting of the whole process, and stays as it is where `MALLOC_TRIM_THRESHOLD_` or `GLIBC_TUNABLES`
@@ -19,7 +22,10 @@ pub fn keep_freed() {
         let is_set = ["MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"].map(std::env::var_os);
         if is_set.iter().all(Option::is_none) {
             // SAFETY: invariant 1. A value that it does not take changes nothing.
-            unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES) };
+            unsafe {
+                libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+                libc::mallopt(libc::M_MMAP_THRESHOLD, HEAP_BYTES_MAX);
+            }
         }
     }
 }

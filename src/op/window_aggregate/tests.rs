@@ -228,7 +228,10 @@ impl Run {
                 sender.push(&part, i64::MIN, i64::MIN, 0);
             }
             sender.end_chunk();
-            while let Some(Shipment::Payload(shard, payload)) = sender.pop() {
+            for shipment in sender.drain() {
+                let Shipment::Payload(shard, payload) = shipment else {
+                    panic!("nothing fires early")
+                };
                 shards[shard].owner.receive(*payload);
             }
             for shard in &mut shards {

@@ -1,0 +1,86 @@
+//! Batches that are taken whole, and ahead of their turn: before it is known at what watermark their rows arrive.
+//!
+//! # Invariants
+//!
+//! 1. What is taken ahead leaves the sender as it would have in its turn, if every batch could have been taken whole then; whoever
+//!    had it taken sees to that. Nothing of a chunk that is taken ahead stays behind its end.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+
+use super::super::folding::extent;
+use super::{AggregateSender, Ship};
+use crate::batch::{Arrival, Batch};
+use crate::window::{EmitClock, TimeDomain};
+
+impl AggregateSender {
+    /// Takes a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
+    /// row that does not end up in an accumulator. Says at which watermark the first window fires that its rows belong to; `None`:
+    /// nothing was done.
+    pub(super) fn take_whole(
+        &mut self,
+        batch: &Batch,
+        others_ms: i64,
+        floor_ms: i64,
+    ) -> Option<i64> {
+        let suits = self.plan.ship != Ship::Rows && self.wall.is_utc();
+        let slices = self.slices.filter(|_| suits)?;
+        let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
+        let (least, greatest) = extent(time_ms);
+        let arrived = batch.arrival_ms.as_ref().and_then(Arrival::last);
+        let highest = arrived.unwrap_or(i64::MAX).min(others_ms).max(floor_ms);
+        let cut = slices.cut(least, greatest)?;
+        let earliest = cut.ends().next().expect("there is at least one");
+        let fires_ms = self.clear_until(slices, earliest, highest)?;
+        if cut.ends().len() == 1 && !self.groups_rows() {
+            self.ship_slice(batch, earliest);
+            return Some(fires_ms);
+        }
+        cut.indices(time_ms, &mut self.slice_indices);
+        let ends_ms: Vec<i64> = cut.ends().collect();
+        let ends_of = |slices: &[u32]| -> Vec<i64> {
+            slices.iter().map(|&slice| ends_ms[slice as usize]).collect()
+        };
+        if !self.groups_rows() {
+            let ends_ms = ends_of(&self.slice_indices);
+            self.ship_rows(batch, ends_ms, Vec::new());
+            return Some(fires_ms);
+        }
+        let keys = self.key_columns(batch);
+        let (groups, slices) = (&mut self.groups, &self.slice_indices);
+        if !self.numbered.find(groups, &keys, &cut, slices, &mut self.slots) {
+            self.keys.encode(&keys, batch.rows);
+            self.groups.find(&self.keys, &ends_of(slices), &mut self.slots);
+        }
+        self.take_grouped(batch);
+        Some(fires_ms)
+    }
+
+    /// Whether batches may be taken ahead: nothing is sent but what rows come to, and no clock cuts them.
+    pub fn may_take_ahead(&self) -> bool {
+        let emit = &self.plan.emit;
+        let ticks = emit.early_clock == EmitClock::Event && emit.early_delay_ms.is_some();
+        let by_event_time = self.plan.window.domain == TimeDomain::Event;
+        by_event_time && self.plan.ship != Ship::Rows && !ticks
+    }
+
+    /// Takes a batch of the next chunk, whose arrivals are known but for what came before the chunk: the watermark that must not have
+    /// been reached before the chunk. `None`: it cannot be taken ahead, whatever came before.
+    ///
+    /// # Panics
+    ///
+    /// If a row's time is NULL: sources refuse such rows.
+    pub fn take_ahead(&mut self, batch: &Batch) -> Option<i64> {
+        if batch.rows == 0 {
+            return Some(i64::MAX);
+        }
+        self.take_whole(batch, i64::MAX, i64::MIN)
+    }
+
+    /// Forgets what was taken of a chunk whose end has not come.
+    pub fn forget_ahead(&mut self) {
+        self.clear_groups();
+        self.out.clear();
+        self.begin_chunk();
+    }
+}
