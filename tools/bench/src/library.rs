@@ -1,11 +1,12 @@
-//! The typed builder beside the SQL engine, both from files of records, and the builder from records in memory.
+//! The typed builder beside the SQL engine, from files of records, and the builder from records in memory.
 //!
 //! ```text
 //! cargo run --release -p tidemill-bench -- library [--rows N] [--runs N] [--shards N] [--only w1,w2]
 //! ```
 //!
-//! Both read the same clicks with numbers for page and device; SQL as columns (`'format' = 'rkyv'`), the builder as records of
-//! 32 bytes. The contestants run in turn in one process. An answer is how many rows came out and what their counts add up to; it must
+//! All read the same clicks with numbers for page and device: as records of 32 bytes, in one file for the builder and for a session of SQL that
+//! has the file as its table; SQL also as columns of a script's table (`'format' = 'rkyv'`), of which it reads those that it needs.
+//! The contestants run in turn in one process. An answer is how many rows came out and what their counts add up to; it must
 //! agree before a time counts.
 
 use std::fs;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use tidemill::connector::{Output, Style};
 use tidemill::job::{Launch, bind};
-use tidemill::{Job, Options, RecordFile, RecordWriter, Records};
+use tidemill::{Job, Options, RecordFile, RecordWriter, Records, Session, Span};
 
 use crate::typed::{self, Click};
 use crate::{Settings, median};
@@ -64,16 +65,17 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
         settings.rows, settings.shards, settings.runs
     );
     println!(
-        "| workload | SQL, file | builder, file | builder ÷ SQL | builder, memory |\n|---|---|---|---|---|"
+        "| workload | SQL, columns | SQL, records | builder, records | builder ÷ SQL: columns | records | builder, memory |\n|---|---|---|---|---|---|---|"
     );
     for (name, select, from) in QUERIES.into_iter().filter(|(name, _, _)| settings.wants(name)) {
-        let mut seconds: [Vec<f64>; 3] = Default::default();
+        let mut seconds: [Vec<f64>; 4] = Default::default();
         let mut answers: Vec<Answer> = Vec::new();
         for _ in 0..settings.runs {
             let file = || RecordFile::<Click>::open(&records).expect("it was written");
             let source = Records::new(memory.iter().copied());
             let runs = [
                 sql(settings, &columns, select, from),
+                session(settings, file(), select, from),
                 builder(settings, name, file()),
                 builder(settings, name, source),
             ];
@@ -83,9 +85,13 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             }
         }
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{name}: {answers:?}");
-        let [sql, file, memory] =
+        let [columns, records, file, memory] =
             seconds.map(|mut list| settings.rows as f64 / median(&mut list) / 1e6);
-        println!("| {name} | {sql:.1} | {file:.1} | {:.2} | {memory:.1} |", file / sql);
+        println!(
+            "| {name} | {columns:.1} | {records:.1} | {file:.1} | {:.2} | {:.2} | {memory:.1} |",
+            file / columns,
+            file / records
+        );
     }
     Ok(())
 }
@@ -157,17 +163,48 @@ fn execute(script: &str, shards: usize) -> (f64, u64) {
     (report.elapsed.as_secs_f64(), report.totals.rows_out)
 }
 
-fn sql(settings: &Settings, columns: &Path, select: &str, from: &str) -> (f64, Answer) {
-    let source = SOURCE.replace("$PATH", &columns.display().to_string());
+/// Where results go that nobody reads, and the query.
+fn insert(select: &str, from: &str) -> String {
     let names: Vec<&str> = select.split(" AS ").skip(1).map(|rest| &rest[..1]).collect();
     let table = names
         .iter()
         .map(|name| format!("{name} {}", if "kc".contains(name) { "BIGINT" } else { "DOUBLE" }));
     let table = table.collect::<Vec<_>>().join(", ");
-    let insert = format!(
+    format!(
         "CREATE TABLE results ({table}) WITH ('connector' = 'blackhole');\nINSERT INTO results SELECT {select} FROM {from};"
-    );
-    let (elapsed, rows) = execute(&format!("{source}{insert}"), settings.shards);
+    )
+}
+
+/// SQL over the builder's file.
+fn session(
+    settings: &Settings,
+    file: RecordFile<Click>,
+    select: &str,
+    from: &str,
+) -> (f64, Answer) {
+    let mut session = Session::new();
+    session
+        .table("clicks", file)
+        .watermark("ts", |click| click.at_ms, Span::seconds(5))
+        .column("device", |click| click.device)
+        .column("amount", |click| click.amount)
+        .column("page", |click| click.page)
+        .column("action", |click| click.action);
+    let options = || Options::default().shards(settings.shards);
+    let job = session.sql(&insert(select, from)).expect("it is well-formed");
+    let report = job.run(options()).expect("the job runs");
+    // As in `sql`: a run of its own, which nobody times.
+    let counts = session.query(&format!("SELECT c FROM (SELECT {select} FROM {from})"));
+    let rows = counts.expect("it is well-formed").rows::<i64>(options()).expect("it can run");
+    let sum = rows.map(|count| count.expect("the job runs") as u64).sum();
+    (report.elapsed.as_secs_f64(), (report.totals.rows_out, sum))
+}
+
+/// SQL over a script's table of columns.
+fn sql(settings: &Settings, columns: &Path, select: &str, from: &str) -> (f64, Answer) {
+    let source = SOURCE.replace("$PATH", &columns.display().to_string());
+    let script = format!("{source}{}", insert(select, from));
+    let (elapsed, rows) = execute(&script, settings.shards);
     // What the counts add up to takes a run of its own, which nobody times.
     let sum = sum_of_counts(settings, &source, select, from);
     (elapsed, (rows, sum))
