@@ -11,6 +11,9 @@ use crate::error::JobError;
 use crate::format::Format;
 use crate::sys::archive::{ArchiveBuilder, Record};
 
+/// Into how many chunks records are divided, unless these become too large or too small.
+const SHARES: usize = 32;
+
 /// Records in memory.
 #[derive(Debug)]
 pub struct Records<T> {
@@ -84,9 +87,10 @@ impl Generator for Memory {
         None
     }
 
-    /// A batch is there already and costs no memory; the fewer chunks, the fewer accumulators travel.
+    /// A batch is there already and costs no memory; the fewer chunks, the fewer accumulators travel. Yet there should be some for every shard.
     fn chunk_rows(&self) -> u64 {
-        131_072
+        let share = (self.count / SHARES).next_multiple_of(BATCH_ROWS_MAX) as u64;
+        share.clamp(1 << 17, 1 << 18)
     }
 
     fn generate(&self, start: u64, count: usize, projection: &[usize]) -> Batch {
