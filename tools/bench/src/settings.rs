@@ -17,7 +17,7 @@ Suites:
   library    the typed builder beside SQL
   growth     as a load grows: keys, slide, disorder, late, skew, width, early, snapshots, state, shards,
              shards-many (words of --only)
-  latency    from a row's due time to its result: tumble, early, timer (words of --only)
+  latency    from a row's due time to its result: tumble, early, timer, flink (words of --only)
 
 Options:
   --rows N           rows generated                        10000000

@@ -105,7 +105,8 @@ impl Programs {
         let mut javac = Command::new("javac");
         javac.arg("-cp").arg(self.jars()?).arg("-d").arg(&classes);
         javac.args(
-            ["AddsUp.java", "Compare.java"].map(|name| source.join("src/compare").join(name)),
+            ["AddsUp.java", "Compare.java", "Latency.java"]
+                .map(|name| source.join("src/compare").join(name)),
         );
         succeed(&mut javac, "Java 17's compiler, for Flink,")
     }
@@ -119,7 +120,8 @@ impl Programs {
         jars.map(|jars| format!("{}/*", jars.display())).ok_or_else(|| "Flink has no jars".into())
     }
 
-    fn java(&self) -> Command {
+    /// What starts a class of those compiled.
+    fn java(&self, class: &str) -> Command {
         let mut java = Command::new("java");
         java.arg(FLINK_HEAP);
         for package in OPEN_PACKAGES {
@@ -129,8 +131,7 @@ impl Programs {
         java.arg(format!("-Dlog4j.configurationFile={}", log.display()));
         let jars = self.jars().expect("it was prepared");
         java.arg("-cp").arg(format!("{}:{jars}", self.folder.join("flink/classes").display()));
-        let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
-        java.arg("compare.Compare").arg("--queries").arg(queries).args(["--table", TABLE]);
+        java.arg(class);
         java
     }
 
@@ -149,9 +150,21 @@ impl Programs {
                 command.arg(peers().join("python/batch.py"));
                 command
             }
-            Program::Flink => self.java(),
+            Program::Flink => {
+                let mut java = self.java("compare.Compare");
+                let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+                java.arg("--queries").arg(queries).args(["--table", TABLE]);
+                java
+            }
         }
     }
+}
+
+/// What starts Flink on a stream of which latency is measured; says why it cannot be had.
+pub(crate) fn flink_latency(settings: &Settings) -> Result<Command, String> {
+    let programs = Programs::new(settings);
+    programs.flink()?;
+    Ok(programs.java("compare.Latency"))
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -57,6 +57,7 @@ use crate::Settings;
 use crate::typed::{Click, generated};
 use contestants::{Input, Line, Program};
 use install::Programs;
+pub(crate) use install::flink_latency;
 use process::Outcome;
 
 /// The word that makes this binary a contestant.

@@ -14,12 +14,14 @@
 //! | `tumble` | a result | the due time of the first row behind the window's end … the result |
 //! | `early` | a row | its due time … the first result that counts it, with a firing at every row |
 //! | `timer` | a row | the same, with a firing every 10 ms by the machine's clock, which is waited for |
+//! | `flink` | a result | as in `tumble`, of Apache Flink and of ours in turn, at rates that Flink holds |
 //!
 //! The watermark is a millisecond behind the highest time, which is Flink's way to say that times do not go down: windows close with the first row
 //! behind their end. What has been shown is added up: the job fails if a row is missing or counted twice. The first two seconds do not count.
 //!
 //! The machine's own part stands beside it: a thread that does nothing but read the clock, on each core at once, asked every microsecond.
 
+mod flink;
 mod generator;
 mod jitter;
 mod sink;
@@ -100,7 +102,8 @@ const FLOOD: Duration = Duration::from_secs(4);
 ///
 /// Words that name nothing, a job that fails, rows that are missing.
 pub(crate) fn run(settings: &Settings) -> Result<(), String> {
-    settings.check_only(&Part::ALL.map(Part::name))?;
+    let names: Vec<&str> = Part::ALL.map(Part::name).into_iter().chain([FLINK]).collect();
+    settings.check_only(&names)?;
     let span = Duration::from_secs(settings.seconds);
     println!("Latency in milliseconds, {} s each", settings.seconds);
     println!("| what | load | rows/s | samples | p50 | p99 | p99.9 | p99.99 | max | snapshots |");
@@ -114,7 +117,26 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
             print(part.name(), &format!("{share} %"), rate, &run.latency_ns, run.snapshots);
         }
     }
+    if settings.wants(FLINK) {
+        beside_flink(settings, span)?;
+    }
     print_jitter(span)
+}
+
+/// The word for [`beside_flink`].
+const FLINK: &str = "flink";
+
+/// Ours and Flink in turn on the same load.
+fn beside_flink(settings: &Settings, span: Duration) -> Result<(), String> {
+    for rate in flink::RATES {
+        let ours = once(settings, Part::Tumble, Generator::paced(rate, span))?;
+        print("tumble", "", rate, &ours.latency_ns, ours.snapshots);
+        match flink::once(settings, Generator::paced(rate, span)) {
+            Ok(latency_ns) => print("Flink, the same", "", rate, &latency_ns, 0),
+            Err(message) => eprintln!("skipped: Flink: {message}"),
+        }
+    }
+    Ok(())
 }
 
 /// Rows a second that the job takes when they are always there.

@@ -66,6 +66,13 @@ impl Meter {
         }
     }
 
+    /// A result that has just been shown.
+    pub(super) fn show(&self, window_ms: u64, key: u64, count: u64) {
+        let now_ns = self.elapsed().as_nanos() as u64;
+        let mut seen = self.seen.lock().expect("nobody panics here");
+        self.add(&mut seen, now_ns, window_ms, key, count);
+    }
+
     /// A result: the rows of a key in a window so far.
     fn add(&self, seen: &mut Seen, now_ns: u64, window_ms: u64, key: u64, count: u64) {
         let rate = self.generator.rate();
