@@ -13,7 +13,7 @@ use super::pane::{TableSlots, argument_of, true_rows};
 use super::shape::{Distinct, Shape};
 use crate::agg::{self, Argument, Partials, Slots, Update};
 use crate::batch::{Integers, Keys, Strings};
-use crate::state::{DistinctSets, Pages, Saved, WordSlots};
+use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
 
 pub(super) fn values_of(lists: &[DistinctSets], pages: &Pages, set: u32) -> Vec<MovedValue> {
     let mut values = Vec::new();
@@ -72,6 +72,23 @@ pub(super) fn flush_list<T: WordSlots>(
         ids.extend_from_slice(new);
     });
     count_new(shape, index, base, sets, pages, table, &slots, &ids);
+}
+
+/// The same for the last time: nobody asks for the list's values any more.
+pub(super) fn finish_list(
+    shape: &Shape,
+    index: usize,
+    sets: &mut DistinctSets,
+    pages: &mut Pages,
+    table: &mut Table,
+) {
+    if !counts_only(shape, index) {
+        flush_list(shape, index, 0, sets, pages, table);
+        return;
+    }
+    let mut counts = Vec::new();
+    sets.finish(pages, |slot, count| counts.push((slot, count)));
+    add_counts(shape, index, 0, &mut TableSlots { pages, table }, &counts);
 }
 
 /// Whether all calls of a distinct list only count.

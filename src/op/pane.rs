@@ -12,7 +12,8 @@ use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
 use super::distinct::{
-    adopt_values, blank_distinct, flush_list, insert_distinct, load_sets, new_sets, values_of,
+    adopt_values, blank_distinct, finish_list, flush_list, insert_distinct, load_sets, new_sets,
+    values_of,
 };
 use super::moving::MovedValue;
 use super::numbered::{Numbers, Seen};
@@ -226,6 +227,13 @@ impl Pane {
     pub fn flush(&mut self, shape: &Shape, pages: &mut Pages) {
         for index in 0..self.sets.len() {
             self.flush_list(shape, index, pages);
+        }
+    }
+
+    /// The same for the last time: only results are read of the pane from now on.
+    pub(super) fn finish(&mut self, shape: &Shape, pages: &mut Pages) {
+        for (index, sets) in self.sets.iter_mut().enumerate() {
+            finish_list(shape, index, sets, pages, &mut self.table);
         }
     }
 

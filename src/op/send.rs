@@ -27,7 +27,7 @@ use super::folding::Folding;
 use super::numbered::Numbered;
 use super::packed_rows::PackedRows;
 use super::pane::update_calls;
-use super::partition::{destinations, ship_by_key};
+use super::partition::{destinations, renumbered, ship_by_key};
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
@@ -425,39 +425,41 @@ impl AggregateSender {
     fn ship_by_value(&mut self, batch: &Batch) {
         let columns = self.shape.ship(&batch.columns);
         if self.shard_count == 1 {
-            let rows: Vec<u32> = (0..self.slots.len() as u32).collect();
-            self.ship_groups(0, &rows, columns);
+            // Nobody had groups before these rows, so all of them go.
+            let groups = std::mem::take(&mut self.slots);
+            let slots: Vec<u32> = (0..self.groups.count() as u32).collect();
+            self.ship_groups(0, &slots, groups, columns);
         } else {
             let args: Vec<ArrayRef> =
                 self.shape.distinct[0].args.iter().map(|&arg| columns[arg].clone()).collect();
             let hashes = Keys::hashes_of(&args, batch.rows);
             for (shard, rows) in destinations(&hashes, self.shard_count).into_iter().enumerate() {
                 if !rows.is_empty() {
-                    let rows = UInt32Array::from(rows);
-                    self.ship_groups(shard, rows.values(), take_columns(&columns, &rows));
+                    let slots = rows.iter().map(|&row| self.slots[row as usize]);
+                    let (slots, groups) = renumbered(slots, self.groups.count());
+                    let columns = take_columns(&columns, &UInt32Array::from(rows));
+                    self.ship_groups(shard, &slots, groups, columns);
                 }
             }
         }
         self.clear_groups();
     }
 
-    /// Ships the rows at these indices, whose columns are `columns`, with the groups that they belong to.
-    fn ship_groups(&mut self, shard: usize, rows: &[u32], columns: Vec<ArrayRef>) {
-        let (mut keys, mut ends_ms, mut slots) = (Keys::default(), Vec::new(), Vec::new());
-        let mut places = vec![u32::MAX; self.groups.count()];
-        let mut group_of = |slot: u32| {
-            let place = &mut places[slot as usize];
-            if *place == u32::MAX {
-                *place = slots.len() as u32;
-                let (hash, key, end_ms) = self.groups.group(slot);
-                keys.push(hash, key);
-                ends_ms.push(end_ms);
-                slots.push(slot);
-            }
-            *place
-        };
-        let groups = rows.iter().map(|&row| group_of(self.slots[row as usize])).collect();
-        let (data, numbers) = (Data::Grouped(groups, columns), self.numbered.numbers(&slots));
+    /// Ships rows whose columns are `columns`, each of the group that `groups` says among those at these slots.
+    fn ship_groups(
+        &mut self,
+        shard: usize,
+        slots: &[u32],
+        groups: Vec<u32>,
+        columns: Vec<ArrayRef>,
+    ) {
+        let (mut keys, mut ends_ms) = (Keys::default(), Vec::new());
+        for &slot in slots {
+            let (hash, key, end_ms) = self.groups.group(slot);
+            keys.push(hash, key);
+            ends_ms.push(end_ms);
+        }
+        let (data, numbers) = (Data::Grouped(groups, columns), self.numbered.numbers(slots));
         let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers, data };
         self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
     }

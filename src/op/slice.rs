@@ -10,10 +10,13 @@ use crate::agg::{Partials, export};
 use crate::batch::{Keys, take_columns};
 use crate::planted;
 use crate::state::{Pages, Saved};
-use arrow_array::{ArrayRef, UInt32Array};
+use arrow_array::{Array, ArrayRef, UInt32Array};
 
 /// A table larger than this waits too where state is larger than memory: probes that go to the disk cost more than room.
 const CROWDED_PAGES: usize = 16;
+
+/// So many rows at a time are told their slots, which stay in the first cache until all is done with them.
+const BLOCK_ROWS: usize = 1 << 12;
 
 /// The groups of a slice.
 #[derive(Debug)]
@@ -209,11 +212,18 @@ fn receive_grouped(
     for (&member, slot) in members.iter().zip(pane.slots_of(pages, keys, members)) {
         slots[member as usize] = slot;
     }
-    let of_row = groups.iter().map(|&group| slots[group as usize]);
     if members.len() == slots.len() {
-        pane.update(shape, pages, &of_row.collect::<Vec<u32>>(), columns);
+        let mut of_row = Vec::with_capacity(BLOCK_ROWS);
+        for (index, block) in groups.chunks(BLOCK_ROWS).enumerate() {
+            of_row.clear();
+            of_row.extend(block.iter().map(|&group| slots[group as usize]));
+            let columns =
+                columns.iter().map(|column| column.slice(index * BLOCK_ROWS, block.len()));
+            pane.update(shape, pages, &of_row, &columns.collect::<Vec<_>>());
+        }
         return slots;
     }
+    let of_row = groups.iter().map(|&group| slots[group as usize]);
     let (rows, of_row): (Vec<u32>, Vec<u32>) =
         (0..).zip(of_row).filter(|&(_, slot)| slot != u32::MAX).unzip();
     pane.update(shape, pages, &of_row, &take_columns(columns, &UInt32Array::from(rows)));

@@ -22,20 +22,16 @@ use std::ops::Deref;
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, Pages};
+use super::pairs::{PairRoom, set_of};
 use super::probed::Probed;
 use super::saved::Saved;
-use super::sets::part;
 use super::table::Table;
 use super::texts::Texts;
 use crate::batch::ShortKey;
 use crate::batch::hash::{hash_bytes, hash_with};
 
-/// Entries of a part of the index that stays in the second cache while its words are looked up.
-const PARTITION_ENTRIES: usize = 1 << 13;
-/// How many such parts are told apart at most.
-const PARTITIONS_MAX: usize = 1 << 10;
 /// How many rows lie between the hint for an entry and its look-up.
-const AHEAD_ROWS: usize = 16;
+pub(super) const AHEAD_ROWS: usize = 16;
 
 /// What values a dictionary is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,33 +282,21 @@ impl Words {
         u64::MAX >> (64 - 8 * self.width)
     }
 
-    /// Puts words, each with something of its own, in the order in which their entries of the index lie, more or less: those that lie near
-    /// each other come one after another.
-    pub(super) fn sort_by_place(&self, words: &mut Vec<[u64; 2]>, scratch: &mut Vec<[u64; 2]>) {
-        let entries = self.entries.room();
-        if entries <= PARTITION_ENTRIES || words.len() <= PARTITION_ENTRIES {
-            return;
-        }
-        let bucket_count = (entries / PARTITION_ENTRIES).min(PARTITIONS_MAX);
-        let shift = (entries / bucket_count).ilog2();
-        part(words, scratch, bucket_count, |pair| {
-            self.entries.bucket(hash_with(0, pair[0])) >> shift
-        });
-    }
-
-    /// Calls `to` with what each word has of its own, and the word's id, given if need be.
-    #[inline]
-    pub(super) fn ids(
+    /// Calls `to` with the set of each pair in `room`, and the id of its value, given if need be. They are sorted by where the index has
+    /// them, so that a look-up finds in the cache what it would wait for otherwise.
+    pub(super) fn number(
         &mut self,
         pages: &mut Pages,
-        words: &[[u64; 2]],
-        mut to: impl FnMut(u64, u32),
+        room: &mut PairRoom<2>,
+        mut to: impl FnMut(u32, u32),
     ) {
-        for (index, &[word, own]) in words.iter().enumerate() {
-            if let Some(&[ahead, _]) = words.get(index + AHEAD_ROWS) {
+        let PairRoom { pairs, parted, .. } = room;
+        self.entries.sort_by_place(pairs, parted, |pair| hash_with(0, pair[0]));
+        for (index, pair) in pairs.iter().enumerate() {
+            if let Some(&[ahead, _]) = pairs.get(index + AHEAD_ROWS) {
                 self.entries.prefetch(pages, hash_with(0, ahead));
             }
-            to(own, self.id(pages, word));
+            to(set_of(pair), self.id(pages, pair[0]));
         }
     }
 
@@ -364,11 +348,11 @@ mod tests {
                 let mut ids = Vec::new();
                 if step % 2 == 0 {
                     let Dictionary::Words(words) = &mut dictionary else { unreachable!() };
-                    let pairs: Vec<_> = (0..).zip(&numbers).map(|(row, &number)| [number.cast_unsigned() & bits, row]).collect();
-                    words.ids(&mut pages, &pairs, |row, id| {
-                        assert_eq!(row, ids.len() as u64);
-                        ids.push(id);
-                    });
+                    let mut room = PairRoom::default();
+                    room.pairs.extend((0..).zip(&numbers).map(|(row, &number)| [number.cast_unsigned() & bits, row]));
+                    let mut by_row = vec![0; numbers.len()];
+                    words.number(&mut pages, &mut room, |row, id| by_row[row as usize] = id);
+                    ids.extend(by_row);
                 } else {
                     for number in &numbers {
                         let mut value = vec![0];

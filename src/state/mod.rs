@@ -38,6 +38,7 @@ mod heap;
 mod index;
 mod ledger;
 mod pages;
+mod pairs;
 mod places;
 mod prefetch;
 mod probed;

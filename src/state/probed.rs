@@ -13,10 +13,18 @@
 //! 1. At most 5/8 of the entries are full, and every entry is reachable from its hash's bucket without passing an empty one.
 //! 2. An entry never straddles pages: their size is a multiple of its own.
 
+use std::iter::once;
+
 use super::array::Array;
 use super::pages::{PAGE_WORDS, PageId, Pages};
+use super::pairs::part;
 use super::prefetch::prefetch_word;
 use super::saved::Saved;
+
+/// Words of a part of the index that stays in the second cache while its values are looked up.
+const PART_WORDS: usize = 1 << 14;
+/// How many such parts are told apart at most.
+const PARTS_MAX: usize = 1 << 10;
 
 /// An index of entries of so many words.
 #[derive(Debug, Default)]
@@ -53,14 +61,28 @@ impl<const WORDS: usize> Probed<WORDS> {
         self.count
     }
 
-    /// How many entries it has room for.
-    pub(super) fn room(&self) -> usize {
-        self.mask + 1
+    /// Puts `items`, which tell their hashes, in the order in which their entries lie, more or less: those that lie near each other come
+    /// one after another.
+    pub(super) fn sort_by_place<T: Copy>(
+        &self,
+        items: &mut Vec<T>,
+        scratch: &mut Vec<T>,
+        hash_of: impl Fn(&T) -> u64,
+    ) {
+        let (entries, part_entries) = (self.mask + 1, PART_WORDS / WORDS);
+        if entries <= part_entries || items.len() <= part_entries {
+            return;
+        }
+        let part_count = (entries / part_entries).min(PARTS_MAX);
+        let shift = (entries / part_count).ilog2();
+        let bucket = |item: &T| self.bucket(hash_of(item)) >> shift;
+        part(once(&items[..]), scratch, part_count, bucket);
+        std::mem::swap(items, scratch);
     }
 
     /// The bucket where the search for a hash begins.
     #[inline]
-    pub(super) fn bucket(&self, hash: u64) -> usize {
+    fn bucket(&self, hash: u64) -> usize {
         hash as usize & self.mask
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Inserting ids one at a time into compressed sets costs hundreds of nanoseconds each; so pairs of
 //! (set, id) are buffered, sorted and merged in bulk, a run of ids per set at a time. Whoever reads a
-//! count flushes first. Where values are words, they are looked up at the flush too, sorted by where the dictionary's index has them,
-//! so that a look-up finds in the cache what it would wait for otherwise.
+//! count flushes first. Words and short texts are looked up at the flush too, sorted by where the dictionary's index has them,
+//! so that a look-up finds in the cache what it would wait for otherwise. And of sets that are never flushed before their counts are
+//! read for good they are not looked up at all ([`super::pairs`]).
 //!
 //! Sets that are *in order* hand their values out as they came. There an entry of the dictionary is a value of one set, and knows
 //! when it came: were entries shared, one set's order would show in another's, and so which groups share a shard.
@@ -13,16 +14,20 @@
 //! 1. Ids are dense, from 0, in order of first arrival; an id never changes its value. In order, emptying a set ends its ids,
 //!    and their numbers are used again.
 //! 2. A pair counts as new exactly once, in the flush that adds it.
-//! 3. Of pairs that wait, those of a dictionary of words are a word and a set, others a set and an id in one word.
+//! 3. A value always waits in the same way: words, and texts of at most 16 bytes, unnumbered, others as a set and an id in one word.
+//! 4. Until the first flush no id has been given to what waits unnumbered; after it there is no backlog.
 
 use std::cell::RefCell;
+use std::iter::once;
 
 use super::array::Array;
 use super::blocks::Blocks;
 use super::dictionary::{Dictionary, Value, Values};
 use super::pages::{PAGE_WORDS, Pages};
+use super::pairs::{PairRoom, Pairs, part};
 use super::saved::Saved;
-use crate::batch::Strings;
+use super::texts::pair_of;
+use crate::batch::{ShortKey, Strings};
 
 /// How many pairs are buffered before they are merged.
 const PENDING_MAX: usize = 1 << 20;
@@ -35,17 +40,22 @@ const COMPACT_VALUES_MIN: u64 = 1 << 16;
 pub struct DistinctSets {
     dictionary: Dictionary,
     sets: Blocks,
+    /// Pairs of words and sets that wait.
+    words: Pairs<2>,
+    /// Pairs of short texts and sets that wait.
+    texts: Pairs<3>,
+    /// Whether some of those have been numbered: then all have to be.
+    is_numbered: bool,
+    /// Pairs of a set and an id, as words.
     pending: Array,
-    /// Pairs.
     pending_count: usize,
 }
 
 /// Memory of flushes, whosever they are: a flush in fresh memory would wait for its pages.
 #[derive(Default)]
 struct Scratch {
-    /// Words and sets.
-    raw: Vec<[u64; 2]>,
-    parted: Vec<[u64; 2]>,
+    words: PairRoom<2>,
+    texts: PairRoom<3>,
     /// Sets and ids.
     pairs: Vec<u64>,
     sorted: Vec<u64>,
@@ -64,15 +74,26 @@ impl DistinctSets {
     }
 
     fn of(dictionary: Dictionary) -> Self {
-        Self { dictionary, sets: Blocks::default(), pending: Array::default(), pending_count: 0 }
+        Self {
+            dictionary,
+            sets: Blocks::default(),
+            words: Pairs::default(),
+            texts: Pairs::default(),
+            is_numbered: false,
+            pending: Array::default(),
+            pending_count: 0,
+        }
     }
 
     /// The sets that were saved.
     pub fn load(values: Values, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let mut loaded = Self::of(Dictionary::load(values, saved, pages));
         loaded.sets = Blocks::load(saved, pages);
+        loaded.words = Pairs::load(saved, pages);
+        loaded.texts = Pairs::load(saved, pages);
         loaded.pending = Array::load(saved, pages);
-        loaded.pending_count = saved.word() as usize;
+        let (pending_count, is_numbered) = saved.pair();
+        (loaded.pending_count, loaded.is_numbered) = (pending_count as usize, is_numbered != 0);
         loaded
     }
 
@@ -80,8 +101,10 @@ impl DistinctSets {
     pub fn save(&self, out: &mut Vec<u64>) {
         self.dictionary.save(out);
         self.sets.save(out);
+        self.words.save(out);
+        self.texts.save(out);
         self.pending.save(out);
-        out.push(self.pending_count as u64);
+        out.push(self.pending_count as u64 | u64::from(self.is_numbered) << 32);
     }
 
     /// A new empty set; sets are numbered from 0.
@@ -130,10 +153,11 @@ impl DistinctSets {
         let worth = !self.dictionary.is_in_order()
             && known >= COMPACT_VALUES_MIN
             && known >= self.sets.id_count() * 4;
-        if !worth || self.pending_count > 0 {
+        let waits = self.pending_count > 0 || !self.words.is_empty() || !self.texts.is_empty();
+        if !worth || waits {
             return;
         }
-        let mut fresh = Self::of(self.dictionary.fresh());
+        let mut fresh = Self { is_numbered: self.is_numbered, ..Self::of(self.dictionary.fresh()) };
         fresh.sets.ensure(pages, self.sets.set_count());
         for set in 0..self.sets.set_count() {
             let ids = self.sets.ids(pages, set).into_iter();
@@ -167,23 +191,30 @@ impl DistinctSets {
     pub fn release(mut self, pages: &mut Pages) {
         self.dictionary.release(pages);
         self.sets.release(pages);
+        self.words.release(pages);
+        self.texts.release(pages);
         self.pending.release(pages);
     }
 
     /// Buffers a value of `set`; `hash` is that of `value`. True when it is time to flush.
     #[inline]
     pub fn insert(&mut self, pages: &mut Pages, set: u32, hash: u64, value: &[u8]) -> bool {
-        if let Dictionary::Words(words) = &self.dictionary {
-            let word = words.word_of(value);
-            room(&mut self.pending, pages, self.pending_count * 2, 2)
-                .copy_from_slice(&[word, set.into()]);
-        } else {
-            let id = self.dictionary.id(pages, set, hash, value);
-            room(&mut self.pending, pages, self.pending_count, 1)[0] =
-                u64::from(set) << 32 | u64::from(id);
+        match &mut self.dictionary {
+            Dictionary::Words(words) => {
+                let word = words.word_of(value);
+                self.words.extend(pages, 1, |_| [word, set.into()]);
+            }
+            dictionary => {
+                let short = ShortKey::of(value).filter(|_| !dictionary.is_in_order());
+                if let Some(pair) = short.and_then(|key| pair_of(&key, set)) {
+                    self.texts.extend(pages, 1, |_| pair);
+                } else {
+                    let id = dictionary.id(pages, set, hash, value);
+                    push_id(&mut self.pending, &mut self.pending_count, pages, set, id);
+                }
+            }
         }
-        self.pending_count += 1;
-        self.pending_count >= PENDING_MAX
+        self.is_full(pages)
     }
 
     /// Buffers integers, each for its set. `None`: values are not of that kind, and nothing was done; else whether it is time to flush.
@@ -194,24 +225,15 @@ impl DistinctSets {
     pub fn insert_integers(
         &mut self,
         pages: &mut Pages,
-        mut sets: &[u32],
-        mut integers: &[i64],
+        sets: &[u32],
+        integers: &[i64],
     ) -> Option<bool> {
         let Dictionary::Words(words) = &self.dictionary else { return None };
-        let bits = words.bits();
-        while !sets.is_empty() {
-            let room = room(&mut self.pending, pages, self.pending_count * 2, sets.len() * 2);
-            let count = room.len() / 2;
-            let (some_sets, some_integers);
-            (some_sets, sets) = sets.split_at(count);
-            (some_integers, integers) = integers.split_at(count);
-            let pairs = room.as_chunks_mut::<2>().0.iter_mut().zip(some_sets).zip(some_integers);
-            for ((pair, &set), &integer) in pairs {
-                *pair = [integer.cast_unsigned() & bits, set.into()];
-            }
-            self.pending_count += count;
-        }
-        Some(self.pending_count >= PENDING_MAX)
+        let (bits, integers) = (words.bits(), &integers[..sets.len()]);
+        self.words.extend(pages, sets.len(), |row| {
+            [integers[row].cast_unsigned() & bits, sets[row].into()]
+        });
+        Some(self.is_full(pages))
     }
 
     /// [`DistinctSets::insert_integers`] for strings.
@@ -222,59 +244,126 @@ impl DistinctSets {
         strings: &Strings<'_>,
     ) -> Option<bool> {
         let Dictionary::Bytes(texts) = &mut self.dictionary else { return None };
-        let (pending, count) = (&mut self.pending, &mut self.pending_count);
-        texts.ids(pages, strings, |pages, row, id| {
-            room(pending, pages, *count, 1)[0] = u64::from(sets[row]) << 32 | u64::from(id);
-            *count += 1;
-        });
-        Some(self.pending_count >= PENDING_MAX)
-    }
-
-    /// Merges what is buffered and calls `added` with every set that has new ids, ascending, and those, which are as
-    /// [`DistinctSets::ids`] are.
-    pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, &[u32])) {
-        SCRATCH.with_borrow_mut(|scratch| {
-            self.take_pairs(pages, scratch);
-            let Scratch { pairs, sorted, ids, new, .. } = scratch;
-            sort_pairs(pairs, sorted);
-            pairs.dedup();
-            for run in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
-                let set = (run[0] >> 32) as u32;
-                ids.clear();
-                ids.extend(run.iter().map(|&pair| pair as u32));
-                new.clear();
-                self.sets.insert(pages, set, ids, |id| new.push(id));
-                if self.dictionary.is_in_order() {
-                    self.sort_by_arrival(pages, new);
-                }
-                if !new.is_empty() {
-                    added(set, new);
-                }
+        let (mut short, mut long) = (Vec::with_capacity(sets.len()), Vec::new());
+        for (row, &set) in sets.iter().enumerate() {
+            match strings.short(row).and_then(|key| pair_of(&key, set)) {
+                Some(pair) => short.push(pair),
+                None => long.push(row as u32),
             }
-        });
-    }
-
-    /// Moves the pairs that are pending to `scratch`, with the ids of their values.
-    fn take_pairs(&mut self, pages: &mut Pages, scratch: &mut Scratch) {
-        let count = std::mem::take(&mut self.pending_count);
-        scratch.pairs.clear();
-        let Dictionary::Words(words) = &mut self.dictionary else {
-            let mut rest = count;
-            for page in self.pending.iter() {
-                let some = rest.min(PAGE_WORDS);
-                scratch.pairs.extend_from_slice(&pages.get(page)[..some]);
-                rest -= some;
-            }
-            return;
-        };
-        let Scratch { raw, parted, pairs, .. } = scratch;
-        raw.clear();
-        for page in self.pending.iter() {
-            let some = (count - raw.len()).min(PAGE_WORDS / 2);
-            raw.extend_from_slice(&pages.get(page).as_chunks::<2>().0[..some]);
         }
-        words.sort_by_place(raw, parted);
-        words.ids(pages, raw, |set, id| pairs.push(set << 32 | u64::from(id)));
+        self.texts.extend(pages, short.len(), |index| short[index]);
+        let (pending, count) = (&mut self.pending, &mut self.pending_count);
+        texts.ids(pages, strings, &long, |pages, row, id| {
+            push_id(pending, count, pages, sets[row], id);
+        });
+        Some(self.is_full(pages))
+    }
+
+    /// Whether it is time to flush. What can wait longer is put where it does not take more than it must.
+    #[inline]
+    fn is_full(&mut self, pages: &mut Pages) -> bool {
+        if !self.is_numbered && (self.words.is_full() || self.texts.is_full()) {
+            return self.put_off(pages);
+        }
+        let counts = [self.pending_count, self.words.pending_count(), self.texts.pending_count()];
+        counts.into_iter().any(|count| count >= PENDING_MAX)
+    }
+
+    /// Has what is pending unnumbered wait in a backlog; true: flushing takes less memory.
+    #[cold]
+    fn put_off(&mut self, pages: &mut Pages) -> bool {
+        SCRATCH.with_borrow_mut(|Scratch { words, texts, .. }| {
+            if self.words.is_full() {
+                self.words.spill(pages, words);
+            }
+            if self.texts.is_full() {
+                self.texts.spill(pages, texts);
+            }
+            self.words.is_costly(pages, words) || self.texts.is_costly(pages, texts)
+        })
+    }
+
+    /// Merges what is buffered and calls `added` with sets that have new ids, and those, which are as [`DistinctSets::ids`] are; perhaps
+    /// more than once with a set, each time with others.
+    pub fn flush(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, &[u32])) {
+        self.is_numbered |= !self.words.is_empty() || !self.texts.is_empty();
+        SCRATCH.with_borrow_mut(|scratch| {
+            while self.number_some(pages, scratch) {
+                self.merge(pages, scratch, &mut added);
+            }
+            self.take_pending(pages, scratch);
+            self.merge(pages, scratch, &mut added);
+        });
+    }
+
+    /// Numbers some of what waits, and has the ids in `scratch`; false: nothing waited.
+    fn number_some(&mut self, pages: &mut Pages, scratch: &mut Scratch) -> bool {
+        let Scratch { words, texts, pairs, .. } = scratch;
+        pairs.clear();
+        let to = |set, id| pairs.push(pair(set, id));
+        match &mut self.dictionary {
+            Dictionary::Words(dictionary) if self.words.take_some(pages, words) => {
+                dictionary.number(pages, words, to);
+            }
+            Dictionary::Bytes(dictionary) if self.texts.take_some(pages, texts) => {
+                dictionary.number(pages, texts, to);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Moves the pairs of sets and ids that are pending to `scratch`.
+    fn take_pending(&mut self, pages: &Pages, scratch: &mut Scratch) {
+        let mut rest = std::mem::take(&mut self.pending_count);
+        scratch.pairs.clear();
+        for page in self.pending.iter() {
+            let some = rest.min(PAGE_WORDS);
+            scratch.pairs.extend_from_slice(&pages.get(page)[..some]);
+            rest -= some;
+        }
+    }
+
+    /// Adds pairs of sets and ids to the sets.
+    fn merge(
+        &mut self,
+        pages: &mut Pages,
+        scratch: &mut Scratch,
+        added: &mut impl FnMut(u32, &[u32]),
+    ) {
+        let Scratch { pairs, sorted, ids, new, .. } = scratch;
+        sort_pairs(pairs, sorted);
+        pairs.dedup();
+        for run in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
+            let set = (run[0] >> 32) as u32;
+            ids.clear();
+            ids.extend(run.iter().map(|&pair| pair as u32));
+            new.clear();
+            self.sets.insert(pages, set, ids, |id| new.push(id));
+            if self.dictionary.is_in_order() {
+                self.sort_by_arrival(pages, new);
+            }
+            if !new.is_empty() {
+                added(set, new);
+            }
+        }
+    }
+
+    /// Calls `added` with sets and how many values they have got since the last flush, for the last time: only
+    /// [`DistinctSets::release`] may follow. What no flush has seen need not be numbered for that.
+    pub fn finish(&mut self, pages: &mut Pages, mut added: impl FnMut(u32, u64)) {
+        let mut counts = vec![0; self.sets.set_count() as usize];
+        if !self.is_numbered {
+            SCRATCH.with_borrow_mut(|Scratch { words, texts, .. }| {
+                self.words.count(pages, words, &mut counts);
+                self.texts.count(pages, texts, &mut counts);
+            });
+        }
+        self.flush(pages, |set, new| counts[set as usize] += new.len() as u64);
+        (0..)
+            .zip(counts)
+            .filter(|&(_, count)| count > 0)
+            .for_each(|(set, count)| added(set, count));
     }
 
     /// The bytes of a value.
@@ -288,19 +377,20 @@ impl DistinctSets {
     }
 }
 
-/// Room for so many words of pairs from word `at` on, or for as many as their page still holds.
+/// A set and an id as one word.
 #[inline]
-fn room<'a>(
-    pending: &mut Array,
-    pages: &'a mut Pages,
-    at: usize,
-    word_count: usize,
-) -> &'a mut [u64] {
-    if at / PAGE_WORDS == pending.len() {
+fn pair(set: u32, id: u32) -> u64 {
+    u64::from(set) << 32 | u64::from(id)
+}
+
+/// Appends the pair of a set and an id to those that are pending.
+#[inline]
+fn push_id(pending: &mut Array, count: &mut usize, pages: &mut Pages, set: u32, id: u32) {
+    if *count / PAGE_WORDS == pending.len() {
         pending.push(pages);
     }
-    let (page, at) = (pending.page(at / PAGE_WORDS), at % PAGE_WORDS);
-    pages.words_mut(page, at, (PAGE_WORDS - at).min(word_count))
+    *pages.word_mut(pending.page(*count / PAGE_WORDS), *count % PAGE_WORDS) = pair(set, id);
+    *count += 1;
 }
 
 /// Bits of a digit: as many buckets as have their ends in the second cache.
@@ -315,34 +405,14 @@ fn sort_pairs(pairs: &mut Vec<u64>, scratch: &mut Vec<u64>) {
     let varying = pairs.iter().fold(0, |bits, &pair| bits | (pair ^ pairs[0]));
     let mut shift = varying.trailing_zeros();
     while shift < u64::BITS {
-        part(pairs, scratch, 1 << DIGIT_BITS, |&pair| {
+        part(once(&pairs[..]), scratch, 1 << DIGIT_BITS, |&pair| {
             (pair >> shift) as usize & ((1 << DIGIT_BITS) - 1)
         });
+        std::mem::swap(pairs, scratch);
         let done = shift + DIGIT_BITS;
         let rest = varying.checked_shr(done).unwrap_or(0);
         shift = done.saturating_add(rest.trailing_zeros());
     }
-}
-
-/// Puts `items` in the order of their buckets, and those of one bucket in the order that they have.
-pub(super) fn part<T: Copy + Default>(
-    items: &mut Vec<T>,
-    scratch: &mut Vec<T>,
-    bucket_count: usize,
-    bucket: impl Fn(&T) -> usize,
-) {
-    let mut starts = vec![0; bucket_count + 1];
-    items.iter().for_each(|item| starts[bucket(item) + 1] += 1);
-    for index in 0..bucket_count {
-        starts[index + 1] += starts[index];
-    }
-    scratch.resize(items.len(), T::default());
-    for item in items.iter() {
-        let start = &mut starts[bucket(item)];
-        scratch[*start] = *item;
-        *start += 1;
-    }
-    std::mem::swap(items, scratch);
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@
 //! ```
 
 use super::array::Array;
-use super::dictionary::Value;
+use super::dictionary::{AHEAD_ROWS, Value};
 use super::heap::Heap;
 use super::pages::{PAGE_WORDS, Pages};
+use super::pairs::{PairRoom, set_of};
 use super::probed::Probed;
 use super::saved::Saved;
 use crate::batch::{ShortKey, Strings};
@@ -56,25 +57,26 @@ impl Texts {
         }
     }
 
-    /// Calls `to` with the id of each string in turn, as it is encoded, given if need be.
+    /// Calls `to` with each of these rows and the id of its string, as it is encoded, given if need be.
     #[inline]
     pub(super) fn ids(
         &mut self,
         pages: &mut Pages,
         strings: &Strings<'_>,
+        rows: &[u32],
         mut to: impl FnMut(&mut Pages, usize, u32),
     ) {
         let mut block = [(0, None); BLOCK_ROWS];
         let mut long = Vec::new();
-        for start in (0..strings.count()).step_by(BLOCK_ROWS) {
-            let count = (strings.count() - start).min(BLOCK_ROWS);
-            for (row, place) in (start..).zip(&mut block[..count]) {
+        for rows in rows.chunks(BLOCK_ROWS) {
+            let rows = || rows.iter().map(|&row| row as usize);
+            for (row, place) in rows().zip(&mut block) {
                 let key = strings.short(row);
                 let hash = key.as_ref().map_or_else(|| strings.hash(row), ShortKey::hash);
                 self.entries.prefetch(pages, hash);
                 *place = (hash, key);
             }
-            for (row, (hash, key)) in (start..).zip(&block[..count]) {
+            for (row, (hash, key)) in rows().zip(&block) {
                 let id = match key {
                     Some(key) => self.id_of_short(pages, *hash, key),
                     None => {
@@ -84,6 +86,24 @@ impl Texts {
                 };
                 to(pages, row, id);
             }
+        }
+    }
+
+    /// Calls `to` with the set of each pair in `room`, and the id of its value, given if need be; sorted as a dictionary of words does it.
+    pub(super) fn number(
+        &mut self,
+        pages: &mut Pages,
+        room: &mut PairRoom<3>,
+        mut to: impl FnMut(u32, u32),
+    ) {
+        let PairRoom { pairs, parted, .. } = room;
+        self.entries.sort_by_place(pairs, parted, |pair| key_of(pair).hash());
+        for (index, pair) in pairs.iter().enumerate() {
+            if let Some(ahead) = pairs.get(index + AHEAD_ROWS) {
+                self.entries.prefetch(pages, key_of(ahead).hash());
+            }
+            let key = key_of(pair);
+            to(set_of(pair), self.id_of_short(pages, key.hash(), &key));
         }
     }
 
@@ -164,6 +184,22 @@ impl Texts {
     }
 }
 
+/// The pair of a value and a set; `None`: it is longer than 16 bytes behind the mark of NULL.
+#[inline]
+pub(super) fn pair_of(key: &ShortKey, set: u32) -> Option<[u64; 3]> {
+    let [a, b, c] = key.words();
+    let suits = a as u8 == 0 && key.length() <= 17;
+    suits
+        .then(|| [a >> 8 | b << 56, b >> 8 | c << 56, u64::from(set) | (key.length() as u64) << 32])
+}
+
+/// The value of a pair.
+#[inline]
+fn key_of(&[a, b, last]: &[u64; 3]) -> ShortKey {
+    let words = [a << 8, b << 8 | a >> 56, b >> 56];
+    ShortKey::of_words(words, (last >> 32) as usize).expect("17 bytes are short")
+}
+
 /// The value of an entry that holds it itself.
 fn short_of(entry: &[u64; WORDS]) -> Option<ShortKey> {
     ShortKey::of_words([entry[0], entry[1], entry[2]], (entry[3] >> 32) as usize)
@@ -203,7 +239,8 @@ mod tests {
                 let columns: [ArrayRef; 1] = [Arc::new(StringViewArray::from_iter_values(&column))];
                 let (strings, mut ids, mut key) = (Strings::of(&columns).unwrap(), Vec::new(), Vec::new());
                 if step % 2 == 0 {
-                    texts.ids(&mut pages, &strings, |_, row, id| ids.push((row, id)));
+                    let rows: Vec<u32> = (0..column.len() as u32).collect();
+                    texts.ids(&mut pages, &strings, &rows, |_, row, id| ids.push((row, id)));
                 } else {
                     for row in 0..column.len() {
                         strings.encode(row, &mut key);

@@ -130,8 +130,11 @@ impl WindowAggregate {
             }
             false if self.shares_sums() => self.sum_up(&shape, &mut pages, end_ms, &slices),
             false => self.add_up(&shape, &mut pages, end_ms, &slices, running).map(|mut pane| {
-                pane.flush(&shape, &mut pages);
                 let keep = self.start_of(end_ms).is_some() && !self.is_over(end_ms);
+                match keep {
+                    true => pane.flush(&shape, &mut pages),
+                    false => pane.finish(&shape, &mut pages),
+                }
                 Firing::Folded(Box::new(Folded { end_ms, pane, slot: 0, keep }))
             }),
         };

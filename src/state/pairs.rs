@@ -1,0 +1,435 @@
+//! Pairs of a value and a set that wait, each once for each time that it came: to be numbered, or to be counted without ever being numbered.
+//!
+//! To number a value is to look it up in a dictionary of all values, and to add its number to a set costs as much again. Who wants
+//! nothing but how many different values each set has, once, needs neither: pairs wait partitioned by the hashes of their values,
+//! and equal ones are found a part at a time, in an index that fits the first cache.
+//!
+//! # Layout
+//!
+//! ```text
+//! pair:     words of the value … │ set u32, the owner's u32
+//! pending:  pairs as they came, [`SPILLED_PAIRS`] at most once there is a backlog
+//! backlog:  pairs as rows, each page of one partition
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. Equal pairs lie in one partition of the backlog, or are pending.
+//! 2. While they wait unnumbered, pairs take at most about [`REPEATS`] times what numbers of their values, and sets of those, would
+//!    ([`Pairs::is_costly`]). How much that is, is judged by the largest partition, whenever a certain share has come.
+
+use super::array::Array;
+use super::backlog::{Backlog, Entry, PARTITIONS, Rows, Widths};
+use super::pages::{PAGE_WORDS, Pages};
+use super::saved::Saved;
+use crate::batch::Packing;
+use crate::batch::hash::hash_with;
+
+/// With so many pairs pending, a backlog begins: each of its partitions has a page at least.
+const PENDING_MAX: usize = if cfg!(test) { 300 } else { 1 << 19 };
+/// So many pairs are moved to a backlog at a time: they fit the second cache.
+const SPILLED_PAIRS: usize = if cfg!(test) { 100 } else { 1 << 16 };
+/// At least so many pairs are numbered at a time, if there are as many.
+const NUMBERED_PAIRS: usize = 1 << 20;
+/// Equal pairs are looked for among about so many.
+const PART_PAIRS: usize = 1 << 12;
+const PARTS_MAX: usize = 1 << 11;
+
+/// See invariant 2.
+const REPEATS: usize = 3;
+/// About what a number in a set takes.
+const NUMBER_BYTES: usize = 3;
+/// About what entries of a dictionary take besides their words, of which they have twice as many as values, for they are half empty.
+const ENTRY_BYTES: usize = 16;
+
+/// Pairs of `STRIDE` words.
+#[derive(Debug, Default)]
+pub(super) struct Pairs<const STRIDE: usize> {
+    pending: Array,
+    pending_count: usize,
+    backlog: Option<Box<Backlog>>,
+    /// With so many in the backlog it is judged next; not saved.
+    judged_at: u64,
+}
+
+/// Memory for pairs that are looked at, kept from one time to the next.
+#[derive(Debug, Default)]
+pub(super) struct PairRoom<const STRIDE: usize> {
+    pub(super) pairs: Vec<[u64; STRIDE]>,
+    pub(super) parted: Vec<[u64; STRIDE]>,
+    /// Of pairs: low bits, where the pair lies + 1; high bits, some of its hash. 0: empty.
+    index: Vec<u32>,
+}
+
+impl<const STRIDE: usize> Pairs<STRIDE> {
+    const PAGE_PAIRS: usize = PAGE_WORDS / STRIDE;
+    const PACKING: Packing = Packing { length: 8 * (STRIDE - 1), behind_zero: false };
+    const WIDTHS: Widths = Widths { row: 1, group: 0 };
+
+    /// The pairs that were saved.
+    pub(super) fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
+        let pending = Array::load(saved, pages);
+        let (pending_count, has_backlog) = saved.pair();
+        let backlog = (has_backlog != 0).then(|| Box::new(Backlog::load(saved, pages)));
+        Self { pending, pending_count: pending_count as usize, backlog, judged_at: 0 }
+    }
+
+    /// Saves what is not in pages.
+    pub(super) fn save(&self, out: &mut Vec<u64>) {
+        self.pending.save(out);
+        out.push(self.pending_count as u64 | u64::from(self.backlog.is_some()) << 32);
+        self.backlog.iter().for_each(|backlog| backlog.save(out));
+    }
+
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending_count == 0 && self.backlog.is_none()
+    }
+
+    /// How many are pending.
+    pub(super) fn pending_count(&self) -> usize {
+        self.pending_count
+    }
+
+    /// Appends `count` pairs; `pair` says which.
+    #[inline]
+    pub(super) fn extend(
+        &mut self,
+        pages: &mut Pages,
+        count: usize,
+        pair: impl Fn(usize) -> [u64; STRIDE],
+    ) {
+        let mut done = 0;
+        while done < count {
+            let (page, at) =
+                (self.pending_count / Self::PAGE_PAIRS, self.pending_count % Self::PAGE_PAIRS);
+            if page == self.pending.len() {
+                self.pending.push(pages);
+            }
+            let some = (count - done).min(Self::PAGE_PAIRS - at);
+            let room = pages.words_mut(self.pending.page(page), at * STRIDE, some * STRIDE);
+            for (index, place) in (done..).zip(room.as_chunks_mut::<STRIDE>().0) {
+                *place = pair(index);
+            }
+            self.pending_count += some;
+            done += some;
+        }
+    }
+
+    /// Whether as many are pending as ought to be before they go to the backlog.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        let least = if self.backlog.is_some() { SPILLED_PAIRS } else { PENDING_MAX };
+        self.pending_count >= least
+    }
+
+    /// Moves what is pending to the backlog.
+    pub(super) fn spill(&mut self, pages: &mut Pages, room: &mut PairRoom<STRIDE>) {
+        let ends = part(self.pending_runs(pages), &mut room.parted, PARTITIONS, |pair| {
+            Backlog::partition_of(value_hash(pair))
+        });
+        self.pending_count = 0;
+        let backlog = self.backlog.get_or_insert_with(|| {
+            // There will never be as many again.
+            self.pending.release(pages);
+            Box::default()
+        });
+        let mut start = 0;
+        for (partition, end) in ends.into_iter().enumerate() {
+            let words = room.parted[start..end].as_flattened();
+            let rows = Rows { packing: Self::PACKING, words, stride: STRIDE };
+            backlog.push_rows(pages, partition, &rows);
+            start = end;
+        }
+    }
+
+    /// Whether it is time to number what waits: see the module's invariant 2.
+    pub(super) fn is_costly(&mut self, pages: &Pages, room: &mut PairRoom<STRIDE>) -> bool {
+        let Some(backlog) = self.backlog.as_ref() else { return false };
+        let count = backlog.record_count();
+        if count < self.judged_at {
+            return false;
+        }
+        self.judged_at = count + count / 4;
+        let largest = backlog.largest();
+        let (mut pair_count, mut value_count) = (0, 0);
+        room.each_distinct(partition_runs(backlog, pages, largest), |_| pair_count += 1);
+        let PairRoom { pairs, parted, index } = room;
+        std::mem::swap(pairs, parted);
+        pairs.iter_mut().for_each(|pair| pair[STRIDE - 1] &= !u64::from(u32::MAX));
+        each_distinct(pairs, index, |_| value_count += 1);
+        let entry_bytes = ENTRY_BYTES + 8 * 2 * (STRIDE - 1);
+        let numbered_bytes = pair_count * NUMBER_BYTES + value_count * entry_bytes;
+        backlog.records_in(largest) * STRIDE * 8 > numbered_bytes * REPEATS
+    }
+
+    /// Moves some pairs to `room`; false: none waited.
+    pub(super) fn take_some(&mut self, pages: &mut Pages, room: &mut PairRoom<STRIDE>) -> bool {
+        let Some(backlog) = &mut self.backlog else {
+            room.pairs.clear();
+            self.pending_runs(pages).for_each(|run| room.pairs.extend_from_slice(run));
+            self.pending_count = 0;
+            return !room.pairs.is_empty();
+        };
+        room.pairs.clear();
+        for partition in 0..PARTITIONS {
+            if room.pairs.len() >= NUMBERED_PAIRS {
+                return true;
+            }
+            backlog.prefetch(pages, partition + 1);
+            let runs = partition_runs(backlog, pages, partition);
+            runs.for_each(|run| room.pairs.extend_from_slice(run));
+            backlog.release_partition(pages, partition);
+        }
+        self.backlog = None;
+        !room.pairs.is_empty() || self.take_some(pages, room)
+    }
+
+    /// Adds to `counts`, by set, how many different values wait for it. Nothing waits then.
+    pub(super) fn count(
+        &mut self,
+        pages: &mut Pages,
+        room: &mut PairRoom<STRIDE>,
+        counts: &mut [u64],
+    ) {
+        let mut count = |pair: &[u64; STRIDE]| counts[set_of(pair) as usize] += 1;
+        if self.backlog.is_none() {
+            room.each_distinct(self.pending_runs(pages), &mut count);
+            self.pending_count = 0;
+            return;
+        }
+        self.spill(pages, room);
+        let mut backlog = self.backlog.take().expect("there is one");
+        for partition in 0..PARTITIONS {
+            backlog.prefetch(pages, partition + 1);
+            room.each_distinct(partition_runs(&backlog, pages, partition), &mut count);
+            backlog.release_partition(pages, partition);
+        }
+    }
+
+    /// The pairs that are pending.
+    fn pending_runs<'a>(
+        &self,
+        pages: &'a Pages,
+    ) -> impl Iterator<Item = &'a [[u64; STRIDE]]> + Clone {
+        let page_count = self.pending_count.div_ceil(Self::PAGE_PAIRS);
+        (0..page_count).map(move |index| {
+            let count = (self.pending_count - index * Self::PAGE_PAIRS).min(Self::PAGE_PAIRS);
+            pages.get(self.pending.page(index))[..count * STRIDE].as_chunks().0
+        })
+    }
+
+    /// Frees all pages.
+    pub(super) fn release(mut self, pages: &mut Pages) {
+        self.pending.release(pages);
+        if let Some(backlog) = self.backlog {
+            backlog.release(pages);
+        }
+    }
+}
+
+/// The pairs of a partition.
+fn partition_runs<'a, const STRIDE: usize>(
+    backlog: &Backlog,
+    pages: &'a Pages,
+    partition: usize,
+) -> impl Iterator<Item = &'a [[u64; STRIDE]]> + Clone {
+    (0..backlog.pages_in(partition)).flat_map(move |index| {
+        let (page, mut at) = (backlog.page(pages, partition, index), 0);
+        std::iter::from_fn(move || {
+            let (entry, next) = Entry::at(page, at, Pairs::<STRIDE>::WIDTHS)?;
+            let Entry::Rows(rows) = entry else { unreachable!("pairs are rows") };
+            at = next;
+            Some(rows.words.as_chunks().0)
+        })
+    })
+}
+
+impl<const STRIDE: usize> PairRoom<STRIDE> {
+    /// Calls `to` with each pair of `runs` once.
+    fn each_distinct<'a>(
+        &mut self,
+        runs: impl Iterator<Item = &'a [[u64; STRIDE]]> + Clone,
+        mut to: impl FnMut(&[u64; STRIDE]),
+    ) {
+        let count: usize = runs.clone().map(<[_]>::len).sum();
+        let part_count = (count / PART_PAIRS).next_power_of_two().min(PARTS_MAX);
+        // Not the bits that say the partition.
+        let ends = part(runs, &mut self.parted, part_count, |pair| {
+            (value_hash(pair) >> 40) as usize & (part_count - 1)
+        });
+        let mut start = 0;
+        for end in ends {
+            each_distinct(&self.parted[start..end], &mut self.index, &mut to);
+            start = end;
+        }
+    }
+}
+
+/// Calls `to` with each pair once.
+fn each_distinct<const STRIDE: usize>(
+    pairs: &[[u64; STRIDE]],
+    index: &mut Vec<u32>,
+    mut to: impl FnMut(&[u64; STRIDE]),
+) {
+    assert!(u32::try_from(pairs.len()).is_ok_and(|count| count < u32::MAX / 4));
+    let entries = (pairs.len() * 2).next_power_of_two();
+    index.clear();
+    index.resize(entries, 0);
+    // An entry has room for the number of a pair, and above it for what is left of 32 bits.
+    let (mask, tag_mask) = (entries - 1, !(entries as u32 - 1));
+    for (number, pair) in (1..).zip(pairs) {
+        let hash = pair_hash(pair);
+        let tag = (hash >> 32) as u32 & tag_mask;
+        let mut at = hash as usize & mask;
+        loop {
+            let entry = index[at];
+            if entry == 0 {
+                index[at] = tag | number;
+                to(pair);
+                break;
+            }
+            if entry & tag_mask == tag && pairs[(entry & !tag_mask) as usize - 1] == *pair {
+                break;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+}
+
+/// The set of a pair.
+#[inline]
+pub(super) fn set_of<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u32 {
+    pair[STRIDE - 1] as u32
+}
+
+/// The hash of a pair.
+#[inline]
+fn pair_hash<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
+    hash_from(pair[STRIDE - 1], pair)
+}
+
+/// The hash of a pair's value.
+#[inline]
+fn value_hash<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
+    hash_from(pair[STRIDE - 1] >> 32 << 32, pair)
+}
+
+#[inline]
+fn hash_from<const STRIDE: usize>(seed: u64, pair: &[u64; STRIDE]) -> u64 {
+    pair[..STRIDE - 1].iter().fold(seed, |hash, &word| hash_with(hash, word))
+}
+
+/// Puts the items of `runs` into `parted`, in the order of their buckets, and those of one bucket in the order that they have. Says
+/// where each bucket ends.
+pub(super) fn part<'a, T: Copy + 'a>(
+    runs: impl Iterator<Item = &'a [T]> + Clone,
+    parted: &mut Vec<T>,
+    bucket_count: usize,
+    bucket: impl Fn(&T) -> usize,
+) -> Vec<usize> {
+    let mut places = vec![0; bucket_count + 1];
+    runs.clone().flatten().for_each(|item| places[bucket(item) + 1] += 1);
+    for index in 0..bucket_count {
+        places[index + 1] += places[index];
+    }
+    if let Some(&item) = runs.clone().flatten().next() {
+        parted.resize(places[bucket_count], item);
+    }
+    for item in runs.flatten() {
+        let place = &mut places[bucket(item)];
+        parted[*place] = *item;
+        *place += 1;
+    }
+    places.truncate(bucket_count);
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, StringViewArray};
+    use proptest::prelude::*;
+
+    use super::super::{DistinctSets, Values};
+    use super::*;
+    use crate::batch::Strings;
+
+    /// What is inserted at a time: sets and values.
+    type Some = Vec<(u32, u32)>;
+
+    fn insert(sets: &mut DistinctSets, pages: &mut Pages, some: &Some, texts: bool) -> bool {
+        let (numbers, values): (Vec<u32>, Vec<u32>) = some.iter().copied().unzip();
+        if !texts {
+            let values: Vec<i64> = values.into_iter().map(i64::from).collect();
+            return sets.insert_integers(pages, &numbers, &values).unwrap();
+        }
+        // Lengths around those where another way begins.
+        let text = |value: &u32| format!("{value:0length$}", length = 10 + *value as usize % 20);
+        let columns: [ArrayRef; 1] =
+            [Arc::new(StringViewArray::from_iter_values(values.iter().map(text)))];
+        sets.insert_strings(pages, &numbers, &Strings::of(&columns).unwrap()).unwrap()
+    }
+
+    proptest! {
+        /// Against plain sets: what flushes and the last count tell together is each pair once. With and without flushes, which have
+        /// all that follows numbered; saved and loaded on the way.
+        #[test]
+        fn counts_are_those_of_sets(
+            steps in prop::collection::vec((prop::collection::vec((0..7u32, any::<u32>()), 0..400), 0..40u8), 0..12),
+            values in prop::sample::select(vec![3, 300, u32::MAX]),
+            texts in any::<bool>(),
+        ) {
+            let kind = if texts { Values::Bytes } else { Values::Words(8) };
+            let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(kind));
+            sets.ensure(&mut pages, 6);
+            let mut twin: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+            let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+            for (mut some, then) in steps {
+                some.iter_mut().for_each(|(_, value)| *value %= values);
+                for &(set, value) in &some {
+                    twin.entry(set).or_default().insert(value);
+                }
+                if insert(&mut sets, &mut pages, &some, texts) || then == 0 {
+                    sets.flush(&mut pages, |set, new| *counts.entry(set).or_default() += new.len() as u64);
+                }
+                let mut saved = Vec::new();
+                sets.save(&mut saved);
+                sets = DistinctSets::load(kind, &mut Saved::new(&saved), &pages);
+            }
+            sets.finish(&mut pages, |set, count| *counts.entry(set).or_default() += count);
+            prop_assert_eq!(counts, twin.iter().map(|(&set, values)| (set, values.len() as u64)).collect());
+            sets.release(&mut pages);
+            prop_assert_eq!(pages.state_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn what_repeats_much_is_numbered_and_what_does_not_waits() {
+        for texts in [false, true] {
+            let kind = if texts { Values::Bytes } else { Values::Words(8) };
+            let full = |values: u32| {
+                let (mut pages, mut sets) = (Pages::default(), DistinctSets::new(kind));
+                sets.ensure(&mut pages, 0);
+                let mut full = false;
+                for chunk in 0..100 {
+                    let some = (0..100).map(|row| (0, (chunk * 100 + row) % values * 20)).collect();
+                    full |= insert(&mut sets, &mut pages, &some, texts);
+                }
+                full
+            };
+            assert!(full(40) && !full(10_000), "texts: {texts}");
+        }
+    }
+
+    #[test]
+    fn one_value_fills_a_partition_alone() {
+        let mut room = PairRoom::default();
+        let pairs = (0..5 * PART_PAIRS as u64).map(|row| [7, row % 3]);
+        let (pairs, mut found): (Vec<_>, _) = (pairs.collect(), Vec::new());
+        room.each_distinct(pairs.chunks(1000), |pair| found.push(*pair));
+        assert_eq!(found, [[7, 0], [7, 1], [7, 2]]);
+    }
+}
