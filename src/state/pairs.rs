@@ -2,7 +2,7 @@
 //!
 //! To number a value is to look it up in a dictionary of all values, and to add its number to a set costs as much again. Who wants
 //! nothing but how many different values each set has, once, needs neither: pairs wait partitioned by the hashes of their values,
-//! and equal ones are found a part at a time, in an index that fits the first cache.
+//! and equal ones are found a part at a time, in an index that stays in the cache.
 //!
 //! # Layout
 //!
