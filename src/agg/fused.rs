@@ -10,9 +10,9 @@ use super::{Accumulator, Slots};
 use crate::sys::vector;
 
 /// No extreme value; the least; the greatest.
-const NO: u8 = 0;
-const LEAST: u8 = 1;
-const GREATEST: u8 = 2;
+pub(super) const NO: u8 = 0;
+pub(super) const LEAST: u8 = 1;
+pub(super) const GREATEST: u8 = 2;
 
 /// Calls that are folded in one pass: the first words of their accumulators within a slot.
 pub struct Fused<'a> {

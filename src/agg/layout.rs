@@ -1,5 +1,7 @@
 //! Where each call's accumulator lies within a slot.
 
+use std::ops::Range;
+
 use super::{AggregateCall, AggregateFunction};
 use crate::batch::DataType;
 
@@ -122,6 +124,25 @@ impl Accumulator {
     }
 }
 
+/// An accumulator within a slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The first call that folds into it.
+    pub call: usize,
+    /// What it is.
+    pub accumulator: Accumulator,
+    /// Its first word.
+    pub offset: usize,
+}
+
+impl Part {
+    /// Its words within a slot.
+    #[inline]
+    pub fn words(&self) -> Range<usize> {
+        self.offset..self.offset + self.accumulator.word_count()
+    }
+}
+
 /// The accumulators of all calls of a GROUP BY, side by side.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -129,6 +150,8 @@ pub struct Layout {
     pub accumulators: Vec<(Accumulator, usize)>,
     /// By call: whether it is the first of those that share its accumulator, and so the one that folds into it.
     pub folds: Vec<bool>,
+    /// What those calls fold into, each accumulator once.
+    pub parts: Vec<Part>,
     /// Words in all.
     pub word_count: usize,
     /// All words that refer to bytes.
@@ -141,6 +164,7 @@ impl Layout {
         let mut layout = Layout {
             accumulators: Vec::new(),
             folds: Vec::new(),
+            parts: Vec::new(),
             word_count: 0,
             blob_words: Vec::new(),
         };
@@ -155,6 +179,7 @@ impl Layout {
             let offset = layout.word_count;
             layout.blob_words.extend(accumulator.blob_words().iter().map(|word| offset + word));
             layout.accumulators.push((accumulator, offset));
+            layout.parts.push(Part { call: index, accumulator, offset });
             layout.word_count += accumulator.word_count();
         }
         layout

@@ -3,11 +3,12 @@
 use rkyv::util::AlignedVec;
 
 use super::exact::{COUNT_MASK, Spill};
+use super::merge_groups::{PartialGroups, Source};
 use super::update::{
     DECIMAL_OVERFLOW, HOLDS_NUMBER, add_decimal, add_fixed, add_spill, extreme_decimal,
     extreme_float, fold_bytes, halves, joined,
 };
-use super::{Accumulator, AggregateCall, AggregateFunction, Layout, Slots, user};
+use super::{Accumulator, AggregateCall, AggregateFunction, Layout, Part, Slots, user};
 
 /// Accumulators of several groups outside of any table. A word that refers to bytes holds
 /// `(start + 1) << 32 | length` into `blobs`, or 0.
@@ -67,7 +68,7 @@ impl Partials {
         word
     }
 
-    fn bytes(&self, word: u64) -> &[u8] {
+    pub(super) fn bytes(&self, word: u64) -> &[u8] {
         let start = (word >> 32) as usize - 1;
         &self.blobs[start..start + (word & 0xffff_ffff) as usize]
     }
@@ -99,30 +100,51 @@ pub fn merge<S: Slots>(
     partials: &Partials,
     index: usize,
 ) {
-    let from = partials.group(index, layout.word_count);
-    let part = |call: usize| {
-        let (accumulator, offset) = layout.accumulators[call];
-        (accumulator, offset..offset + accumulator.word_count())
-    };
-    let mut folding = (0..calls.len()).filter(|&call| layout.folds[call]).peekable();
+    let from = PartialGroups { partials, word_count: layout.word_count };
+    merge_group(layout, (base, calls), table, slot, &from, index as u32);
+}
+
+/// Merges group `index` of `from` into the accumulators of `slot`.
+#[inline]
+pub(super) fn merge_group<S: Slots, F: Source>(
+    layout: &Layout,
+    (base, calls): (usize, &[AggregateCall]),
+    table: &mut S,
+    slot: u32,
+    from: &F,
+    index: u32,
+) {
     // Most accumulators are words alone: then the slot is sought, and its change noted, once.
-    let words = &mut table.words_mut(slot)[base..base + layout.word_count];
-    while let Some((accumulator, range)) = folding.peek().map(|&call| part(call))
-        && merge_words(accumulator, &mut words[range.clone()], &from[range])
-    {
-        folding.next();
+    let (words, others) = (&mut table.words_mut(slot)[base..], from.group(index));
+    let mut is_merged = |part: &Part| {
+        merge_words(part.accumulator, &mut words[part.words()], &others[part.words()])
+    };
+    if let Some(rest) = layout.parts.iter().position(|part| !is_merged(part)) {
+        merge_parts(&layout.parts[rest..], (base, calls), table, slot, from, index);
     }
-    for call in folding {
-        let (accumulator, range) = part(call);
-        let (offset, from) = (base + range.start, &from[range]);
-        match &calls[call].function {
-            AggregateFunction::User(_) if from[0] == 0 => {}
+}
+
+/// Merges some parts, of which the first has bytes to merge.
+#[cold]
+pub(super) fn merge_parts<S: Slots, F: Source>(
+    parts: &[Part],
+    (base, calls): (usize, &[AggregateCall]),
+    table: &mut S,
+    slot: u32,
+    from: &F,
+    index: u32,
+) {
+    for part in parts {
+        let (offset, words) = (base + part.offset, &from.group(index)[part.words()]);
+        let bytes = |word: u64| from.bytes_of(word);
+        match &calls[part.call].function {
+            AggregateFunction::User(_) if words[0] == 0 => {}
             AggregateFunction::User(function) => {
-                user::merge(function, offset, table, slot, partials.bytes(from[0]));
+                user::merge(function, offset, table, slot, bytes(words[0]));
             }
             _ => {
-                let separator = calls[call].separator.as_str();
-                merge_one(accumulator, offset, separator, table, slot, partials, from);
+                let separator = calls[part.call].separator.as_str();
+                merge_one(part.accumulator, offset, separator, table, slot, (words, &bytes));
             }
         }
     }
@@ -130,9 +152,9 @@ pub fn merge<S: Slots>(
 
 /// Copies the accumulators of `slot` from word `from` on over those from word `to` on.
 pub fn copy<S: Slots>(layout: &Layout, from: usize, to: usize, table: &mut S, slot: u32) {
-    let folding = layout.accumulators.iter().zip(&layout.folds).filter(|(_, folds)| **folds);
-    for (&(accumulator, offset), _) in folding {
-        for at in offset..offset + accumulator.word_count() {
+    for part in &layout.parts {
+        let accumulator = part.accumulator;
+        for at in part.words() {
             let (value, held) = (table.words(slot)[from + at], table.words(slot)[to + at]);
             let copied = match layout.blob_words.contains(&at) && value != 0 {
                 false => value,
@@ -151,7 +173,7 @@ pub fn copy<S: Slots>(layout: &Layout, from: usize, to: usize, table: &mut S, sl
 
 /// Merges what is in words; false, and nothing done, where there are bytes to merge as well.
 #[inline]
-fn merge_words(accumulator: Accumulator, words: &mut [u64], from: &[u64]) -> bool {
+pub(super) fn merge_words(accumulator: Accumulator, words: &mut [u64], from: &[u64]) -> bool {
     match accumulator {
         Accumulator::Count => words[0] += from[0],
         Accumulator::SumInt => {
@@ -197,26 +219,28 @@ fn merge_words(accumulator: Accumulator, words: &mut [u64], from: &[u64]) -> boo
     true
 }
 
-fn merge_one<S: Slots>(
+/// The bytes that a word refers to.
+type Bytes<'a> = dyn Fn(u64) -> &'a [u8] + 'a;
+
+fn merge_one<'a, S: Slots>(
     accumulator: Accumulator,
     offset: usize,
     separator: &str,
     table: &mut S,
     slot: u32,
-    partials: &Partials,
-    from: &[u64],
+    (from, bytes): (&[u64], &Bytes<'a>),
 ) {
     let words = &mut table.words_mut(slot)[offset..offset + from.len()];
     if merge_words(accumulator, words, from) {
         return;
     }
     match accumulator {
-        Accumulator::SumFloat => merge_float(table, slot, offset, partials, from),
+        Accumulator::SumFloat => merge_float(table, slot, offset, from, bytes),
         Accumulator::Variance => {
-            merge_float(table, slot, offset, partials, &from[..4]);
-            merge_float(table, slot, offset + 4, partials, &from[4..]);
+            merge_float(table, slot, offset, &from[..4], bytes);
+            merge_float(table, slot, offset + 4, &from[4..], bytes);
         }
-        _ => fold_bytes(accumulator, offset, separator, table, slot, partials.bytes(from[0])),
+        _ => fold_bytes(accumulator, offset, separator, table, slot, bytes(from[0])),
     }
 }
 
@@ -236,18 +260,18 @@ fn merged_count(held: u64, from: u64) -> u64 {
     ((held & COUNT_MASK) + (from & COUNT_MASK)) | ((held | from) & !COUNT_MASK)
 }
 
-fn merge_float<S: Slots>(
+fn merge_float<'a, S: Slots>(
     table: &mut S,
     slot: u32,
     offset: usize,
-    partials: &Partials,
     from: &[u64],
+    bytes: &Bytes<'a>,
 ) {
     let words = &mut table.words_mut(slot)[offset..offset + 4];
     words[2] = merged_count(words[2], from[2]);
     add_fixed(table, slot, offset, joined(from[0], from[1]));
     if from[3] != 0 {
-        add_spill(table, slot, offset, Spill::from_bytes(partials.bytes(from[3])));
+        add_spill(table, slot, offset, Spill::from_bytes(bytes(from[3])));
     }
 }
 

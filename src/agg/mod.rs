@@ -19,6 +19,7 @@ mod finish;
 mod fused;
 mod layout;
 mod merge;
+mod merge_groups;
 mod update;
 mod user;
 
@@ -26,8 +27,9 @@ pub use call::{AggregateCall, AggregateFunction, Travel, bind, travel};
 pub use collect::{Collect, elements};
 pub use finish::finish;
 pub use fused::Fused;
-pub use layout::{Accumulator, Layout};
+pub use layout::{Accumulator, Layout, Part};
 pub use merge::{Partials, copy, export, merge};
+pub use merge_groups::{PartialGroups, Source, merge_groups};
 pub use update::{Argument, Update};
 pub use user::{ACCUMULATOR_BYTES_MAX, Groups, Stored, UserAggregate, UserFunction, add};
 

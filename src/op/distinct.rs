@@ -238,7 +238,9 @@ impl SessionSets {
 pub(super) fn blank_distinct(shape: &Shape, partials: &mut Partials) {
     for (call, &(accumulator, offset)) in shape.calls.iter().zip(&shape.layout.accumulators) {
         if call.distinct {
-            partials.words[offset..offset + accumulator.word_count()].fill(0);
+            for group in partials.words.chunks_exact_mut(shape.layout.word_count) {
+                group[offset..offset + accumulator.word_count()].fill(0);
+            }
         }
     }
 }

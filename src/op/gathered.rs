@@ -13,14 +13,12 @@ use std::ops::Range;
 use arrow_array::ArrayRef;
 
 use super::accumulators::Accumulators;
-use super::folding::Folding;
 use super::packed_rows::column_of;
 use super::pane::{finish_calls, update_calls};
 use super::part_keys::PartKeys;
 use super::shape::Shape;
 use super::waiting::widths;
 use crate::agg::{Partials, merge};
-use crate::batch::Keys;
 use crate::state::{Backlog, Entry, Group, Pages, Rows};
 
 /// A part has about so many rows and groups at most.
@@ -187,16 +185,6 @@ impl Gathered {
     pub(super) fn results(&self, shape: &Shape, slots: Range<u32>) -> Vec<ArrayRef> {
         let keys = self.keys.columns(&shape.key_types, slots.clone());
         let slots: Vec<u32> = slots.collect();
-        finish_calls(shape, 0, keys, &self.accumulators, &slots)
-    }
-}
-
-impl Folding {
-    /// The result rows of some groups: keys, then aggregates.
-    pub(super) fn results(&self, shape: &Shape, slots: Range<u32>) -> Vec<ArrayRef> {
-        let slots: Vec<u32> = slots.collect();
-        let keys = slots.iter().map(|&slot| self.group(slot).1);
-        let keys = Keys::decode(&shape.key_types, keys);
         finish_calls(shape, 0, keys, &self.accumulators, &slots)
     }
 }

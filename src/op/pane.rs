@@ -15,10 +15,14 @@ use super::distinct::{
     adopt_values, blank_distinct, finish_list, flush_list, insert_distinct, load_sets, new_sets,
     values_of,
 };
+use super::key_numbers::{KeyNumbers, NumberedSlots};
 use super::moving::MovedValue;
-use super::numbered::{Numbers, Seen};
+use super::numbered::Numbers;
 use super::shape::Shape;
-use crate::agg::{self, AggregateFunction, Argument, Fused, Partials, Slots, Update};
+use super::sum::Sum;
+use crate::agg::{
+    self, AggregateFunction, Argument, Fused, PartialGroups, Partials, Slots, Update,
+};
 use crate::batch::{Batch, Keys};
 use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
 
@@ -148,13 +152,21 @@ pub struct Pane {
     /// The groups.
     pub table: Table,
     sets: Vec<DistinctSets>,
-    seen: Seen,
+    /// The numbers of its first groups, if any; derived, never saved.
+    numbered: NumberedSlots,
 }
+
+/// Groups of panes that have more are found by their keys: their numbers would be state that does not go to the disk.
+const NUMBERED_GROUPS_MAX: u32 = 1 << 16;
 
 impl Pane {
     /// An empty pane whose slots have `word_count` words.
     pub fn new(shape: &Shape, word_count: usize) -> Self {
-        Self { table: Table::new(word_count), sets: new_sets(shape), seen: Seen::default() }
+        Self {
+            table: Table::new(word_count),
+            sets: new_sets(shape),
+            numbered: NumberedSlots::default(),
+        }
     }
 
     /// The slot of a key, made if need be.
@@ -182,22 +194,65 @@ impl Pane {
     pub(super) fn slots_of(
         &mut self,
         pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
         (keys, numbers): (&Keys, Option<&Numbers>),
         indices: &[u32],
     ) -> Vec<u32> {
-        let mut seen = std::mem::take(&mut self.seen);
-        let mut seen_keys = numbers.and_then(|numbers| seen.of(numbers, self.table.count()));
-        let slots = indices.iter().map(|&index| {
-            let index = index as usize;
-            let mut find = || self.slot(pages, keys.hashes[index], keys.get(index));
-            match &mut seen_keys {
-                Some(seen) => seen.slot(index, &mut find),
-                None => find(),
-            }
-        });
-        let slots = slots.collect();
-        self.seen = seen;
+        let numbers = numbers.filter(|_| self.number(pages, key_numbers));
+        let Some(numbers) = numbers else {
+            let slot = |&index: &u32| {
+                self.slot(pages, keys.hashes[index as usize], keys.get(index as usize))
+            };
+            return indices.iter().map(slot).collect();
+        };
+        let mut slots = key_numbers.of_payload(keys, numbers, indices);
+        slots.iter_mut().for_each(|slot| *slot = self.numbered_slot(pages, key_numbers, *slot));
         slots
+    }
+
+    /// Sees to it that all groups have numbers; false, and perhaps they have none, of too many.
+    fn number(&mut self, pages: &Pages, key_numbers: &mut KeyNumbers) -> bool {
+        let (table, count) = (&self.table, self.table.slot_end());
+        if count > NUMBERED_GROUPS_MAX {
+            self.numbered = NumberedSlots::default();
+            return false;
+        }
+        let key = |slot| (table.hash(pages, slot), table.key(pages, slot));
+        self.numbered.complete(key_numbers, count, key);
+        true
+    }
+
+    /// The slot of the key with this number, made if need be. All groups have numbers.
+    #[inline]
+    fn numbered_slot(&mut self, pages: &mut Pages, key_numbers: &KeyNumbers, number: u32) -> u32 {
+        self.numbered.slot(number).unwrap_or_else(|| {
+            let (hash, key) = key_numbers.key(number);
+            self.numbered.push(number);
+            self.append(pages, hash, key)
+        })
+    }
+
+    /// The slot of a key that has none yet.
+    fn append(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> u32 {
+        for sets in &mut self.sets {
+            sets.create(pages);
+        }
+        self.table.append(pages, hash, key)
+    }
+
+    /// Adds all groups to a sum, as if their rows had come after its own.
+    pub(super) fn add_to(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+        sum: &mut Sum,
+    ) {
+        let table = &self.table;
+        let key = |slot| (table.hash(pages, slot), table.key(pages, slot));
+        self.numbered.complete(key_numbers, table.slot_end(), key);
+        let from = TableSlots { pages, table: &mut self.table };
+        sum.add(shape, self.numbered.numbers(), &from);
     }
 
     /// Folds rows, whose slots are `rows`.
@@ -221,6 +276,20 @@ impl Pane {
     ) {
         let mut slots = TableSlots { pages, table: &mut self.table };
         agg::merge(&shape.layout, 0, &shape.calls, &mut slots, slot, partials, index);
+    }
+
+    /// Merges the groups of `partials` at `indices` into `slots`.
+    pub(super) fn merge_all(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        slots: &[u32],
+        partials: &Partials,
+        indices: impl Iterator<Item = u32>,
+    ) {
+        let mut table = TableSlots { pages, table: &mut self.table };
+        let from = PartialGroups { partials, word_count: shape.layout.word_count };
+        agg::merge_groups(&shape.layout, &shape.calls, &mut table, slots, &from, indices);
     }
 
     /// Brings DISTINCT accumulators up to date.
@@ -261,26 +330,50 @@ impl Pane {
     }
 
     /// Adds all groups of `other`, as if its rows had come after this pane's.
-    pub fn absorb(&mut self, shape: &Shape, pages: &mut Pages, other: &mut Pane) {
+    pub(super) fn absorb(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+        other: &mut Pane,
+    ) {
         other.flush(shape, pages);
+        let slots = self.slots_in(pages, key_numbers, other);
         let mut partials = Partials::default();
-        for from in 0..other.table.slot_end() {
-            let key = other.table.key(pages, from).to_vec();
-            let into = self.slot(pages, other.table.hash(pages, from), &key);
+        for (index, block) in slots.chunks(BLOCK_ROWS).enumerate() {
             partials.clear();
-            agg::export(
-                &shape.layout,
-                0,
-                &TableSlots { pages, table: &mut other.table },
-                from,
-                &mut partials,
-            );
+            let first = (index * BLOCK_ROWS) as u32;
+            let from = TableSlots { pages, table: &mut other.table };
+            for slot in first..first + block.len() as u32 {
+                agg::export(&shape.layout, 0, &from, slot, &mut partials);
+            }
             blank_distinct(shape, &mut partials);
-            self.merge(shape, pages, into, &partials, 0);
-            for index in 0..self.sets.len() {
+            self.merge_all(shape, pages, block, &partials, 0..block.len() as u32);
+        }
+        for index in 0..self.sets.len() {
+            for (from, &into) in (0..).zip(&slots) {
                 self.absorb_set(shape, index, pages, into, other, from);
             }
         }
+    }
+
+    /// The slots of the keys of all groups of `other`, made if need be.
+    fn slots_in(
+        &mut self,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+        other: &mut Pane,
+    ) -> Vec<u32> {
+        let are_numbered = other.number(pages, key_numbers) && self.number(pages, key_numbers);
+        if are_numbered {
+            let numbers = other.numbered.numbers().iter();
+            return numbers.map(|&number| self.numbered_slot(pages, key_numbers, number)).collect();
+        }
+        let slot = |from: u32| {
+            let key = other.table.key(pages, from).to_vec();
+            self.slot(pages, other.table.hash(pages, from), &key)
+        };
+        (0..other.table.slot_end()).map(slot).collect()
     }
 
     fn absorb_set(
@@ -355,7 +448,7 @@ impl Pane {
     /// The pane that was saved, whose slots have `word_count` words.
     pub fn load(shape: &Shape, word_count: usize, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let table = Table::load(word_count, saved, pages);
-        Self { table, sets: load_sets(shape, saved, pages), seen: Seen::default() }
+        Self { table, sets: load_sets(shape, saved, pages), numbered: NumberedSlots::default() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The groups of a slice: in a table as long as that fits the cache, beyond that waiting to be gathered ([`super::waiting`]).
 
+use super::key_numbers::KeyNumbers;
 use super::moving::{Moved, MovedPart};
 use super::numbered::Numbers;
 use super::pane::Pane;
@@ -49,6 +50,7 @@ impl Slice {
         &mut self,
         shape: &Shape,
         pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
         payload: &Payload,
         rows: &[u32],
     ) -> Vec<u32> {
@@ -62,7 +64,7 @@ impl Slice {
                 pane.update(shape, pages, &slots, columns);
             }
             (Slice::Folded(pane), Data::Rows(columns)) => {
-                slots = pane.slots_of(pages, numbered, rows);
+                slots = pane.slots_of(pages, key_numbers, numbered, rows);
                 let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
                 pane.update(shape, pages, &slots, &columns);
             }
@@ -72,13 +74,18 @@ impl Slice {
                 pane.update(shape, pages, &slots, &columns);
             }
             (Slice::Folded(pane), Data::Grouped(groups, columns)) => {
-                slots = receive_grouped(shape, pages, pane, numbered, rows, (groups, columns));
+                slots = receive_grouped(
+                    shape,
+                    (pages, key_numbers),
+                    pane,
+                    numbered,
+                    rows,
+                    (groups, columns),
+                );
             }
             (Slice::Folded(pane), Data::Partials(partials)) => {
-                slots = pane.slots_of(pages, numbered, rows);
-                for (&row, &slot) in rows.iter().zip(&slots) {
-                    pane.merge(shape, pages, slot, partials, row as usize);
-                }
+                slots = pane.slots_of(pages, key_numbers, numbered, rows);
+                pane.merge_all(shape, pages, &slots, partials, rows.iter().copied());
             }
         }
         slots
@@ -202,14 +209,14 @@ impl Slice {
 /// Takes in rows whose keys, those in `members`, came once each; the keys' slots.
 fn receive_grouped(
     shape: &Shape,
-    pages: &mut Pages,
+    (pages, key_numbers): (&mut Pages, &mut KeyNumbers),
     pane: &mut Pane,
     keys: (&Keys, Option<&Numbers>),
     members: &[u32],
     (groups, columns): (&[u32], &[ArrayRef]),
 ) -> Vec<u32> {
     let mut slots = vec![u32::MAX; keys.0.count()];
-    for (&member, slot) in members.iter().zip(pane.slots_of(pages, keys, members)) {
+    for (&member, slot) in members.iter().zip(pane.slots_of(pages, key_numbers, keys, members)) {
         slots[member as usize] = slot;
     }
     if members.len() == slots.len() {

@@ -15,32 +15,33 @@
 //! 2. `front`, `blocks` and `back` together have the slices of the last window, each once, in the order of time; nothing else
 //!    knows what is in them: it is derived from the slices, never saved, and may be forgotten.
 
-use super::folding::Folding;
 use super::shape::Shape;
-use crate::agg::{Partials, export, merge};
+use super::sum::Sum;
 
 /// With fewer slices than this in a window adding them all up costs no more.
-const SLICES_MIN: usize = 6;
+const SLICES_MIN: usize = 5;
 
-/// Calls the function with the hash, the key and the accumulators of each group of a slice.
-pub(super) type Groups<'a> = dyn FnMut(i64, &mut dyn FnMut(u64, &[u8], &Partials)) + 'a;
+/// Adds the groups of a slice to a sum.
+pub(super) type Add<'a> = dyn FnMut(i64, &mut Sum) + 'a;
 
 /// What the slices of the current window add up to, in parts.
 #[derive(Debug)]
 pub(super) struct TwoStacks {
     /// Slices of the block that the window is leaving, the oldest last; each with the sum from it up to the flip.
-    front: Vec<(i64, Folding)>,
+    front: Vec<(i64, Sum)>,
     /// The later blocks, the oldest last: the slices of each, ascending, and the sum of all blocks behind it.
-    blocks: Vec<(Vec<i64>, Folding)>,
+    blocks: Vec<(Vec<i64>, Sum)>,
     /// The slices since the flip.
     back: Vec<i64>,
-    back_sum: Folding,
+    back_sum: Sum,
+    /// One that has been read out, for its memory.
+    spare: Option<Sum>,
 }
 
 impl TwoStacks {
     pub(super) fn new(shape: &Shape) -> Self {
-        let back_sum = Folding::new(shape.layout.word_count);
-        Self { front: Vec::new(), blocks: Vec::new(), back: Vec::new(), back_sum }
+        let back_sum = Sum::new(shape);
+        Self { front: Vec::new(), blocks: Vec::new(), back: Vec::new(), back_sum, spare: None }
     }
 
     /// Whether rows that come for a slice now would be missing in the sums.
@@ -48,6 +49,12 @@ impl TwoStacks {
         let flipped = || self.blocks.first().and_then(|(slices, _)| slices.last());
         let in_front = || self.front.first().map(|(slice, _)| slice);
         self.back.last().or_else(flipped).or_else(in_front).is_some_and(|&last| slice <= last)
+    }
+
+    /// Takes back a sum that has been read out.
+    pub(super) fn take_back(&mut self, mut sum: Sum) {
+        sum.clear();
+        self.spare = Some(sum);
     }
 
     /// Forgets all sums.
@@ -59,17 +66,12 @@ impl TwoStacks {
     }
 
     /// The sum of a window's `slices`, ascending, of which there is at least one. The window is not older than the last one.
-    pub(super) fn sum(
-        &mut self,
-        shape: &Shape,
-        slices: &[i64],
-        groups: &mut Groups<'_>,
-    ) -> Folding {
+    pub(super) fn sum(&mut self, shape: &Shape, slices: &[i64], add: &mut Add<'_>) -> Sum {
         let oldest = slices[0];
         if slices.len() < SLICES_MIN {
             self.forget();
-            let mut sum = Folding::new(shape.layout.word_count);
-            slices.iter().for_each(|&slice| add(shape, slice, &mut sum, groups));
+            let mut sum = self.spare.take().unwrap_or_else(|| Sum::new(shape));
+            slices.iter().for_each(|&slice| add(slice, &mut sum));
             return sum;
         }
         while self.front.last().is_some_and(|&(slice, _)| slice < oldest) {
@@ -77,70 +79,48 @@ impl TwoStacks {
         }
         self.blocks.retain(|(block, _)| block.last().is_some_and(|&last| last >= oldest));
         if self.front.is_empty() && self.blocks.is_empty() && self.back.first() < Some(&oldest) {
-            self.flip(shape, oldest, groups);
+            self.flip(shape, oldest, add);
         }
         if self.front.is_empty() {
-            self.open_block(shape, oldest, groups);
+            self.open_block(oldest, add);
         }
         for &slice in slices {
             if !self.covers(slice) {
-                add(shape, slice, &mut self.back_sum, groups);
+                add(slice, &mut self.back_sum);
                 self.back.push(slice);
             }
         }
         let mut sum = match self.front.last() {
             Some((_, sum)) => sum.clone(),
-            None => Folding::new(shape.layout.word_count),
+            None => Sum::new(shape),
         };
         sum.absorb(shape, &self.back_sum);
         sum
     }
 
     /// Makes blocks of the slices at the back.
-    fn flip(&mut self, shape: &Shape, oldest: i64, groups: &mut Groups<'_>) {
+    fn flip(&mut self, shape: &Shape, oldest: i64, add: &mut Add<'_>) {
         let mut slices = std::mem::take(&mut self.back);
         self.back_sum.clear();
         slices.retain(|&slice| slice >= oldest);
         let block = slices.len().isqrt().max(1);
-        let mut sum = Folding::new(shape.layout.word_count);
+        let mut sum = Sum::new(shape);
         let mut blocks = slices.rchunks(block).peekable();
         while let Some(slices) = blocks.next() {
             self.blocks.push((slices.to_vec(), sum.clone()));
             // The oldest is opened at once, slice by slice.
             if blocks.peek().is_some() {
-                slices.iter().for_each(|&slice| add(shape, slice, &mut sum, groups));
+                slices.iter().for_each(|&slice| add(slice, &mut sum));
             }
         }
     }
 
     /// Makes the oldest block the front.
-    fn open_block(&mut self, shape: &Shape, oldest: i64, groups: &mut Groups<'_>) {
+    fn open_block(&mut self, oldest: i64, add: &mut Add<'_>) {
         let Some((slices, mut sum)) = self.blocks.pop() else { return };
         for &slice in slices.iter().rev().take_while(|&&slice| slice >= oldest) {
-            add(shape, slice, &mut sum, groups);
+            add(slice, &mut sum);
             self.front.push((slice, sum.clone()));
-        }
-    }
-}
-
-/// Adds a slice's groups to a sum.
-fn add(shape: &Shape, slice: i64, sum: &mut Folding, groups: &mut Groups<'_>) {
-    groups(slice, &mut |hash, key, partials| {
-        let slot = sum.slot(hash, 0, key);
-        merge(&shape.layout, 0, &shape.calls, &mut sum.accumulators, slot, partials, 0);
-    });
-}
-
-impl Folding {
-    /// Adds all groups of another, as if their rows had come after this one's.
-    fn absorb(&mut self, shape: &Shape, other: &Folding) {
-        let mut partials = Partials::default();
-        for from in 0..other.count() as u32 {
-            let (hash, key, _) = other.group(from);
-            partials.clear();
-            export(&shape.layout, 0, &other.accumulators, from, &mut partials);
-            let into = self.slot(hash, 0, key);
-            merge(&shape.layout, 0, &shape.calls, &mut self.accumulators, into, &partials, 0);
         }
     }
 }
@@ -151,9 +131,9 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::accumulators::Accumulators;
     use super::*;
     use crate::agg::{AggregateCall, AggregateFunction, Slots};
-    use crate::batch::hash::hash_bytes;
     use crate::batch::{DataType, Field, Schema};
 
     fn shape() -> Shape {
@@ -175,15 +155,15 @@ mod tests {
     }
 
     /// By slice and key: what comes of it, as words of SUM and MAX.
-    type Slices = BTreeMap<i64, BTreeMap<u8, [u64; 4]>>;
+    type Slices = BTreeMap<i64, BTreeMap<u32, [u64; 4]>>;
 
-    fn put(slices: &mut Slices, slice: i64, key: u8, value: u64) {
+    fn put(slices: &mut Slices, slice: i64, key: u32, value: u64) {
         let words = slices.entry(slice).or_default().entry(key).or_default();
         *words = [words[0] + value, words[1] + 1, words[2].max(value), 1];
     }
 
-    fn naive(slices: &Slices, oldest: i64, newest: i64) -> BTreeMap<u8, [u64; 4]> {
-        let mut sum: BTreeMap<u8, [u64; 4]> = BTreeMap::new();
+    fn naive(slices: &Slices, oldest: i64, newest: i64) -> BTreeMap<u32, [u64; 4]> {
+        let mut sum: BTreeMap<u32, [u64; 4]> = BTreeMap::new();
         for (&key, words) in slices.range(oldest..=newest).flat_map(|(_, groups)| groups) {
             let held = sum.entry(key).or_default();
             *held = [held[0] + words[0], held[1] + words[1], held[2].max(words[2]), 1];
@@ -196,8 +176,8 @@ mod tests {
         #[test]
         fn sums_are_those_of_the_slices(
             size in 1..40i64,
-            rows in prop::collection::vec((0..60i64, 0..6u8, 0..100u64), 0..200),
-            late in prop::collection::vec((0..100i64, 0..40i64, 0..6u8), 0..6),
+            rows in prop::collection::vec((0..60i64, 0..6u32, 0..100u64), 0..200),
+            late in prop::collection::vec((0..100i64, 0..40i64, 0..6u32), 0..6),
         ) {
             let (shape, mut slices) = (shape(), Slices::new());
             rows.iter().for_each(|&(slice, key, value)| put(&mut slices, slice, key, value));
@@ -214,15 +194,16 @@ mod tests {
                 if window.is_empty() {
                     continue;
                 }
-                let sum = stacks.sum(&shape, &window, &mut |slice, to| {
-                    for (&key, words) in &slices[&slice] {
-                        let partials = Partials { words: words.to_vec(), ..Partials::default() };
-                        to(hash_bytes(&[key]), &[key], &partials);
+                let sum = stacks.sum(&shape, &window, &mut |slice, sum| {
+                    let keys: Vec<u32> = slices[&slice].keys().copied().collect();
+                    let mut groups = Accumulators::new(4);
+                    groups.grow_to(keys.len());
+                    for (slot, words) in (0..).zip(slices[&slice].values()) {
+                        groups.words_mut(slot).copy_from_slice(words);
                     }
+                    sum.add(&shape, &keys, &groups);
                 });
-                let groups = (0..sum.count() as u32).map(|slot| {
-                    (sum.group(slot).1[0], <[u64; 4]>::try_from(sum.accumulators.words(slot)).unwrap())
-                });
+                let groups = sum.groups().map(|(key, words)| (key, <[u64; 4]>::try_from(words).unwrap()));
                 prop_assert_eq!(groups.collect::<BTreeMap<_, _>>(), naive(&slices, newest - size + 1, newest));
             }
         }

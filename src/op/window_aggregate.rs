@@ -18,6 +18,7 @@ use std::sync::Arc;
 use arrow_array::ArrayRef;
 
 use super::ages::Ages;
+use super::key_numbers::KeyNumbers;
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots};
 use super::shape::Shape;
@@ -49,6 +50,8 @@ pub struct WindowAggregate {
     pages: Pages,
     ages: Ages,
     panes: BTreeMap<i64, Slice>,
+    /// Of the groups' keys; derived from `panes`.
+    key_numbers: KeyNumbers,
     /// HOP: what overlapping windows have in common, added up; derived from `panes`.
     sums: TwoStacks,
     /// CUMULATE: the sum of all slices of a window's start that have fired.
@@ -101,6 +104,7 @@ impl WindowAggregate {
             stage,
             pages,
             panes: BTreeMap::new(),
+            key_numbers: KeyNumbers::new(),
             running: BTreeMap::new(),
             folded_groups_max: FOLDED_GROUPS_MAX,
             watermark_ms: WATERMARK_START,
@@ -137,24 +141,31 @@ impl WindowAggregate {
         self.shape.layout.word_count + usize::from(self.yields_increments())
     }
 
-    fn slice(&mut self, end_ms: i64) -> &mut Slice {
-        if !self.panes.contains_key(&end_ms) {
-            let open = self
-                .slices
-                .window_ends(end_ms)
-                .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
-            self.pending.extend(open);
-            let many = self.panes.last_key_value().is_some_and(|(_, slice)| {
-                slice.waits() && slice.groups_max() > self.folded_groups_max as u64
-            });
-            let slice = match many {
-                // What comes will be as much, and need not go through a table first.
-                true => Slice::Waiting(Waiting::new()),
-                false => Slice::new(&self.shape, self.slot_words()),
-            };
-            self.panes.insert(end_ms, slice);
+    /// Sees to it that there is a slice which ends at `end_ms`.
+    fn open(&mut self, end_ms: i64) {
+        if self.panes.contains_key(&end_ms) {
+            return;
         }
-        self.panes.get_mut(&end_ms).expect("inserted above")
+        let open = self
+            .slices
+            .window_ends(end_ms)
+            .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
+        self.pending.extend(open);
+        let many = self.panes.last_key_value().is_some_and(|(_, slice)| {
+            slice.waits() && slice.groups_max() > self.folded_groups_max as u64
+        });
+        let slice = match many {
+            // What comes will be as much, and need not go through a table first.
+            true => Slice::Waiting(Waiting::new()),
+            false => Slice::new(&self.shape, self.slot_words()),
+        };
+        self.panes.insert(end_ms, slice);
+        let folded =
+            self.panes.values().chain(self.running.values()).filter(|slice| !slice.waits());
+        if self.key_numbers.are_too_many(|| folded.map(Slice::groups_max).sum::<u64>() as usize) {
+            self.key_numbers.forget();
+            self.sums.forget();
+        }
     }
 
     /// Whether it is a first stage that yields before a window's end; windows are their own slices then.
@@ -182,19 +193,17 @@ impl WindowAggregate {
 
     /// Takes what a payload has in `rows`, which lie in the slice that ends at `end_ms`.
     fn receive_slice(&mut self, end_ms: i64, payload: &Payload, rows: &[u32]) {
-        let shape = Arc::clone(&self.shape);
-        let mut pages = std::mem::take(&mut self.pages);
         if self.sums.covers(end_ms) {
             self.sums.forget();
         }
-        let slots = self.slice(end_ms).receive(&shape, &mut pages, payload, rows);
-        if !self.yields_increments() {
-            let groups_max = self.folded_groups_max;
-            self.slice(end_ms).have_wait(&shape, &mut pages, groups_max);
-        }
-        self.pages = pages;
-        if self.yields_increments() {
-            self.touch(end_ms, &slots);
+        self.open(end_ms);
+        let yields_increments = self.yields_increments();
+        let Self { shape, pages, key_numbers, panes, .. } = self;
+        let slice = panes.get_mut(&end_ms).expect("opened above");
+        let slots = slice.receive(shape, pages, key_numbers, payload, rows);
+        match yields_increments {
+            true => self.touch(end_ms, &slots),
+            false => slice.have_wait(shape, pages, self.folded_groups_max),
         }
     }
 
@@ -389,20 +398,21 @@ impl Receiver for WindowAggregate {
         let divided = matches!(self.stage, Stage::First(_)) && !self.yields_increments();
         let may_wait = !self.yields_increments();
         let (shape, groups_max) = (Arc::clone(&self.shape), self.folded_groups_max);
-        let mut pages = std::mem::take(&mut self.pages);
         let slice = match moved.part {
-            MovedPart::Slice(end) => self.slice(end),
+            MovedPart::Slice(end) => {
+                self.open(end);
+                self.panes.get_mut(&end).expect("opened above")
+            }
             MovedPart::Running(start) => self
                 .running
                 .entry(start)
                 .or_insert_with(|| Slice::new(&shape, shape.layout.word_count)),
             _ => unreachable!("windows that fire once have slices"),
         };
-        slice.adopt(&shape, &mut pages, &moved, divided);
+        slice.adopt(&shape, &mut self.pages, &moved, divided);
         if may_wait {
-            slice.have_wait(&shape, &mut pages, groups_max);
+            slice.have_wait(&shape, &mut self.pages, groups_max);
         }
-        self.pages = pages;
     }
 
     fn standing(&self) -> Standing {

@@ -110,6 +110,13 @@ impl Table {
         }
     }
 
+    /// The slot, made now, of a key that has none yet.
+    pub fn append(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> u32 {
+        self.index.make_place(pages);
+        let (bucket, _) = self.index.find(pages, tag(hash), |_| false);
+        self.insert_at(pages, bucket, hash, key)
+    }
+
     /// Makes a group at an empty bucket.
     #[inline]
     fn insert_at(&mut self, pages: &mut Pages, bucket: usize, hash: u64, key: &[u8]) -> u32 {
@@ -225,13 +232,13 @@ impl Table {
     }
 
     /// The accumulator words of a slot.
-    #[inline]
+    #[inline(always)]
     pub fn words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64] {
         &self.slot_words(pages, slot)[HEADER_WORDS..]
     }
 
     /// The accumulator words of a slot, to change.
-    #[inline]
+    #[inline(always)]
     pub fn words_mut<'a>(&self, pages: &'a mut Pages, slot: u32) -> &'a mut [u64] {
         let (page, start) = self.slot_place(slot);
         pages.words_mut(page, start + HEADER_WORDS, self.stride - HEADER_WORDS)
@@ -268,7 +275,7 @@ impl Table {
         words[0] == hash && equal_bytes(self.heap.get(pages, words[1]), key)
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot_words<'a>(&self, pages: &'a Pages, slot: u32) -> &'a [u64] {
         let (page, start) = self.slot_place(slot);
         &pages.get(page)[start..start + self.stride]
@@ -280,7 +287,7 @@ impl Table {
         pages.words_mut(page, start, self.stride)
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot_place(&self, slot: u32) -> (PageId, usize) {
         let within = (slot & ((1 << self.slot_shift) - 1)) as usize;
         (self.slot_pages.page((slot >> self.slot_shift) as usize), within * self.stride)

@@ -1,8 +1,8 @@
 //! Windows that fire: which slices they are made of, and how their groups are read out, a batch at a time.
 
-use super::super::folding::Folding;
 use super::super::gathered::Gathered;
 use super::super::pane::with_window;
+use super::super::sum::Sum;
 use super::*;
 use crate::state::{Backlog, PARTITIONS};
 
@@ -18,7 +18,7 @@ pub(super) enum Firing {
 
 pub(super) struct Summed {
     end_ms: i64,
-    groups: Folding,
+    groups: Sum,
     slot: u32,
 }
 
@@ -164,10 +164,10 @@ impl WindowAggregate {
         if slices.is_empty() {
             return None;
         }
-        let panes = &mut self.panes;
-        let groups = self.sums.sum(shape, slices, &mut |slice, to| {
+        let (panes, key_numbers) = (&mut self.panes, &mut self.key_numbers);
+        let groups = self.sums.sum(shape, slices, &mut |slice, sum| {
             let pane = panes.get_mut(&slice).expect("listed").pane_mut();
-            pane.each_group(shape, pages, |_, hash, key, partials| to(hash, key, partials));
+            pane.add_to(shape, pages, key_numbers, sum);
         });
         for &slice in slices {
             if self.is_last(slice, end_ms) {
@@ -194,7 +194,8 @@ impl WindowAggregate {
                 continue;
             }
             let target = sum.get_or_insert_with(|| Pane::new(shape, shape.layout.word_count));
-            target.absorb(shape, pages, self.panes.get_mut(&slice).expect("listed").pane_mut());
+            let pane = self.panes.get_mut(&slice).expect("listed").pane_mut();
+            target.absorb(shape, pages, &mut self.key_numbers, pane);
             if is_last {
                 self.panes.remove(&slice).expect("listed").into_pane().release(pages);
             }
@@ -280,10 +281,13 @@ impl WindowAggregate {
     fn read_sums(&mut self, mut summed: Box<Summed>) -> Output {
         let count = summed.groups.count() as u32;
         let slots = summed.slot..count.min(summed.slot + BATCH_ROWS_MAX as u32);
-        let columns = summed.groups.results(&self.shape, slots.clone());
+        let columns = summed.groups.results(&self.shape, &self.key_numbers, slots.clone());
         let output = self.result_rows(columns, summed.end_ms, slots.len());
         summed.slot = slots.end;
-        self.firing = (slots.end < count).then_some(Firing::Summed(summed));
+        match slots.end < count {
+            true => self.firing = Some(Firing::Summed(summed)),
+            false => self.sums.take_back(summed.groups),
+        }
         output
     }
 

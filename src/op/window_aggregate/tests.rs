@@ -66,8 +66,9 @@ fn schema() -> Schema {
     ])
 }
 
-/// The calls, of which `words`: only those over numbers that are never NULL, so that rows wait as rows.
-fn calls(words: bool, in_order: bool) -> Vec<AggregateCall> {
+/// The calls, of which `words`: only those over numbers that are never NULL, so that rows wait as rows; without `listed` none that shows
+/// the order of slices, so that overlapping windows share sums.
+fn calls(words: bool, listed: bool, in_order: bool) -> Vec<AggregateCall> {
     let (double, int, text) = (DataType::Double, DataType::Int, DataType::STRING);
     let call = |name: &str, arg: usize, arg_type: DataType, filter: Option<usize>| {
         let (function, data_type) = bind(name, &[arg_type]).expect("a function of this type");
@@ -94,7 +95,7 @@ fn calls(words: bool, in_order: bool) -> Vec<AggregateCall> {
     if !words {
         calls.push(call("SUM", 2, double, None));
         calls.push(call("MIN", 4, text, None));
-        calls.push(call("LISTAGG", 4, text, None));
+        calls.extend(listed.then(|| call("LISTAGG", 4, text, None)));
     }
     if in_order {
         calls.push(call("FIRST_VALUE", 3, int, None));
@@ -263,6 +264,7 @@ fn kinds() -> impl Strategy<Value = WindowKind> {
     prop_oneof![
         Just(WindowKind::Tumble { size_ms: 6_000, offset_ms: 0 }),
         Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 4_000, offset_ms: 0 }),
+        Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 500, offset_ms: 0 }),
         Just(WindowKind::Cumulate { size_ms: 8_000, step_ms: 2_000, offset_ms: 0 }),
     ]
 }
@@ -275,11 +277,12 @@ proptest! {
         chunks in chunks(),
         kind in kinds(),
         words in any::<bool>(),
-        groups_max in prop_oneof![Just(0usize), Just(5), Just(60)],
+        listed in any::<bool>(),
+        groups_max in prop_oneof![Just(0usize), Just(5), Just(60), Just(usize::MAX)],
         budget_pages in prop_oneof![Just(20usize), Just(1000)],
     ) {
         let in_order = matches!(kind, WindowKind::Tumble { .. });
-        let shape = Arc::new(Shape::new(&schema(), &[1], &calls(words, in_order)));
+        let shape = Arc::new(Shape::new(&schema(), &[1], &calls(words, listed, in_order)));
         let window = WindowSpec {
             kind,
             domain: TimeDomain::Event,
