@@ -14,6 +14,8 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+use crate::sys::memory::prefer_huge_pages;
+
 /// Bytes of a slab: a huge page.
 const SLAB_BYTES: usize = 2 << 20;
 /// Slabs that are kept though nothing in them is in use: a window with a million groups leaves and takes as much again and again.
@@ -108,9 +110,8 @@ fn new_slab() -> *mut u8 {
     if slab.is_null() {
         handle_alloc_error(layout());
     }
-    // SAFETY: the slab was allocated above and is nobody's yet; the advice changes no byte of it.
-    let _ =
-        unsafe { rustix::mm::madvise(slab.cast(), SLAB_BYTES, rustix::mm::Advice::LinuxHugepage) };
+    // SAFETY: it was allocated above.
+    unsafe { prefer_huge_pages(slab, SLAB_BYTES) };
     slab
 }
 

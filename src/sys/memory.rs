@@ -1,10 +1,13 @@
-//! How much memory this process may use, and what becomes of memory that is free again.
+//! How much memory this process may use; what becomes of memory that is free again; huge pages.
 //!
 //! # Invariants
 //!
 //! 1. `mallopt` may be called at any time, by any thread, with any value of the parameters that it knows.
 
 use std::fs::read_to_string;
+
+/// What allocators and mapped files align memory to at least, where it is large.
+const PAGE_BYTES: usize = 4096;
 
 /// Free bytes that glibc's `malloc` keeps for each of its arenas: columns of a few chunks, again and again.
 #[cfg(target_env = "gnu")]
@@ -57,6 +60,20 @@ fn machine_bytes() -> Option<u64> {
     let text = read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+/// Asks the kernel for huge pages in `byte_count` bytes from `start` on, as far as they fit in; where it gives none, nothing else changes.
+///
+/// # Safety
+///
+/// The memory is allocated.
+pub unsafe fn prefer_huge_pages(start: *mut u8, byte_count: usize) {
+    // The first and the last page may have something else in them too, which does not mind.
+    let before = start.addr() % PAGE_BYTES;
+    let page_bytes = (before + byte_count).next_multiple_of(PAGE_BYTES);
+    let first = start.wrapping_sub(before).cast();
+    // SAFETY: the pages are mapped, for something in each is allocated; the advice changes no byte of them.
+    let _ = unsafe { rustix::mm::madvise(first, page_bytes, rustix::mm::Advice::LinuxHugepage) };
 }
 
 #[cfg(test)]

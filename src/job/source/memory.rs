@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
+use arrow_array::{Array, ArrayRef};
 
 use super::RecordSource;
 use crate::batch::{BATCH_ROWS_MAX, Batch};
@@ -13,6 +13,10 @@ use crate::sys::archive::{ArchiveBuilder, Record};
 
 /// Into how many chunks records are divided, unless these become too large or too small.
 const SHARES: usize = 32;
+
+/// Bytes that are allocated at a time: few where there are few records, many huge pages where there are many.
+const BLOCK_BYTES_MIN: usize = 128 << 10;
+const BLOCK_BYTES_MAX: usize = 32 << 20;
 
 /// Records in memory.
 #[derive(Debug)]
@@ -31,19 +35,29 @@ impl<T: Record> Records<T> {
     /// If a record's own serialisation fails; a derived one does not.
     pub fn new(records: impl IntoIterator<Item = T>) -> Self {
         let (mut batches, mut count) = (Vec::new(), 0);
-        let mut builder = ArchiveBuilder::<T>::default();
+        let mut room_bytes = BLOCK_BYTES_MIN;
+        let mut block = ArchiveBuilder::<T>::with_room(room_bytes);
         for record in records {
-            builder.push(&record).expect("a record can be archived");
+            block.push(&record).expect("a record can be archived");
             count += 1;
-            if builder.len() == BATCH_ROWS_MAX {
-                batches.push(builder.finish());
+            if block.len().is_multiple_of(BATCH_ROWS_MAX) {
+                let batch_bytes = block.byte_count() / (block.len() / BATCH_ROWS_MAX);
+                if block.byte_count() + batch_bytes > room_bytes {
+                    batches.extend(batches_of(&block.finish()));
+                    room_bytes = (room_bytes * 2).min(BLOCK_BYTES_MAX);
+                    block = ArchiveBuilder::with_room(room_bytes);
+                }
             }
         }
-        if !builder.is_empty() {
-            batches.push(builder.finish());
-        }
+        batches.extend(batches_of(&block.finish()));
         Self { batches, count, _type: std::marker::PhantomData }
     }
+}
+
+/// A block's records in batches.
+fn batches_of(block: &ArrayRef) -> impl Iterator<Item = ArrayRef> {
+    let starts = (0..block.len()).step_by(BATCH_ROWS_MAX);
+    starts.map(|start| block.slice(start, BATCH_ROWS_MAX.min(block.len() - start)))
 }
 
 impl<T: Record> RecordSource for Records<T> {
