@@ -41,7 +41,15 @@ pub(super) struct Template {
 struct Separator {
     start: At,
     end: At,
-    pieces: Vec<(At, u128, u128)>,
+    pieces: Vec<Piece>,
+}
+
+/// Sixteen bytes of a separator, and which of their bits count.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    at: At,
+    bits: [u8; 16],
+    mask: [u8; 16],
 }
 
 /// Where a number stands.
@@ -106,7 +114,7 @@ impl Template {
             bits[..text.len()].copy_from_slice(text);
             mask[..text.len()].fill(u8::MAX);
             let offset_bytes = start.offset_bytes.wrapping_add(16 * index as u32);
-            (At { offset_bytes, ..start }, u128::from_le_bytes(bits), u128::from_le_bytes(mask))
+            Piece { at: At { offset_bytes, ..start }, bits, mask }
         };
         let pieces = text.chunks(16).enumerate().map(piece).collect();
         self.separators.push(Separator { start, end, pieces });
@@ -168,17 +176,32 @@ impl Template {
 impl Separator {
     /// Whether it stands in all `records`.
     fn stands(&self, bytes: &[u8], records: Alike) -> bool {
-        self.pieces.iter().all(|&(at, bits, mask)| {
-            let mut differences = 0;
-            for start in records.at(at) {
-                let Some(found) = bytes.get(start as usize..).and_then(<[u8]>::first_chunk::<16>)
-                else {
-                    return false;
-                };
-                differences |= (u128::from_le_bytes(*found) ^ bits) & mask;
+        self.pieces.iter().all(|&piece| vector::widest(Stands { bytes, records, piece }))
+    }
+}
+
+/// Whether a piece of a separator stands in all records.
+struct Stands<'a> {
+    bytes: &'a [u8],
+    records: Alike<'a>,
+    piece: Piece,
+}
+
+impl Loop for Stands<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Piece { at, bits, mask } = self.piece;
+        let mut differences = [0; 16];
+        for start in self.records.at(at) {
+            let found = self.bytes.get(start as usize..).and_then(<[u8]>::first_chunk::<16>);
+            let Some(found) = found else { return false };
+            for (index, difference) in differences.iter_mut().enumerate() {
+                *difference |= (found[index] ^ bits[index]) & mask[index];
             }
-            differences == 0
-        })
+        }
+        differences == [0; 16]
     }
 }
 
