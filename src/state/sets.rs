@@ -4,7 +4,7 @@
 //! (set, id) are buffered, sorted and merged in bulk, a run of ids per set at a time. Whoever reads a
 //! count flushes first. Words and short texts are looked up at the flush too, sorted by where the dictionary's index has them,
 //! so that a look-up finds in the cache what it would wait for otherwise. And of sets that are never flushed before their counts are
-//! read for good they are not looked up at all ([`super::pairs`]).
+//! read for good they are not looked up at all (`pairs`).
 //!
 //! Sets that are *in order* hand their values out as they came. There an entry of the dictionary is a value of one set, and knows
 //! when it came: were entries shared, one set's order would show in another's, and so which groups share a shard.
