@@ -57,6 +57,42 @@ pub fn within(value: f64) -> Option<i128> {
     None
 }
 
+/// Shifted left, or 0 where nothing is left.
+#[inline(always)]
+fn up(word: u64, shift: u64) -> u64 {
+    if shift < 64 { word << shift } else { 0 }
+}
+
+/// Shifted right, or 0 where nothing is left.
+#[inline(always)]
+fn down(word: u64, shift: u64) -> u64 {
+    if shift < 64 { word >> shift } else { 0 }
+}
+
+/// [`within`] of many values: the low and the high words. False: one is not, and the words mean nothing.
+///
+/// Without a branch, so that it becomes vectors in [`crate::sys::vector`].
+#[inline(always)]
+pub(super) fn all_within(values: &[f64], low: &mut [u64], high: &mut [u64]) -> bool {
+    let mut outside = 0;
+    for ((value, low), high) in values.iter().zip(low).zip(high) {
+        let bits = value.to_bits();
+        let is_zero = bits << 1 == 0;
+        let shift = (bits >> 52 & 0x7ff).wrapping_sub((1075 + UNIT_EXPONENT) as u64);
+        outside |= u64::from(shift > 73 && !is_zero);
+        let mantissa = if is_zero { 0 } else { bits & ((1 << 52) - 1) | 1 << 52 };
+        let (least, most) = (
+            up(mantissa, shift),
+            down(mantissa, 64_u64.wrapping_sub(shift)) | up(mantissa, shift.wrapping_sub(64)),
+        );
+        // Negated without a branch: the complement, and one more, which is carried if the low word is 0.
+        let sign = (bits.cast_signed() >> 63).cast_unsigned();
+        *low = (least ^ sign).wrapping_sub(sign);
+        *high = (most ^ sign).wrapping_add(sign & u64::from(least == 0));
+    }
+    outside == 0
+}
+
 /// Splits a double.
 pub fn term(value: f64) -> Term {
     if let Some(fixed) = within(value) {
@@ -274,6 +310,22 @@ mod tests {
             let Term::Fixed(fixed) = term(value) else { panic!("{value} fits the window") };
             assert_eq!(round(fixed, 1, None), value);
             assert_eq!(round(fixed * 3, 3, None), round(fixed * 3, 3, Some(&Spill::zero())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn many_values_are_split_as_one_is(values in prop::collection::vec(
+            prop_oneof![any::<f64>(), -1e3..1e3f64, -1e15..1e15f64, Just(0.0), Just(-0.0), Just(f64::EPSILON)], 0..9,
+        )) {
+            let (mut low, mut high) = ([7; 9], [7; 9]);
+            let all = all_within(&values, &mut low, &mut high);
+            let single = |&value: &f64| if value == 0.0 { Some(0) } else { within(value) };
+            let expected: Option<Vec<i128>> = values.iter().map(single).collect();
+            prop_assert_eq!(all, expected.is_some());
+            for (at, fixed) in expected.into_iter().flatten().enumerate() {
+                prop_assert_eq!((low[at], high[at]), (fixed as u64, (fixed >> 64) as u64), "{}", values[at]);
+            }
         }
     }
 

@@ -5,7 +5,8 @@
 //!
 //! 1. It does what its parts do one after another: their accumulators do not overlap.
 
-use super::update::{Argument, Update, add_rare, add_within, extreme_float};
+use super::exact::all_within;
+use super::update::{Argument, Update, add_rare, add_within, add_words, extreme_float};
 use super::{Accumulator, Slots};
 use crate::sys::vector;
 
@@ -77,6 +78,9 @@ impl<'a> Fused<'a> {
     }
 }
 
+/// Values that are split before they are added.
+const SPLIT_ROWS: usize = 256;
+
 /// One pass: what it counts, which extreme value it seeks.
 struct Pass<'a, const COUNT: bool, const EXTREME: u8, S> {
     table: &'a mut S,
@@ -89,24 +93,55 @@ struct Pass<'a, const COUNT: bool, const EXTREME: u8, S> {
 impl<const COUNT: bool, const EXTREME: u8, S: Slots> vector::Loop for Pass<'_, COUNT, EXTREME, S> {
     type Output = ();
 
-    /// Not for vectors: of the newer processors it needs the shifts.
+    /// Splitting becomes vectors; what is added to slots does not.
     #[inline(always)]
-    fn run(self) {
-        let [count, extreme, sum] = self.places;
-        for (&slot, &value) in self.slots.iter().zip(self.values) {
-            let words = self.table.words_mut(slot);
-            if COUNT {
-                words[count] += 1;
+    fn run(mut self) {
+        let (mut low, mut high) = ([0; SPLIT_ROWS], [0; SPLIT_ROWS]);
+        let (slots, values) = (self.slots, self.values);
+        for (slots, values) in slots.chunks(SPLIT_ROWS).zip(values.chunks(SPLIT_ROWS)) {
+            match all_within(values, &mut low, &mut high) {
+                true => self.add_split(slots, values, &low, &high),
+                false => self.add(slots, values),
             }
-            if EXTREME != NO {
-                let words = words[extreme..].first_chunk_mut().expect("a part of a slot");
-                extreme_float(words, value, EXTREME == GREATEST);
-            }
-            let words = words[sum..].first_chunk_mut().expect("a part of a slot");
-            if !add_within(words, value) {
+        }
+    }
+}
+
+impl<const COUNT: bool, const EXTREME: u8, S: Slots> Pass<'_, COUNT, EXTREME, S> {
+    #[inline(always)]
+    fn add(&mut self, slots: &[u32], values: &[f64]) {
+        let sum = self.places[2];
+        for (&slot, &value) in slots.iter().zip(values) {
+            if !add_within(self.sum_of(slot, value), value) {
                 add_rare(self.table, slot, sum, value);
             }
         }
+    }
+
+    /// The same with values that have been split into words.
+    #[inline(always)]
+    fn add_split(&mut self, slots: &[u32], values: &[f64], low: &[u64], high: &[u64]) {
+        let sum = self.places[2];
+        for (((&slot, &value), &low), &high) in slots.iter().zip(values).zip(low).zip(high) {
+            if !add_words(self.sum_of(slot, value), low, high) {
+                add_rare(self.table, slot, sum, value);
+            }
+        }
+    }
+
+    /// The words of a slot's sum, after the rest of it has taken the value.
+    #[inline(always)]
+    fn sum_of(&mut self, slot: u32, value: f64) -> &mut [u64; 4] {
+        let [count, extreme, sum] = self.places;
+        let words = self.table.words_mut(slot);
+        if COUNT {
+            words[count] += 1;
+        }
+        if EXTREME != NO {
+            let words = words[extreme..].first_chunk_mut().expect("a part of a slot");
+            extreme_float(words, value, EXTREME == GREATEST);
+        }
+        words[sum..].first_chunk_mut().expect("a part of a slot")
     }
 }
 

@@ -286,9 +286,21 @@ fn add_float<S: Slots>(table: &mut S, slot: u32, offset: usize, value: f64) {
 /// Counts a value, and adds it if it is one of the window and does not overflow that; false: [`add_rare`] adds it.
 #[inline]
 pub(super) fn add_within(words: &mut [u64; 4], value: f64) -> bool {
+    match within(value).map(halves) {
+        Some((low, high)) => add_words(words, low, high),
+        None => {
+            words[2] += 1;
+            false
+        }
+    }
+}
+
+/// The same of a value of the window, split into words.
+#[inline]
+pub(super) fn add_words(words: &mut [u64; 4], low: u64, high: u64) -> bool {
     words[2] += 1;
     let held = joined(words[0], words[1]);
-    let Some(sum) = within(value).and_then(|fixed| held.checked_add(fixed)) else { return false };
+    let Some(sum) = held.checked_add(joined(low, high)) else { return false };
     (words[0], words[1]) = halves(sum);
     true
 }

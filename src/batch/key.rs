@@ -60,6 +60,13 @@ impl Keys {
         Some(Packing { length, behind_zero })
     }
 
+    /// Makes room for so many keys more, if these are about as long as `key`.
+    pub fn reserve(&mut self, count: usize, key: &[u8]) {
+        self.hashes.reserve(count);
+        self.ends.reserve(count);
+        self.bytes.reserve(count * key.len());
+    }
+
     /// Appends a key whose hash is known.
     #[inline]
     pub fn push(&mut self, hash: u64, key: &[u8]) {

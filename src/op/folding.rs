@@ -168,10 +168,11 @@ mod tests {
         fn calls_folded_together_are_as_folded_apart(
             rows in prop::collection::vec((0..5u32, any::<f64>(), -9.0..9.0f64, 0..9u8, any::<bool>()), 1..200),
             mut chosen in prop::collection::vec((0..6usize, prop::bool::weighted(0.2)), 1..6),
+            plain in any::<bool>(),
         ) {
             chosen.sort_unstable();
             chosen.dedup_by_key(|(index, _)| *index);
-            let value = |row: &(u32, f64, f64, u8, bool)| if row.3 == 0 { row.1 } else { row.2 };
+            let value = |row: &(u32, f64, f64, u8, bool)| if row.3 == 0 && !plain { row.1 } else { row.2 };
             let values: ArrayRef = Arc::new(Float64Array::from_iter_values(rows.iter().map(value)));
             let filter = rows.iter().map(|row| row.4).collect();
             let slots: Vec<u32> = rows.iter().map(|row| row.0).collect();

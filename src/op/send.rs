@@ -519,6 +519,11 @@ impl AggregateSender {
     /// The accumulators of these groups.
     fn partials_of(&self, slots: &[u32]) -> Payload {
         let (mut payload, mut partials) = (empty_partials(), Partials::default());
+        if let Some(&first) = slots.first() {
+            payload.keys.reserve(slots.len(), self.groups.group(first).1);
+        }
+        payload.ends_ms.reserve(slots.len());
+        partials.words.reserve(slots.len() * self.shape.layout.word_count);
         for &slot in slots {
             let (hash, key, end_ms) = self.groups.group(slot);
             payload.keys.push(hash, key);
