@@ -133,6 +133,9 @@
 //! - JSON is read by a tokenizer of our own that does not recurse (a library reads it in the tests, as the judge): Flink accepts raw control
 //!   characters that `serde_json` refuses, and speculating on the last row's fields is three times as fast.
 //! - Of several splits a turn is 1 MiB, not one row: see above.
+//! - Pre-aggregation runs before the token has come, not behind it: see above.
+//! - A job has glibc's `malloc` keep up to 64 MiB of free memory an arena, which is a setting of the whole process, unless
+//!   `MALLOC_TRIM_THRESHOLD_` or `GLIBC_TUNABLES` is set ([`sys::memory::keep_freed`]): columns of every chunk went back to the kernel otherwise.
 //! - Which frames of a state file are free is not stored: it follows from the page tables of the retained manifests, a
 //!   thousandth of the state, read behind the job's back before its first snapshot. Shards read the leaves that they come to.
 //! - A page of which few lines have changed is not written again: its changed lines are, gathered from many pages, all that have

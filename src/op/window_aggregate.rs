@@ -146,10 +146,13 @@ impl WindowAggregate {
         if self.panes.contains_key(&end_ms) {
             return;
         }
-        let open = self
-            .slices
-            .window_ends(end_ms)
-            .filter(|&end| self.wall.instant_of(end - 1) > self.watermark_ms);
+        // What it shares with the slice before it is pending, or has fired.
+        let before = self.panes.range(..end_ms).next_back();
+        let shared_ms = before.and_then(|(&slice, _)| self.slices.last_window_end(slice));
+        let open = self.slices.window_ends(end_ms).filter(|&end| {
+            shared_ms.is_none_or(|last| end > last)
+                && self.wall.instant_of(end - 1) > self.watermark_ms
+        });
         self.pending.extend(open);
         let many = self.panes.last_key_value().is_some_and(|(_, slice)| {
             slice.waits() && slice.groups_max() > self.folded_groups_max as u64

@@ -76,7 +76,13 @@ impl Slices {
 
     /// The ends of the windows that contain slice `slice_end`, ascending; none where slides leave gaps.
     pub fn window_ends(&self, slice_end: i64) -> impl Iterator<Item = i64> + use<> {
-        let (first, last, step) = match self.kind {
+        let (first, last, step) = self.ends(slice_end);
+        (0..).map(move |index| first + index * step).take_while(move |&end| end <= last)
+    }
+
+    /// The first and the last of these, which comes before it where there are none, and how far apart they are.
+    fn ends(&self, slice_end: i64) -> (i64, i64, i64) {
+        match self.kind {
             WindowKind::Tumble { .. } | WindowKind::Attached { .. } => (slice_end, slice_end, 1),
             WindowKind::Hop { size_ms, slide_ms, offset_ms } => {
                 let last_start = align(slice_end - self.width_ms, slide_ms, offset_ms);
@@ -88,8 +94,7 @@ impl Slices {
                 (slice_end, align(slice_end - step_ms, size_ms, offset_ms) + size_ms, step_ms)
             }
             _ => unreachable!("{:?} has no slices", self.kind),
-        };
-        (0..).map(move |index| first + index * step).take_while(move |&end| end <= last)
+        }
     }
 
     /// The end of the first window that contains the slice, if any does.
@@ -99,10 +104,8 @@ impl Slices {
 
     /// The end of the last window that contains the slice, if any does.
     pub fn last_window_end(&self, slice_end: i64) -> Option<i64> {
-        match self.kind {
-            WindowKind::Tumble { .. } | WindowKind::Attached { .. } => Some(slice_end),
-            _ => self.window_ends(slice_end).last(),
-        }
+        let (first, last, _) = self.ends(slice_end);
+        (first <= last).then_some(last)
     }
 
     /// The start of the window that ends at `window_end`; `None` for attached windows, whose rows carry it.

@@ -122,7 +122,9 @@ impl WindowAggregate {
         let mut pages = std::mem::take(&mut self.pages);
         let slices = self.slices_of(end_ms);
         let running = self.start_of(end_ms).and_then(|start| self.running.remove(&start));
-        let waits = slices.iter().map(|slice| &self.panes[slice]).chain(&running).any(Slice::waits);
+        let extent = slices.iter().min().zip(slices.iter().max());
+        let held = extent.map(|(&from, &to)| self.panes.range(from..=to).map(|(_, slice)| slice));
+        let waits = held.into_iter().flatten().chain(&running).any(Slice::waits);
         self.firing = match waits {
             true => {
                 let gathering = self.gathering(&shape, &mut pages, end_ms, &slices, running);
