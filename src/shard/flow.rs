@@ -13,7 +13,6 @@ use super::prepare::Shipped;
 use super::topology::{Feeds, Owner, StepKind};
 use crate::batch::Batch;
 use crate::error::JobError;
-use crate::expr::EvalContext;
 use crate::op::apply::{Applied, apply};
 use crate::op::calc::Calc;
 use crate::op::expand::expand;
@@ -139,6 +138,7 @@ impl Shard {
         source: &Source,
     ) -> Result<(), JobError> {
         let topology = Arc::clone(&self.topology);
+        let context = self.context();
         for &target in targets {
             let step = &topology.steps[target];
             match (&step.kind, &mut self.workers[target]) {
@@ -171,7 +171,6 @@ impl Shard {
                     }
                 }
                 (StepKind::Calc { .. }, Worker::Calc(calc)) => {
-                    let context = EvalContext { time_zone: self.time_zone, now_ms: self.now_ms };
                     let (batch, failure) = calc.apply(batch, &context);
                     if batch.rows > 0 {
                         self.run_targets(&step.targets, &batch, source)?;

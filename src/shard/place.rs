@@ -12,7 +12,6 @@ use super::token::{Reach, SplitSpec, SplitState};
 use super::topology::{StepKind, Topology};
 use crate::batch::Batch;
 use crate::error::JobError;
-use crate::expr::EvalContext;
 use crate::op::apply::{Applied, apply};
 use crate::op::expand::expand;
 
@@ -96,7 +95,7 @@ impl Shard {
     }
 
     fn is_refused(&self, targets: &[usize], batch: &Batch) -> bool {
-        let context = EvalContext { time_zone: self.time_zone, now_ms: self.now_ms };
+        let context = self.context();
         targets.iter().any(|&target| {
             let step = &self.topology.steps[target];
             let next = |batch: &Batch| batch.rows > 0 && self.is_refused(&step.targets, batch);

@@ -226,7 +226,8 @@ impl Shard {
         Some((highest_ms, fires_ms))
     }
 
-    fn context(&self) -> EvalContext {
+    /// What expressions may know besides their rows.
+    pub(super) fn context(&self) -> EvalContext {
         EvalContext { time_zone: self.time_zone, now_ms: self.now_ms }
     }
 }
