@@ -159,6 +159,15 @@ impl SessionSets {
         self.lists.iter_mut().for_each(|sets| sets.clear_set(pages, record));
     }
 
+    /// The values of a record are those of another one, whose accumulators have counted them. The caller has flushed.
+    pub(super) fn move_set(&mut self, pages: &mut Pages, from: u32, to: u32) {
+        for sets in &mut self.lists {
+            sets.ensure(pages, to);
+            sets.union(pages, to, from, |_| {});
+            sets.clear_set(pages, from);
+        }
+    }
+
     /// The distinct values of a record. The caller has flushed.
     pub(super) fn values(&self, pages: &Pages, record: u32) -> Vec<MovedValue> {
         values_of(&self.lists, pages, record)

@@ -40,7 +40,8 @@ impl<T: WordSlots> Slots for TableSlots<'_, T> {
         self.table.words(self.pages, slot)
     }
 
-    #[inline]
+    // Called in every row of loops that are compiled for wide vectors.
+    #[inline(always)]
     fn words_mut(&mut self, slot: u32) -> &mut [u64] {
         self.table.words_mut(self.pages, slot)
     }

@@ -5,7 +5,7 @@
 //! together and sessions read out at the chunk's end.
 //!
 //! Most sessions are the only one of their key, and many have one row. So a session is one record, which has its key in it, and is
-//! touched when a row comes and when it is over; in between its timer alone says when that may be.
+//! touched when a row comes and when it is over. It lies with those that are over at about the same time, where they are read in order.
 //!
 //! # A record's words
 //!
@@ -18,10 +18,9 @@
 //! # Invariants
 //!
 //! 1. Two open sessions of one key neither overlap nor touch.
-//! 2. Every record has one timer, at its end or earlier. One that was merged into another is in the list of no key, and waits, empty, until
-//!    its timer comes up.
-//! 3. Of a record that `timed` names, the timer tells the end. The others must be asked.
-//! 4. A key's records are listed by when they began to be, the youngest first. Of two that are merged the older takes the other in, so
+//! 2. Every record comes up at its end or earlier; then it is over, or moves to where its end is now. One that was merged into another is in
+//!    the list of no key, and waits, empty, until it comes up.
+//! 3. A key's records are listed by when they began to be, the youngest first. Of two that are merged the older takes the other in, so
 //!    that what goes by the order of rows gets those of sessions that were merged one session after the other.
 
 use std::collections::VecDeque;
@@ -41,7 +40,7 @@ use crate::agg::{self, Partials};
 use crate::batch::hash::hash_bytes;
 use crate::batch::{Batch, take_columns};
 use crate::metrics::LateRows;
-use crate::state::{Chains, Pages, Saved, Sealed, Seat, Taken, Timers, WordSlots};
+use crate::state::{Chains, Pages, Saved, Sealed, Seat, Taken, WordSlots};
 use crate::window::{WallTime, WindowKind, WindowSpec};
 
 mod results;
@@ -56,7 +55,7 @@ const AGE: usize = 2;
 /// The age of a record that was merged into another.
 const MERGED: u64 = u64::MAX;
 /// How many records before it is worked on memory is asked for one.
-const AHEAD: usize = 8;
+const AHEAD: usize = 24;
 /// So many rows are folded, and what is over by then read out, before the next are looked up: few enough for their records to be in the
 /// cache still.
 const BLOCK_ROWS: usize = 512;
@@ -74,12 +73,12 @@ pub struct Session {
     ages: Ages,
     records: Chains,
     sets: SessionSets,
-    timers: Timers,
-    /// By record, a bit each.
-    timed: Vec<u64>,
     /// Records that are over, in the order of their ends, and how many of them have been read out.
     due: Vec<u32>,
     read_out: usize,
+    /// Shelves that are empty when those have been read out, and whether some of those leave gaps on another.
+    emptied: Vec<i64>,
+    leave_gaps: bool,
     taken: Taken,
     /// Watermarks rise from row to row, so sessions can be read out before the chunk's end.
     in_order: bool,
@@ -93,9 +92,9 @@ pub struct Session {
     fired_count: u64,
 }
 
-/// How wide the buckets of timers are: narrow, so that few records are read out at a time, and are in the cache when the next rows take
+/// How wide shelves of records are: narrow, so that few records are read out at a time, and are in the cache when the next rows take
 /// their places.
-fn bucket_ms(gap_ms: i64) -> i64 {
+fn shelf_ms(gap_ms: i64) -> i64 {
     gap_ms / 128
 }
 
@@ -112,14 +111,14 @@ impl Session {
             wall: WallTime::new(window.time_zone),
             instant_time,
             pages,
-            records: Chains::new(HEADER + shape.layout.word_count),
+            records: Chains::new(HEADER + shape.layout.word_count, shelf_ms(gap_ms)),
             sets: SessionSets::new(&shape),
             ages: Ages::new(shape.calls.len()),
             shape,
-            timers: Timers::new(bucket_ms(gap_ms)),
-            timed: Vec::new(),
             due: Vec::new(),
             read_out: 0,
+            emptied: Vec::new(),
+            leave_gaps: false,
             taken: Taken::default(),
             in_order: false,
             early: VecDeque::new(),
@@ -134,7 +133,7 @@ impl Session {
     /// An owner of rows that come in the order of the sequence of chunks, so that no watermark at a row's arrival is below one before it.
     #[must_use]
     pub fn in_order(self) -> Self {
-        // Distinct values are merged in bulk, the fewer times the better; and local time takes all timers of a day to be looked at.
+        // Distinct values are merged in bulk, the fewer times the better; and local time takes all records of a day to be looked at.
         Self { in_order: self.shape.distinct.is_empty() && self.wall.is_utc(), ..self }
     }
 
@@ -145,37 +144,12 @@ impl Session {
         self.watermark_ms = saved.signed();
         self.fired_count = saved.word();
         self.ages = Ages::load(saved);
-        self.records = Chains::load(HEADER + self.shape.layout.word_count, saved, &self.pages);
-        self.timers = Timers::load(bucket_ms(self.gap_ms), saved, &self.pages);
+        let (word_count, shelf_ms) = (HEADER + self.shape.layout.word_count, shelf_ms(self.gap_ms));
+        self.records = Chains::load(word_count, shelf_ms, saved, &self.pages);
         self.sets = SessionSets::load(&self.shape, saved, &self.pages);
         let late_words = saved.word() as usize;
         self.late = LateRows::from_words(saved.words(late_words));
         self
-    }
-
-    /// Has a record come up at `end_ms`, which is its end.
-    #[inline]
-    fn arm(&mut self, record: u32, end_ms: i64) {
-        self.timers.put(&mut self.pages, end_ms, record);
-        let (at, bit) = (record as usize / 64, 1 << (record % 64));
-        if at >= self.timed.len() {
-            // Of the records that a snapshot brought nothing is known: zeros, which take no memory until they are touched.
-            let known = std::mem::replace(&mut self.timed, vec![0; (at + 1).next_power_of_two()]);
-            self.timed[..known.len()].copy_from_slice(&known);
-        }
-        self.timed[at] |= bit;
-    }
-
-    /// The end of a record is no longer what its timer says.
-    fn distrust(&mut self, record: u32) {
-        if let Some(bits) = self.timed.get_mut(record as usize / 64) {
-            *bits &= !(1 << (record % 64));
-        }
-    }
-
-    #[inline]
-    fn is_timed(&self, record: u32) -> bool {
-        self.timed.get(record as usize / 64).is_some_and(|bits| bits >> (record % 64) & 1 != 0)
     }
 
     #[inline]
@@ -243,20 +217,15 @@ impl Session {
         }
         let home = home?;
         let words = self.records.words_mut(&mut self.pages, home);
-        words[START] = start.cast_unsigned();
-        let held_end = std::mem::replace(&mut words[END], end.cast_unsigned());
-        if held_end != end.cast_unsigned() {
-            self.distrust(home);
-        }
+        (words[START], words[END]) = (start.cast_unsigned(), end.cast_unsigned());
         Some(home)
     }
 
     #[inline(always)]
     fn new_record(&mut self, seat: &Seat, key: &[u8], (start, end): (i64, i64), age: u64) -> u32 {
         let words = [start.cast_unsigned(), end.cast_unsigned(), age];
-        let record = self.records.add(&mut self.pages, seat, key, &words);
+        let record = self.records.add(&mut self.pages, seat, key, end, &words);
         self.sets.ensure(&mut self.pages, record);
-        self.arm(record, end);
         record
     }
 
@@ -275,7 +244,6 @@ impl Session {
         self.records.unlink(&mut self.pages, from);
         self.empty_record(from);
         self.set_word(from, AGE, MERGED);
-        self.distrust(from);
     }
 
     /// Frees what a record refers to.
@@ -346,7 +314,7 @@ impl Session {
         self.late_out = Some(Batch::new(take_columns(&whole, &UInt32Array::from(late)), count));
     }
 
-    /// Moves records whose time has come from the timers to `due`.
+    /// Moves records that are over to `due`.
     fn expire(&mut self, watermark_ms: i64) {
         let wall_ms = match watermark_ms {
             i64::MAX => i64::MAX,
@@ -355,29 +323,57 @@ impl Session {
                 .wall_of(watermark)
                 .saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
         };
-        let mut timers = Vec::new();
-        self.timers.take(&mut self.pages, wall_ms.saturating_add(1), &mut timers);
-        let mut over: Vec<(i64, u32)> = Vec::with_capacity(timers.len());
-        for (at, &(time_ms, record)) in timers.iter().enumerate() {
-            if let Some(&(_, later)) = timers.get(at + AHEAD)
-                && !self.is_timed(later)
-            {
-                self.records.prefetch(&self.pages, later);
+        let (mut over, mut records) = (Vec::new(), Vec::new());
+        let mut first = Some(i64::MIN);
+        self.leave_gaps = false;
+        while let Some(shelf) =
+            first.and_then(|first| self.records.next_shelf(first, wall_ms.saturating_add(1)))
+        {
+            self.records.on_shelf(&self.pages, shelf, &mut records);
+            match self.look_through(shelf, &records, watermark_ms, &mut over) {
+                0 => self.emptied.push(shelf),
+                _ => self.leave_gaps = true,
             }
-            let end = match self.is_timed(record) {
-                true => time_ms,
-                false if self.word(record, AGE) == MERGED => {
-                    self.records.release_record(&mut self.pages, record);
-                    continue;
-                }
-                false => self.word(record, END).cast_signed(),
-            };
-            match self.is_over(end, watermark_ms) {
-                true => over.push((end, record)),
-                false => self.arm(record, end),
-            }
+            first = shelf.checked_add(1);
         }
         (self.due, self.read_out) = (by_end(over), 0);
+    }
+
+    /// Looks through the records of a shelf: those that are over are added to `over`, with their ends; of the others those leave that are no
+    /// longer of this shelf. How many stay.
+    fn look_through(
+        &mut self,
+        shelf: i64,
+        records: &[u32],
+        watermark_ms: i64,
+        over: &mut Vec<(i64, u32)>,
+    ) -> usize {
+        let mut stay_count = 0;
+        for (at, &record) in records.iter().enumerate() {
+            if let Some(&later) = records.get(at + AHEAD) {
+                self.records.prefetch(&self.pages, later);
+            }
+            let Some(words) = self.records.on_place(&self.pages, record) else { continue };
+            let (end, age) = (words[END].cast_signed(), words[AGE]);
+            if age == MERGED {
+                self.records.release_record(&mut self.pages, record);
+            } else if self.is_over(end, watermark_ms) {
+                over.push((end, record));
+            } else if self.records.shelf_of(end) == shelf {
+                stay_count += 1;
+            } else {
+                self.postpone(record, end);
+            }
+        }
+        stay_count
+    }
+
+    /// Moves a record to where its end is now.
+    fn postpone(&mut self, record: u32, end_ms: i64) {
+        let shape = Arc::clone(&self.shape);
+        self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
+        let moved = self.records.move_record(&mut self.pages, record, end_ms);
+        self.sets.move_set(&mut self.pages, record, moved);
     }
 }
 
@@ -439,11 +435,11 @@ impl Receiver for Session {
 
     fn seal(&mut self) -> Sealed {
         assert!(!self.fires && self.early.is_empty() && self.late_out.is_none());
+        assert!(self.emptied.is_empty(), "what was over has been read out");
         let mut header = Census { windows: None, groups: self.records.key_count() as u64 }.header();
         header.extend([self.watermark_ms.cast_unsigned(), self.fired_count]);
         self.ages.save(&mut header);
         self.records.save(&mut header);
-        self.timers.save(&mut header);
         self.sets.save(&mut header);
         let late = self.late.to_words();
         header.push(late.len() as u64);

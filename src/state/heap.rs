@@ -125,13 +125,6 @@ impl Heap {
         self.pages.len()
     }
 
-    /// Where the words of a block that is not aligned are: its page, the first of them, and how many there are.
-    pub(super) fn words_at(pages: &Pages, blob: u64) -> (PageId, usize, usize) {
-        let (page, offset) = place(blob);
-        let length = pages.get(page)[offset] & LENGTH_MASK;
-        (page, offset + 1, (length / 8) as usize)
-    }
-
     /// Stores `bytes` in a new block.
     pub fn insert(&mut self, pages: &mut Pages, bytes: &[u8]) -> u64 {
         self.insert_at(pages, bytes, 0)

@@ -16,7 +16,7 @@
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, Pages};
-use super::prefetch::prefetch_word;
+use super::prefetch::prefetch_words;
 use super::saved::Saved;
 
 /// Pages of an old index that are fetched ahead while a new one is made.
@@ -180,9 +180,8 @@ impl Index {
     pub(super) fn prefetch(&self, pages: &Pages, tag: u32) {
         let bucket = tag as usize & self.mask;
         let (page, at) = (self.pages.page(bucket / PAGE_WORDS), bucket % PAGE_WORDS);
-        prefetch_word(pages, page, at);
         // A search often ends some words further, and a cache line has eight.
-        prefetch_word(pages, page, at + 4);
+        prefetch_words(pages, page, [at, at + 4]);
     }
 
     /// The slot of the first entry with this tag, if it is where it belongs or just behind.

@@ -45,13 +45,13 @@ mod probed;
 mod root;
 mod saved;
 pub mod sets;
+mod shelves;
 mod slab;
 mod space;
 mod stack;
 mod survey;
 pub mod table;
 mod texts;
-mod timers;
 mod unwind;
 mod writer;
 
@@ -67,7 +67,6 @@ pub use sets::DistinctSets;
 pub use space::Space;
 pub use survey::{Damage, Survey, check_head, survey};
 pub use table::Table;
-pub use timers::Timers;
 pub use unwind::caught;
 
 /// Numbered slots of words, and the heap of what these refer to.

@@ -10,6 +10,14 @@ pub(super) fn prefetch_word(pages: &Pages, page: PageId, at: usize) {
     }
 }
 
+/// The same for two words of a page.
+#[inline]
+pub(super) fn prefetch_words(pages: &Pages, page: PageId, at: [usize; 2]) {
+    if let Some(words) = pages.peek(page) {
+        at.iter().filter_map(|&at| words.get(at)).for_each(prefetch);
+    }
+}
+
 #[inline]
 fn prefetch(word: &u64) {
     #[cfg(target_arch = "x86_64")]

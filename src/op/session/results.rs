@@ -22,8 +22,13 @@ impl Session {
         let shape = Arc::clone(&self.shape);
         let mut taken = std::mem::take(&mut self.taken);
         self.records.take(&mut self.pages, records, &mut taken);
-        let keys = (0..records.len()).map(|at| self.records.taken_key(&self.pages, &taken, at));
-        let mut columns = Keys::decode(&shape.key_types, keys);
+        let mut columns = match taken.packed_keys() {
+            Some((packing, words)) => packing.decode(&shape.key_types, &words),
+            None => {
+                let key = |at| self.records.taken_key(&self.pages, &taken, at);
+                Keys::decode(&shape.key_types, (0..records.len()).map(key))
+            }
+        };
         let starts: Vec<i64> = taken.column(START).map(u64::cast_signed).collect();
         let ends: Vec<i64> = taken.column(END).map(u64::cast_signed).collect();
         let times: Vec<i64> = match self.instant_time {
@@ -55,8 +60,13 @@ impl Session {
                 self.records.heap_mut().remove(&mut self.pages, blob);
             }
         }
-        records.iter().for_each(|&record| self.sets.clear_set(&mut self.pages, record));
+        if !self.shape.distinct.is_empty() {
+            records.iter().for_each(|&record| self.sets.clear_set(&mut self.pages, record));
+        }
         self.records.forget(&mut self.pages, taken);
+        if self.leave_gaps {
+            self.records.give_up(&mut self.pages, records);
+        }
     }
 
     /// The next results of records that are due.
@@ -67,14 +77,19 @@ impl Session {
         let batch = (!records.is_empty()).then(|| self.results(records));
         self.fired_count += records.len() as u64;
         (self.due, self.read_out) = (due, end);
+        if batch.is_none() {
+            self.emptied
+                .drain(..)
+                .for_each(|shelf| self.records.clear_shelf(&mut self.pages, shelf));
+        }
         batch
     }
 
-    /// Reads out what is over by now, as far as whole buckets of timers go: its memory, which is in the cache, is used again for what
-    /// comes. To the others it shows at the chunk's end.
+    /// Reads out what is over by now, as far as whole shelves go: its memory, which is in the cache, is used again for what comes.
+    /// To the others it shows at the chunk's end.
     pub(super) fn fire_early(&mut self, watermark_ms: i64) {
-        // What ends at or before the watermark + 1 is over, and the bucket of what ends behind that stays.
-        self.expire(self.timers.bucket_start(watermark_ms.saturating_add(2)).saturating_sub(2));
+        // What ends at or before the watermark + 1 is over, and the shelf of what ends behind that stays.
+        self.expire(self.records.shelf_start(watermark_ms.saturating_add(2)).saturating_sub(2));
         while let Some(batch) = self.next_results() {
             self.early.push_back(batch);
         }
