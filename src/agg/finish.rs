@@ -17,34 +17,29 @@ use crate::batch::DataType;
 /// `offset` is the accumulator's first word within a slot.
 pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &[u32]) -> ArrayRef {
     let accumulator = Accumulator::of(call);
-    let words = |slot: u32| &table.words(slot)[offset..offset + accumulator.word_count()];
+    let end = offset + accumulator.word_count();
+    let each = || table.each(slots).map(|words| &words[offset..end]);
     match accumulator {
         Accumulator::Count => {
-            Arc::new(Int64Array::from_iter_values(slots.iter().map(|&slot| words(slot)[0] as i64)))
+            Arc::new(Int64Array::from_iter_values(each().map(|words| words[0] as i64)))
         }
         Accumulator::SumInt => {
             let average = call.function == AggregateFunction::Avg;
-            integers(call.data_type, slots.iter().map(|&slot| sum_int(words(slot), average)))
+            integers(call.data_type, each().map(|words| sum_int(words, average)))
         }
-        Accumulator::SumDecimal => {
-            decimals(call, slots.iter().map(|&slot| sum_decimal(call, words(slot))))
-        }
+        Accumulator::SumDecimal => decimals(call, each().map(|words| sum_decimal(call, words))),
         Accumulator::SumFloat => {
             let average = call.function == AggregateFunction::Avg;
-            floats(call.data_type, slots.iter().map(|&slot| sum_float(table, words(slot), average)))
+            floats(call.data_type, each().map(|words| sum_float(table, words, average)))
         }
-        Accumulator::Variance => variance(call, table, slots, offset),
-        Accumulator::ExtremeInt { .. } => integers(
-            call.data_type,
-            slots.iter().map(|&slot| (words(slot)[1] != 0).then(|| words(slot)[0] as i64)),
-        ),
-        Accumulator::ExtremeFloat { .. } => {
-            floats(call.data_type, slots.iter().map(|&slot| extreme_double(words(slot))))
+        Accumulator::Variance => variance(call, table, each()),
+        Accumulator::ExtremeInt { .. } => {
+            integers(call.data_type, each().map(|words| (words[1] != 0).then(|| words[0] as i64)))
         }
+        Accumulator::ExtremeFloat { .. } => floats(call.data_type, each().map(extreme_double)),
         Accumulator::ExtremeDecimal { .. } => {
-            let value =
-                |slot| (words(slot)[2] != 0).then(|| joined(words(slot)[0], words(slot)[1]));
-            decimals(call, slots.iter().map(|&slot| value(slot)))
+            let value = |words: &[u64]| (words[2] != 0).then(|| joined(words[0], words[1]));
+            decimals(call, each().map(value))
         }
         Accumulator::User => {
             let AggregateFunction::User(function) = &call.function else {
@@ -52,11 +47,12 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
             };
             user::finish(function, offset, table, slots)
         }
-        Accumulator::PickFixed { .. } => pick(call, slots.iter().map(|&slot| words(slot))),
+        Accumulator::PickFixed { .. } => pick(call, each()),
         Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {
-            let value =
-                |slot| Some(words(slot)[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob));
-            bytes(call.data_type, slots.iter().map(|&slot| value(slot)))
+            let value = |words: &[u64]| {
+                Some(words[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob))
+            };
+            bytes(call.data_type, each().map(value))
         }
     }
 }
@@ -112,12 +108,15 @@ fn divide_half_up(value: i128, scale: i128, count: i128) -> Option<i128> {
 }
 
 /// By the rewriting that Flink applies: `(Σx² − (Σx)² / n) / n`, or `/ (n − 1)` for samples.
-fn variance<S: Slots>(call: &AggregateCall, table: &S, slots: &[u32], offset: usize) -> ArrayRef {
+fn variance<'a, S: Slots>(
+    call: &AggregateCall,
+    table: &S,
+    words: impl Iterator<Item = &'a [u64]>,
+) -> ArrayRef {
     use AggregateFunction::*;
     let sample = matches!(call.function, StddevSamp | VarSamp);
     let root = matches!(call.function, StddevPop | StddevSamp);
-    let value = |slot: u32| {
-        let words = &table.words(slot)[offset..offset + 8];
+    let value = |words: &[u64]| {
         let count = (words[2] & COUNT_MASK) as f64;
         let divisor = if sample { count - 1.0 } else { count };
         let (sum, squares) =
@@ -128,7 +127,7 @@ fn variance<S: Slots>(call: &AggregateCall, table: &S, slots: &[u32], offset: us
         let variance = ((squares - sum * sum / count) / divisor).max(0.0);
         Some(if root { variance.sqrt() } else { variance })
     };
-    let values = slots.iter().map(|&slot| value(slot));
+    let values = words.map(value);
     match call.data_type {
         data_type if data_type.is_float() => floats(data_type, values),
         DataType::Decimal(_, scale) => {

@@ -37,6 +37,14 @@ pub use user::{ACCUMULATOR_BYTES_MAX, Groups, Stored, UserAggregate, UserFunctio
 pub trait Slots {
     /// The words of one slot.
     fn words(&self, slot: u32) -> &[u64];
+    /// The words of each of `slots`.
+    #[inline]
+    fn each<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = &'a [u64]>
+    where
+        Self: Sized,
+    {
+        slots.iter().map(|&slot| self.words(slot))
+    }
     /// The words of one slot, to change.
     fn words_mut(&mut self, slot: u32) -> &mut [u64];
     /// Some words of one slot from word `offset` on, to change.

@@ -40,7 +40,9 @@ use crate::agg::{self, Partials};
 use crate::batch::hash::hash_bytes;
 use crate::batch::{Batch, take_columns};
 use crate::metrics::LateRows;
-use crate::state::{Chains, Pages, Saved, Sealed, Seat, Taken, WordSlots};
+use crate::state::{
+    Chains, KeyWords, Pages, Saved, Sealed, Seat, Taken, WordSlots, key_words, words_of,
+};
 use crate::window::{WallTime, WindowKind, WindowSpec};
 
 mod results;
@@ -54,8 +56,6 @@ const AGE: usize = 2;
 
 /// The age of a record that was merged into another.
 const MERGED: u64 = u64::MAX;
-/// How many records before it is worked on memory is asked for one.
-const AHEAD: usize = 24;
 /// So many rows are folded, and what is over by then read out, before the next are looked up: few enough for their records to be in the
 /// cache still.
 const BLOCK_ROWS: usize = 512;
@@ -80,6 +80,9 @@ pub struct Session {
     emptied: Vec<i64>,
     leave_gaps: bool,
     taken: Taken,
+    /// The keys of a block of rows, and the length of all keys of the payload, if they have one.
+    words: Vec<KeyWords>,
+    key_length: Option<usize>,
     /// Watermarks rise from row to row, so sessions can be read out before the chunk's end.
     in_order: bool,
     /// Results that wait for the chunk's end.
@@ -120,6 +123,8 @@ impl Session {
             emptied: Vec::new(),
             leave_gaps: false,
             taken: Taken::default(),
+            words: Vec::new(),
+            key_length: None,
             in_order: false,
             early: VecDeque::new(),
             fires: false,
@@ -170,15 +175,16 @@ impl Session {
     /// The record that a row joins, made or merged if need be; `None` if it is late. Before two records are merged,
     /// `settle` folds the rows that were assigned to records but not folded yet.
     #[inline(always)]
-    fn place(
+    fn place<'k>(
         &mut self,
-        (hash, key): (u64, &[u8]),
+        (hash, words): (u64, KeyWords),
+        key: impl Fn() -> &'k [u8],
         time_ms: i64,
         watermark_ms: i64,
         settle: &mut dyn FnMut(&mut Self),
     ) -> Option<u32> {
         let end = time_ms.saturating_add(self.gap_ms);
-        let seat = self.records.seek(&mut self.pages, hash, key);
+        let seat = self.records.seek(&self.pages, hash, words, &key);
         if let Some(newest) = seat.newest()
             && let Some(home) = self.join(newest, (time_ms, end), watermark_ms, settle)
         {
@@ -222,7 +228,13 @@ impl Session {
     }
 
     #[inline(always)]
-    fn new_record(&mut self, seat: &Seat, key: &[u8], (start, end): (i64, i64), age: u64) -> u32 {
+    fn new_record<'k>(
+        &mut self,
+        seat: &Seat,
+        key: impl Fn() -> &'k [u8],
+        (start, end): (i64, i64),
+        age: u64,
+    ) -> u32 {
         let words = [start.cast_unsigned(), end.cast_unsigned(), age];
         let record = self.records.add(&mut self.pages, seat, key, end, &words);
         self.sets.ensure(&mut self.pages, record);
@@ -271,11 +283,14 @@ impl Session {
         let columns: Vec<ArrayRef> =
             columns.iter().map(|column| column.slice(start, count)).collect();
         let mut pending: Pending = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for row in block {
+        let mut words = std::mem::take(&mut self.words);
+        key_words(keys, self.key_length, block.clone(), &mut words);
+        self.records.make_places(&mut self.pages, count);
+        for (row, &words) in block.zip(&words) {
             self.records.look_ahead(&self.pages, &keys.hashes, row);
-            let key = (keys.hashes[row], keys.get(row));
+            let (key, bytes) = ((keys.hashes[row], words), || keys.get(row));
             let mut settle = |session: &mut Self| session.fold(&mut pending, &columns, count);
-            match self.place(key, time_ms[row], arrival_ms[row], &mut settle) {
+            match self.place(key, bytes, time_ms[row], arrival_ms[row], &mut settle) {
                 Some(record) => {
                     pending.0.push((row - start) as u32);
                     pending.1.push(record);
@@ -283,6 +298,7 @@ impl Session {
                 None => late.push(row as u32),
             }
         }
+        self.words = words;
         self.fold(&mut pending, &columns, count);
     }
 
@@ -323,14 +339,14 @@ impl Session {
                 .wall_of(watermark)
                 .saturating_add(24 * 3_600_000 * i64::from(!self.wall.is_utc())),
         };
-        let (mut over, mut records) = (Vec::new(), Vec::new());
+        let (mut over, mut runs) = (Vec::new(), Vec::new());
         let mut first = Some(i64::MIN);
         self.leave_gaps = false;
         while let Some(shelf) =
             first.and_then(|first| self.records.next_shelf(first, wall_ms.saturating_add(1)))
         {
-            self.records.on_shelf(&self.pages, shelf, &mut records);
-            match self.look_through(shelf, &records, watermark_ms, &mut over) {
+            self.records.runs(&self.pages, shelf, &mut runs);
+            match self.look_through(shelf, &runs, watermark_ms, &mut over) {
                 0 => self.emptied.push(shelf),
                 _ => self.leave_gaps = true,
             }
@@ -344,21 +360,26 @@ impl Session {
     fn look_through(
         &mut self,
         shelf: i64,
-        records: &[u32],
+        runs: &[(u32, u32)],
         watermark_ms: i64,
         over: &mut Vec<(i64, u32)>,
     ) -> usize {
-        let mut stay_count = 0;
-        for (at, &record) in records.iter().enumerate() {
-            if let Some(&later) = records.get(at + AHEAD) {
-                self.records.prefetch(&self.pages, later);
+        let (mut stay_count, mut others) = (0, Vec::new());
+        for (at, &run) in runs.iter().enumerate() {
+            if let Some(&later) = runs.get(at + 1) {
+                self.records.prefetch_run(&self.pages, later);
             }
-            let Some(words) = self.records.on_place(&self.pages, record) else { continue };
-            let (end, age) = (words[END].cast_signed(), words[AGE]);
+            for (record, words) in self.records.run(&self.pages, run) {
+                let end = words[END].cast_signed();
+                match words[AGE] != MERGED && self.is_over(end, watermark_ms) {
+                    true => over.push((end, record)),
+                    false => others.push((record, end, words[AGE])),
+                }
+            }
+        }
+        for (record, end, age) in others {
             if age == MERGED {
                 self.records.release_record(&mut self.pages, record);
-            } else if self.is_over(end, watermark_ms) {
-                over.push((end, record));
             } else if self.records.shelf_of(end) == shelf {
                 stay_count += 1;
             } else {
@@ -382,6 +403,7 @@ impl Receiver for Session {
         let row_count = payload.keys.count();
         let mut time_ms = std::mem::take(&mut payload.ends_ms);
         self.wall.localise(&mut time_ms);
+        self.key_length = payload.keys.common_length();
         let mut late = Vec::new();
         for start in (0..row_count).step_by(BLOCK_ROWS) {
             let block = start..row_count.min(start + BLOCK_ROWS);
@@ -479,8 +501,10 @@ impl Receiver for Session {
             unreachable!("a session window has sessions")
         };
         let shape = Arc::clone(&self.shape);
-        let seat = self.records.seek(&mut self.pages, moved.hash, &moved.key);
-        let record = self.new_record(&seat, &moved.key, (start, end), moved.age);
+        let key = || &moved.key[..];
+        self.records.make_places(&mut self.pages, 1);
+        let seat = self.records.seek(&self.pages, moved.hash, words_of(key()), key);
+        let record = self.new_record(&seat, key, (start, end), moved.age);
         let accumulators = moved.accumulators.expect("sessions are not partitioned by value");
         let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
         merge_at(&shape, HEADER, &mut slots, record, &accumulators);

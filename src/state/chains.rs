@@ -6,7 +6,7 @@
 //! # A record
 //!
 //! ```text
-//! tag u32 │ next older record of the key + 1 u32, 0 for none
+//! tag u32 │ next older record of the key + 2 u32, 1 for none; 0: nothing is here
 //! key, 24 bytes:   bytes, padded with zeros to 23 │ length u8
 //!                  or, of a long key: heap reference │ 0 … │ 255 u8
 //! words …
@@ -21,24 +21,20 @@ use super::WordSlots;
 use super::heap::Heap;
 use super::index::{Index, tag};
 use super::pages::{PageId, Pages};
-use super::prefetch::prefetch_words;
+use super::prefetch::{prefetch_range, prefetch_words};
 use super::saved::Saved;
-use super::shelves::{GONE, Shelves};
+use super::shelves::Shelves;
 use crate::batch::hash::equal_bytes;
 
+mod key_words;
 mod taken;
 
+use self::key_words::{KEY_WORDS, LONG, SHORT_BYTES_MAX, is_long};
+pub use self::key_words::{KeyWords, key_words, words_of};
 pub use self::taken::Taken;
 
-/// Words of a record's key.
-const KEY_WORDS: usize = 3;
 /// Words of a record before its own.
 const HEADER_WORDS: usize = 1 + KEY_WORDS;
-/// The longest key that lies in its record.
-const SHORT_BYTES_MAX: usize = KEY_WORDS * 8 - 1;
-/// In place of the length: the key lies in the heap.
-const LONG: u8 = 255;
-
 /// With fewer keys all is in the cache as it is.
 const LARGE: u32 = 1 << 12;
 /// How many rows lie between the steps of looking ahead.
@@ -59,8 +55,7 @@ pub struct Seat {
     tag: u32,
     bucket: usize,
     newest: Option<u32>,
-    /// `None`: the key is long.
-    key: Option<[u64; KEY_WORDS]>,
+    key: KeyWords,
 }
 
 impl Seat {
@@ -115,43 +110,57 @@ impl Chains {
         self.index.slots(pages)
     }
 
-    /// Looks for a key. What is found holds until a record is added to another key, or the last of any key goes.
-    // Apart from its caller it would hand over words through memory that are read back before they are written.
-    #[inline(always)]
-    pub fn seek(&mut self, pages: &mut Pages, hash: u64, key: &[u8]) -> Seat {
-        self.index.make_place(pages);
-        let (tag, short) = (tag(hash), short_key(key));
-        let is_it = |record| match short {
-            // Word by word: as arrays they would be compared through memory.
-            Some([first, second, third]) => {
-                let (page, start) = self.place(record);
-                let words = &pages.get(page)[start..start + HEADER_WORDS];
-                words[1] == first && words[2] == second && words[3] == third
-            }
-            None => self.is_long(pages, record) && equal_bytes(self.key(pages, record), key),
-        };
-        let (bucket, newest) = self.index.find(pages, tag, is_it);
-        Seat { tag, bucket, newest, key: short }
+    /// Sees to it that so many keys more can be looked for.
+    #[inline]
+    pub fn make_places(&mut self, pages: &mut Pages, count: usize) {
+        self.index.make_places(pages, count);
     }
 
-    /// A record that comes up at `time_ms`, in front of those of the key at `seat`, which is `key`. Its first words are `first`, the others 0.
+    /// Looks for a key whose words are `key`; `bytes` has it, if it is long. There has been a call of [`Chains::make_places`]. What is
+    /// found holds until a record is added to another key, or the last of any key goes.
+    // Apart from its caller it would hand over words through memory that are read back before they are written.
     #[inline(always)]
-    pub fn add(
+    pub fn seek<'k>(
+        &self,
+        pages: &Pages,
+        hash: u64,
+        key: KeyWords,
+        bytes: impl Fn() -> &'k [u8],
+    ) -> Seat {
+        let tag = tag(hash);
+        let (bucket, newest) = self.index.find(pages, tag, |record| {
+            let (page, start) = self.place(record);
+            let held = &pages.get(page)[start + 1..start + HEADER_WORDS];
+            match is_long(&key) {
+                // Word by word: as arrays they would be compared through memory.
+                false => held[0] == key[0] && held[1] == key[1] && held[2] == key[2],
+                true => is_long(held) && equal_bytes(self.heap.get(pages, held[0]), bytes()),
+            }
+        });
+        Seat { tag, bucket, newest, key }
+    }
+
+    /// A record that comes up at `time_ms`, in front of those of the key at `seat`. Its first words are `first`, the others 0.
+    #[inline(always)]
+    pub fn add<'k, const WORDS: usize>(
         &mut self,
         pages: &mut Pages,
         seat: &Seat,
-        key: &[u8],
+        bytes: impl Fn() -> &'k [u8],
         time_ms: i64,
-        first: &[u64],
+        first: &[u64; WORDS],
     ) -> u32 {
         let record = self.shelves.put(pages, time_ms);
-        let key =
-            seat.key.unwrap_or_else(|| [self.heap.insert(pages, key), 0, u64::from(LONG) << 56]);
-        let (page, start) = self.shelves.place(record);
+        let mut key = seat.key;
+        if is_long(&key) {
+            key[0] = self.heap.insert(pages, bytes());
+        }
+        let (page, start) = self.place(record);
         let words = pages.words_mut(page, start, self.stride);
-        words[0] = u64::from(seat.tag) << 32 | seat.newest.map_or(0, |next| u64::from(next) + 1);
-        words[1..HEADER_WORDS].copy_from_slice(&key);
-        words[HEADER_WORDS..HEADER_WORDS + first.len()].copy_from_slice(first);
+        let (header, rest) = words.split_at_mut(HEADER_WORDS);
+        header[0] = head(seat.tag, seat.newest);
+        header[1..].copy_from_slice(&key);
+        rest[..WORDS].copy_from_slice(first);
         match seat.newest {
             None => self.index.insert(pages, seat.bucket, seat.tag, record),
             Some(_) => self.index.replace(pages, seat.bucket, seat.tag, record),
@@ -189,17 +198,20 @@ impl Chains {
         self.shelves.start_ms(self.shelf_of(time_ms))
     }
 
-    /// The records of a shelf in the order in which they came to it, and gaps between them.
-    pub fn on_shelf(&self, pages: &Pages, shelf: i64, records: &mut Vec<u32>) {
-        self.shelves.slots(pages, shelf, records);
+    /// The runs of a shelf in the order in which their records came to it.
+    pub fn runs(&self, pages: &Pages, shelf: i64, runs: &mut Vec<(u32, u32)>) {
+        self.shelves.runs(pages, shelf, runs);
     }
 
-    /// The words of a record; `None` of a gap.
+    /// The records of a run, and the words of each.
     #[inline]
-    pub fn on_place<'a>(&self, pages: &'a Pages, record: u32) -> Option<&'a [u64]> {
-        let (page, start) = self.place(record);
-        let words = &pages.get(page)[start..start + self.stride];
-        (words[0] != GONE).then_some(&words[HEADER_WORDS..])
+    pub fn run<'a>(
+        &self,
+        pages: &'a Pages,
+        run: (u32, u32),
+    ) -> impl Iterator<Item = (u32, &'a [u64])> {
+        let slots = (run.0..).zip(self.shelves.run(pages, run));
+        slots.filter(|(_, slot)| slot[0] != 0).map(|(record, slot)| (record, &slot[HEADER_WORDS..]))
     }
 
     /// Gives back a shelf whose records have all gone.
@@ -216,39 +228,34 @@ impl Chains {
     #[inline]
     pub fn unlink(&mut self, pages: &mut Pages, record: u32) {
         let [head, ..] = self.head(pages, record);
-        self.unlink_at(pages, record, head);
-    }
-
-    /// The same for a record whose first word is `head`.
-    #[inline]
-    fn unlink_at(&mut self, pages: &mut Pages, record: u32, head: u64) {
-        self.link(pages, record, head, (head as u32).checked_sub(1));
+        self.link(pages, record, head, older(head));
     }
 
     /// What led to a record whose first word is `head` leads to `to`.
     #[inline]
     fn link(&mut self, pages: &mut Pages, record: u32, head: u64, to: Option<u32>) {
         let tag = (head >> 32) as u32;
-        let (bucket, newest) = self.index.find(pages, tag, |newest| newest == record);
-        match (newest, to) {
-            (None, _) => self.link_older(pages, record, head, to),
-            (Some(_), None) => self.index.remove(pages, bucket),
-            (Some(_), Some(to)) => self.index.replace(pages, bucket, tag, to),
+        let is_newest = match to {
+            None => self.index.remove_slot(pages, tag, record),
+            Some(to) => self.index.replace_slot(pages, tag, record, to),
+        };
+        if !is_newest {
+            self.link_older(pages, record, tag, to);
         }
     }
 
     /// The same for a record that is not the newest of its key.
     #[cold]
-    fn link_older(&mut self, pages: &mut Pages, record: u32, head: u64, to: Option<u32>) {
+    fn link_older(&mut self, pages: &mut Pages, record: u32, tag: u32, to: Option<u32>) {
         let mut newer = None;
         let holds = |newest| {
             let mut records = std::iter::successors(Some(newest), |&at| self.next(pages, at));
             newer = records.find(|&at| self.next(pages, at) == Some(record));
             newer.is_some()
         };
-        self.index.find(pages, (head >> 32) as u32, holds);
+        self.index.find(pages, tag, holds);
         let (page, start) = self.place(newer.expect("a record is in the list of its key"));
-        *pages.word_mut(page, start) = head >> 32 << 32 | to.map_or(0, |to| u64::from(to) + 1);
+        *pages.word_mut(page, start) = head(tag, to);
     }
 
     /// Takes records out of the lists of their keys; `taken` has then what they held. Blobs of their words are the caller's, long keys are
@@ -258,15 +265,14 @@ impl Chains {
         taken.words.clear();
         taken.words.reserve(records.len() * self.stride);
         for (at, &record) in records.iter().enumerate() {
-            if let Some(&later) = records.get(at + AHEAD_ROWS) {
+            if let Some(&later) = records.get(at + 2 * AHEAD_ROWS) {
                 self.prefetch_entry(pages, later);
             }
             let (page, start) = self.place(record);
             let words = &pages.get(page)[start..start + self.stride];
-            // A loop and no call, which would take longer.
-            taken.words.extend(words.iter().copied());
+            taken.words.extend_from_slice(words);
             let head = words[0];
-            self.unlink_at(pages, record, head);
+            self.link(pages, record, head, older(head));
         }
     }
 
@@ -279,7 +285,7 @@ impl Chains {
     /// Frees the long keys of records that were taken.
     pub fn forget(&mut self, pages: &mut Pages, taken: &Taken) {
         for words in taken.words.chunks_exact(self.stride) {
-            if words[KEY_WORDS] >> 56 == u64::from(LONG) {
+            if is_long(&words[1..HEADER_WORDS]) {
                 self.heap.remove(pages, words[1]);
             }
         }
@@ -287,9 +293,9 @@ impl Chains {
 
     /// Frees a record that has been unlinked, and leaves a gap. The caller frees blobs of its words first.
     pub fn release_record(&mut self, pages: &mut Pages, record: u32) {
-        if self.is_long(pages, record) {
-            let [_, blob, ..] = self.head(pages, record);
-            self.heap.remove(pages, blob);
+        let [_, key @ ..] = self.head(pages, record);
+        if is_long(&key) {
+            self.heap.remove(pages, key[0]);
         }
         self.shelves.give_up(pages, record);
     }
@@ -297,7 +303,7 @@ impl Chains {
     /// The next older record of the same key.
     #[inline]
     pub fn next(&self, pages: &Pages, record: u32) -> Option<u32> {
-        (self.head(pages, record)[0] as u32).checked_sub(1)
+        older(self.head(pages, record)[0])
     }
 
     /// The key of a record.
@@ -339,6 +345,13 @@ impl Chains {
         prefetch_words(pages, page, [start, start + self.stride - 1]);
     }
 
+    /// Has the records of a run fetched into the cache.
+    #[inline]
+    pub fn prefetch_run(&self, pages: &Pages, (first, count): (u32, u32)) {
+        let (page, start) = self.place(first);
+        prefetch_range(pages, page, start..start + count as usize * self.stride);
+    }
+
     /// Has memory fetched that unlinking a record reads, which itself has been fetched.
     #[inline]
     pub fn prefetch_entry(&self, pages: &Pages, record: u32) {
@@ -356,17 +369,12 @@ impl Chains {
     }
 
     #[inline]
-    fn is_long(&self, pages: &Pages, record: u32) -> bool {
-        self.head(pages, record)[KEY_WORDS] >> 56 == u64::from(LONG)
-    }
-
-    #[inline]
     fn head(&self, pages: &Pages, record: u32) -> [u64; HEADER_WORDS] {
         let (page, start) = self.place(record);
         *pages.get(page)[start..].first_chunk().expect("a record does not straddle pages")
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&self, record: u32) -> (PageId, usize) {
         self.shelves.place(record)
     }
@@ -407,27 +415,16 @@ impl WordSlots for Chains {
     }
 }
 
-/// A key as it lies in its record, if it is short enough.
+/// The first word of a record.
 #[inline]
-fn short_key(key: &[u8]) -> Option<[u64; KEY_WORDS]> {
-    let length = key.len();
-    let word = |at: usize| {
-        u64::from_le_bytes(*key[at..].first_chunk().expect("eight bytes, by the key's length"))
-    };
-    // The bytes behind those of whole words, with one load: less than eight, in its low bytes.
-    let rest = |whole: usize| match length - whole {
-        0 => 0,
-        more => word(length - 8) >> (64 - 8 * more),
-    };
-    let last = (length as u64) << 56;
-    match length {
-        0..8 => {
-            Some([key.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0, last])
-        }
-        8..16 => Some([word(0), rest(8), last]),
-        16..=SHORT_BYTES_MAX => Some([word(0), word(8), rest(16) | last]),
-        _ => None,
-    }
+fn head(tag: u32, older: Option<u32>) -> u64 {
+    u64::from(tag) << 32 | older.map_or(1, |older| u64::from(older) + 2)
+}
+
+/// The next older record of the key of one whose first word is `head`.
+#[inline]
+fn older(head: u64) -> Option<u32> {
+    (head as u32).checked_sub(2)
 }
 
 #[cfg(test)]
@@ -453,6 +450,11 @@ mod tests {
         }
     }
 
+    fn seek(chains: &mut Chains, pages: &mut Pages, hash: u64, key: &[u8]) -> Seat {
+        chains.make_places(pages, 1);
+        chains.seek(pages, hash, words_of(key), || key)
+    }
+
     /// A key as it comes out of words; `None`: these keys cannot be packed.
     fn packed_key(taken: &Taken, at: usize) -> Option<Vec<u8>> {
         let (packing, words) = taken.packed_keys()?;
@@ -473,13 +475,13 @@ mod tests {
             let mut unlinked = Vec::new();
             for (step, (operation, number, at)) in steps.into_iter().enumerate() {
                 let key = key_of(number);
-                let seat = chains.seek(&mut pages, hash_of(&key, spread), &key);
+                let seat = seek(&mut chains, &mut pages, hash_of(&key, spread), &key);
                 let held = twin.entry(key.clone()).or_default();
                 prop_assert_eq!(seat.newest(), held.last().map(|&(record, _)| record));
                 match operation {
                     0..=3 => {
                         let value = step as u64;
-                        let record = chains.add(&mut pages, &seat, &key, step as i64 / 50, &[value, !value]);
+                        let record = chains.add(&mut pages, &seat, || &key, step as i64 / 50, &[value, !value]);
                         held.push((record, value));
                     }
                     4 if !held.is_empty() => {
@@ -515,7 +517,7 @@ mod tests {
                 prop_assert_eq!(chains.key_count(), twin.len());
             }
             for (key, records) in &twin {
-                let mut at = chains.seek(&mut pages, hash_of(key, spread), key).newest();
+                let mut at = seek(&mut chains, &mut pages, hash_of(key, spread), key).newest();
                 for &(record, value) in records.iter().rev() {
                     prop_assert_eq!(at, Some(record));
                     prop_assert_eq!(chains.key(&pages, record), &key[..]);
@@ -535,13 +537,14 @@ mod tests {
         let (mut pages, mut chains) = (Pages::default(), Chains::new(1, 1));
         for length in 0..60usize {
             let key: Vec<u8> = (0..length).map(|at| (at * 37 + length) as u8).collect();
-            let seat = chains.seek(&mut pages, hash_bytes(&key), &key);
+            let seat = seek(&mut chains, &mut pages, hash_bytes(&key), &key);
             assert_eq!(seat.newest(), None);
-            let record = chains.add(&mut pages, &seat, &key, 0, &[]);
+            let record = chains.add(&mut pages, &seat, || &key, 0, &[]);
             assert_eq!(chains.key(&pages, record), key);
-            assert_eq!(chains.seek(&mut pages, hash_bytes(&key), &key).newest(), Some(record));
+            let again = seek(&mut chains, &mut pages, hash_bytes(&key), &key);
+            assert_eq!(again.newest(), Some(record));
             let zero_behind = [&key[..], &[0]].concat();
-            let other = chains.seek(&mut pages, hash_bytes(&key), &zero_behind);
+            let other = seek(&mut chains, &mut pages, hash_bytes(&key), &zero_behind);
             assert_eq!(other.newest(), None, "{length}");
         }
     }
@@ -553,13 +556,14 @@ mod tests {
             let records: Vec<u32> = (0..20_000u64)
                 .map(|number| {
                     let key = (number * 5 + round).to_le_bytes();
-                    let seat = chains.seek(&mut pages, hash_bytes(&key), &key);
-                    chains.add(&mut pages, &seat, &key, 7, &[number])
+                    let seat = seek(&mut chains, &mut pages, hash_bytes(&key), &key);
+                    chains.add(&mut pages, &seat, || &key[..], 7, &[number])
                 })
                 .collect();
-            let mut on_shelf = Vec::new();
-            chains.on_shelf(&pages, 7, &mut on_shelf);
-            assert_eq!(on_shelf, records);
+            let mut runs = Vec::new();
+            chains.runs(&pages, 7, &mut runs);
+            let on_shelf = runs.iter().flat_map(|&run| chains.run(&pages, run));
+            assert!(on_shelf.map(|(record, _)| record).eq(records.iter().copied()));
             chains.take(&mut pages, &records, &mut Taken::default());
             chains.clear_shelf(&mut pages, 7);
             assert_eq!(chains.next_shelf(i64::MIN, i64::MAX), None);

@@ -92,8 +92,15 @@ impl Index {
     /// Sees to it that there is room for one more.
     #[inline]
     pub(super) fn make_place(&mut self, pages: &mut Pages) {
-        let most = (self.mask + 1) * self.full_eighths;
-        if (self.count as usize + 1) * 8 > most || self.pages.len() == 0 {
+        self.make_places(pages, 1);
+    }
+
+    /// Sees to it that there is room for so many more.
+    #[inline]
+    pub(super) fn make_places(&mut self, pages: &mut Pages, count: usize) {
+        while (self.count as usize + count) * 8 > (self.mask + 1) * self.full_eighths
+            || self.pages.len() == 0
+        {
             self.grow(pages);
         }
     }
@@ -125,9 +132,13 @@ impl Index {
         tag: u32,
         mut is_it: impl FnMut(u32) -> bool,
     ) -> (usize, u64) {
+        let mut words = pages.get(self.pages.page(bucket / PAGE_WORDS));
         while word != 0 && !((word >> 32) as u32 == tag && is_it(word as u32 - 1)) {
             bucket = (bucket + 1) & self.mask;
-            word = self.word(pages, bucket);
+            if bucket.is_multiple_of(PAGE_WORDS) {
+                words = pages.get(self.pages.page(bucket / PAGE_WORDS));
+            }
+            word = words[bucket % PAGE_WORDS];
         }
         (bucket, word)
     }
@@ -139,35 +150,83 @@ impl Index {
         self.count += 1;
     }
 
+    /// Puts slot `to` in the place of `slot`, which has the same tag; whether that was there.
+    pub(super) fn replace_slot(&mut self, pages: &mut Pages, tag: u32, slot: u32, to: u32) -> bool {
+        let (bucket, held) = self.find(pages, tag, |other| other == slot);
+        if held.is_some() {
+            self.replace(pages, bucket, tag, to);
+        }
+        held.is_some()
+    }
+
     /// Puts a slot in the place of another one with the same tag.
     #[inline]
     pub(super) fn replace(&mut self, pages: &mut Pages, bucket: usize, tag: u32, slot: u32) {
         self.set_word(pages, bucket, entry(tag, slot));
     }
 
+    /// Removes a slot; whether it was there.
+    #[inline]
+    pub(super) fn remove_slot(&mut self, pages: &mut Pages, tag: u32, slot: u32) -> bool {
+        let (entry, first) = (entry(tag, slot), tag as usize & self.mask);
+        let words = pages.get(self.pages.page(first / PAGE_WORDS));
+        let mut at = first % PAGE_WORDS;
+        while let Some(&word) = words.get(at)
+            && word != entry
+            && word != 0
+        {
+            at += 1;
+        }
+        let bucket = match words.get(at) {
+            Some(&word) if word == entry => first - first % PAGE_WORDS + at,
+            Some(_) => return false,
+            // Its run goes on in the next page.
+            None => match self.find(pages, tag, |other| other == slot) {
+                (bucket, Some(_)) => bucket,
+                (_, None) => return false,
+            },
+        };
+        self.remove(pages, bucket);
+        true
+    }
+
     /// Backward-shift deletion: no tombstones, so probes stay short however many slots come and go.
     #[inline]
     pub(super) fn remove(&mut self, pages: &mut Pages, bucket: usize) {
         self.count -= 1;
-        let next = (bucket + 1) & self.mask;
-        let gap = match self.word(pages, next) {
-            0 => bucket,
-            _ => self.move_up(pages, bucket, next),
-        };
+        let start = bucket - bucket % PAGE_WORDS;
+        let mut words = pages.lend(self.pages.page(bucket / PAGE_WORDS));
+        let (mut gap, mut next) = (bucket % PAGE_WORDS, bucket % PAGE_WORDS + 1);
+        while let Some(word) = words.get(next) {
+            if word == 0 {
+                return words.set(gap, 0);
+            }
+            if self.may_move(word, start + next, start + gap) {
+                words.set(gap, word);
+                gap = next;
+            }
+            next += 1;
+        }
+        let gap = self.move_up(pages, start + gap, (start + next) & self.mask);
         self.set_word(pages, gap, 0);
     }
 
-    /// Has others move up into `gap`, and those behind them; where the gap is then.
+    /// Whether `word` at `bucket` is found as well at `gap` before it.
+    #[inline]
+    fn may_move(&self, word: u64, bucket: usize, gap: usize) -> bool {
+        let home = (word >> 32) as usize;
+        bucket.wrapping_sub(home) & self.mask >= bucket.wrapping_sub(gap) & self.mask
+    }
+
+    /// Has others move up into `gap`, from `next` on and from page to page; where the gap is then.
+    #[cold]
     fn move_up(&mut self, pages: &mut Pages, mut gap: usize, mut next: usize) -> usize {
         loop {
             let word = self.word(pages, next);
             if word == 0 {
                 return gap;
             }
-            let home = (word >> 32) as usize & self.mask;
-            let distance_home = next.wrapping_sub(home) & self.mask;
-            let distance_gap = next.wrapping_sub(gap) & self.mask;
-            if distance_home >= distance_gap {
+            if self.may_move(word, next, gap) {
                 self.set_word(pages, gap, word);
                 gap = next;
             }
@@ -184,22 +243,16 @@ impl Index {
         prefetch_words(pages, page, [at, at + 4]);
     }
 
-    /// The slot of the first entry with this tag, if it is where it belongs or just behind.
+    /// The slot of the first entry with this tag, if it is where it belongs.
     #[inline]
     pub(super) fn likely(&self, pages: &Pages, tag: u32) -> Option<u32> {
-        let mut bucket = tag as usize & self.mask;
-        for _ in 0..4 {
-            let words = pages.peek(self.pages.page(bucket / PAGE_WORDS))?;
-            let word = words[bucket % PAGE_WORDS];
-            if word == 0 {
-                return None;
-            }
-            if (word >> 32) as u32 == tag {
-                return Some(word as u32 - 1);
-            }
-            bucket = (bucket + 1) & self.mask;
+        let bucket = tag as usize & self.mask;
+        let words = pages.peek(self.pages.page(bucket / PAGE_WORDS))?;
+        let word = words[bucket % PAGE_WORDS];
+        if (word >> 32) as u32 != tag {
+            return None;
         }
-        None
+        (word as u32).checked_sub(1)
     }
 
     /// Forgets all slots, keeping the pages for what comes next.

@@ -56,7 +56,7 @@ mod unwind;
 mod writer;
 
 pub use backlog::{Backlog, Entry, Group, PARTITIONS, Rows, Widths};
-pub use chains::{Chains, Seat, Taken};
+pub use chains::{Chains, KeyWords, Seat, Taken, key_words, words_of};
 pub use dictionary::Values;
 pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;

@@ -25,6 +25,7 @@
 //!    this space itself frees it ([`Pages::acknowledge`]). It may be null though there is a buffer: see [`room`].
 //! 5. Nothing is evicted while a page's words are lent: eviction takes `&mut self`.
 
+mod lent;
 mod room;
 
 use std::cell::{Cell, RefCell};

@@ -1,12 +1,25 @@
 //! Hints to the processor: what will be read soon.
 
+use std::ops::Range;
+
 use super::pages::{PageId, Pages};
+
+/// Words of a line of the cache.
+const LINE_WORDS: usize = 8;
 
 /// Has a word of a page fetched into the cache, if the page is in memory.
 #[inline]
 pub(super) fn prefetch_word(pages: &Pages, page: PageId, at: usize) {
     if let Some(word) = pages.peek(page).and_then(|words| words.get(at)) {
         prefetch(word);
+    }
+}
+
+/// The same for a range of words.
+#[inline]
+pub(super) fn prefetch_range(pages: &Pages, page: PageId, range: Range<usize>) {
+    if let Some(words) = pages.peek(page) {
+        words[range].chunks(LINE_WORDS).for_each(|line| prefetch(&line[0]));
     }
 }
 

@@ -8,15 +8,16 @@
 //!
 //! ```text
 //! table:  shelf i64 ─▶ last run's first slot + 1
-//! page:   run │ run …                         1 to 16 of them, so that a shelf with little on it takes little
-//! run:    the run before it on its shelf, its first slot + 1, 0 for none │ slots …
-//! slot:   number = page │ run of the page │ slot of the run         by bits, so that no number is divided
+//! page:   run │ run …                         so small that a shelf with little on it takes little
+//! run:    slots …                             as many as a power of two
+//! links:  by run: the run before it on its shelf, its first slot + 1, 0 for none
+//! slot:   number = page │ slot of the page    by bits, so that no number is divided
 //! ```
 //!
 //! # Invariants
 //!
 //! 1. A shelf is in the table exactly when it has a run, and `by_number` has the same shelves.
-//! 2. A slot that has not been put, or has been given up, begins with `GONE`, and no other does. Its other words are 0.
+//! 2. A slot that has not been put, or has been given up, is all zeros, and no other begins with 0.
 //! 3. Only a shelf's last run has room.
 
 use std::collections::BTreeMap;
@@ -28,13 +29,13 @@ use super::stack::Stack;
 use super::table::Table;
 use crate::batch::hash::hash_bytes;
 
-/// The first word of a slot that has nothing in it.
-pub(super) const GONE: u64 = u64::MAX;
-/// Runs of a page at most, and slots of a run at least, as far as a page holds so many.
-const PAGE_RUNS_MAX: usize = 16;
+/// Words of a run at most, if it has more slots than the fewest that one has, as far as a page holds so many.
+const RUN_WORDS_MAX: usize = 512;
 const RUN_SLOTS_MIN: usize = 4;
 /// How many shelves are found without a search.
 const RECENT: usize = 1024;
+/// One past the largest number of a slot.
+const SLOT_END: usize = 1 << 31;
 
 /// Slots of one width on shelves.
 #[derive(Debug)]
@@ -43,13 +44,12 @@ pub(super) struct Shelves {
     shift: u32,
     stride: usize,
     run_slots: u32,
-    /// Bits of a slot's number that say which of its run it is, and of its page.
-    slot_bits: u32,
+    page_runs: usize,
+    /// Bits of a slot's number that say which of its page it is.
     page_bits: u32,
-    /// A run takes 2^`run_shift` words.
-    run_shift: u32,
     pages: Array,
-    run_count: u32,
+    links: Array,
+    run_count: usize,
     /// First slots of runs.
     free: Stack,
     table: Table,
@@ -80,23 +80,20 @@ impl Shelves {
     ///
     /// # Panics
     ///
-    /// If a slot does not fit a page beside the word of its run.
+    /// If a slot does not fit a page: the planner refuses so many aggregates.
     pub(super) fn new(stride: usize, shelf_ms: i64) -> Self {
-        assert!(stride < PAGE_WORDS, "{stride} words do not fit a page");
-        let slots = |page_runs: usize| (PAGE_WORDS / page_runs - 1) / stride;
-        let mut page_runs = PAGE_RUNS_MAX;
-        while page_runs > 1 && slots(page_runs) < RUN_SLOTS_MIN {
-            page_runs /= 2;
-        }
-        let slot_bits = slots(page_runs).next_power_of_two().ilog2();
+        assert!(stride <= PAGE_WORDS, "{stride} words do not fit a page");
+        let fit = PAGE_WORDS / stride;
+        let run_slots = 1 << (RUN_WORDS_MAX / stride).max(RUN_SLOTS_MIN.min(fit)).ilog2();
+        let page_runs = fit / run_slots;
         Self {
             shift: shelf_ms.max(1).ilog2(),
             stride,
-            run_slots: slots(page_runs) as u32,
-            slot_bits,
-            page_bits: slot_bits + page_runs.ilog2(),
-            run_shift: (PAGE_WORDS / page_runs).ilog2(),
+            run_slots: run_slots as u32,
+            page_runs,
+            page_bits: (page_runs * run_slots).next_power_of_two().ilog2(),
             pages: Array::default(),
+            links: Array::default(),
             run_count: 0,
             free: Stack::default(),
             table: Table::new(1),
@@ -111,7 +108,8 @@ impl Shelves {
     pub(super) fn load(stride: usize, shelf_ms: i64, saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let mut shelves = Self {
             pages: Array::load(saved, pages),
-            run_count: saved.word() as u32,
+            links: Array::load(saved, pages),
+            run_count: saved.word() as usize,
             free: Stack::load(saved, pages),
             table: Table::load(1, saved, pages),
             ..Self::new(stride, shelf_ms)
@@ -120,8 +118,9 @@ impl Shelves {
             let number = shelves.table.key(pages, entry).try_into().expect("eight bytes");
             let first = shelves.table.words(pages, entry)[0] as u32 - 1;
             let end = first + shelves.run_slots;
-            let is_held = |&slot: &u32| shelves.head(pages, slot) != GONE;
-            let next = (first..end).rev().find(is_held).map_or(first, |last| last + 1);
+            let held =
+                shelves.run(pages, (first, shelves.run_slots)).rposition(|slot| slot[0] != 0);
+            let next = held.map_or(first, |last| first + last as u32 + 1);
             let (number, runs) = (i64::from_le_bytes(number), vec![first]);
             shelves.note(Shelf { number, entry, runs, next, end });
         }
@@ -131,7 +130,8 @@ impl Shelves {
     /// Saves what is not in pages.
     pub(super) fn save(&self, out: &mut Vec<u64>) {
         self.pages.save(out);
-        out.push(u64::from(self.run_count));
+        self.links.save(out);
+        out.push(self.run_count as u64);
         self.free.save(out);
         self.table.save(out);
     }
@@ -139,17 +139,14 @@ impl Shelves {
     /// How many slots there have been at a time, those of runs that are not full counted too.
     #[cfg(test)]
     pub(super) fn slot_count(&self) -> u32 {
-        self.run_count * self.run_slots
+        self.run_count as u32 * self.run_slots
     }
 
     /// Where a slot lies.
-    #[inline]
+    #[inline(always)]
     pub(super) fn place(&self, slot: u32) -> (PageId, usize) {
-        let run =
-            (slot >> self.slot_bits) as usize & ((1 << (self.page_bits - self.slot_bits)) - 1);
-        let at = (slot & ((1 << self.slot_bits) - 1)) as usize;
-        let page = self.pages.page((slot >> self.page_bits) as usize);
-        (page, (run << self.run_shift) + 1 + at * self.stride)
+        let at = slot & ((1 << self.page_bits) - 1);
+        (self.pages.page((slot >> self.page_bits) as usize), at as usize * self.stride)
     }
 
     /// Which shelf is that of a time.
@@ -164,7 +161,7 @@ impl Shelves {
         shelf << self.shift
     }
 
-    /// A slot on the shelf of a time. Its first word is to be written before anything else happens; the others are zero.
+    /// A slot on the shelf of a time, all zeros. Its first word is to be written before anything else happens.
     #[inline]
     pub(super) fn put(&mut self, pages: &mut Pages, time_ms: i64) -> u32 {
         let number = self.shelf_of(time_ms);
@@ -180,9 +177,7 @@ impl Shelves {
     /// Gives up a slot.
     pub(super) fn give_up(&self, pages: &mut Pages, slot: u32) {
         let (page, start) = self.place(slot);
-        let words = pages.words_mut(page, start, self.stride);
-        words.fill(0);
-        words[0] = GONE;
+        pages.words_mut(page, start, self.stride).fill(0);
     }
 
     /// The first shelf from `first` to `last` that there is.
@@ -192,13 +187,24 @@ impl Shelves {
             .map(|(&number, _)| number)
     }
 
-    /// The slots of a shelf in the order in which they were put, with those that were given up.
-    pub(super) fn slots(&self, pages: &Pages, shelf: i64, slots: &mut Vec<u32>) {
-        slots.clear();
+    /// The runs of a shelf in the order in which their slots were put: of each its first slot, and how many have been put.
+    pub(super) fn runs(&self, pages: &Pages, shelf: i64, runs: &mut Vec<(u32, u32)>) {
         let at = &self.shelves[self.by_number[&shelf] as usize];
-        let runs = self.older_runs(pages, at).into_iter().rev().chain(at.runs.iter().copied());
-        runs.for_each(|first| slots.extend(first..first + self.run_slots));
-        slots.truncate(slots.len() - (at.end - at.next) as usize);
+        let firsts = self.older_runs(pages, at).into_iter().rev().chain(at.runs.iter().copied());
+        runs.clear();
+        runs.extend(firsts.map(|first| (first, self.run_slots)));
+        runs.last_mut().expect("a shelf has a run").1 -= at.end - at.next;
+    }
+
+    /// The slots of a run, those that were given up too.
+    #[inline]
+    pub(super) fn run<'a>(
+        &self,
+        pages: &'a Pages,
+        (first, count): (u32, u32),
+    ) -> std::slice::ChunksExact<'a, u64> {
+        let (page, start) = self.place(first);
+        pages.get(page)[start..start + count as usize * self.stride].chunks_exact(self.stride)
     }
 
     /// Gives back a shelf and all its slots.
@@ -218,15 +224,17 @@ impl Shelves {
     /// The runs of a shelf before those that it knows, the last first.
     fn older_runs(&self, pages: &Pages, shelf: &Shelf) -> Vec<u32> {
         let before = |run: u32| {
-            let (page, start) = self.place(run);
-            (pages.get(page)[start - 1] as u32).checked_sub(1)
+            let (page, at) = self.link(run);
+            (pages.get(page)[at] as u32).checked_sub(1)
         };
         std::iter::successors(before(shelf.runs[0]), |&run| before(run)).collect()
     }
 
-    fn head(&self, pages: &Pages, slot: u32) -> u64 {
-        let (page, start) = self.place(slot);
-        pages.get(page)[start]
+    /// Where the link of the run is that begins with slot `first`.
+    fn link(&self, first: u32) -> (PageId, usize) {
+        let (page, at) = (first >> self.page_bits, first & ((1 << self.page_bits) - 1));
+        let run = page as usize * self.page_runs + (at / self.run_slots) as usize;
+        (self.links.page(run / PAGE_WORDS), run % PAGE_WORDS)
     }
 
     /// The place of a shelf that has room, made if need be.
@@ -266,26 +274,38 @@ impl Shelves {
 
     /// The first slot of a run with nothing in it, behind `before`.
     fn new_run(&mut self, pages: &mut Pages, before: u64) -> u32 {
-        let first = self.free.pop(pages).unwrap_or_else(|| {
-            let first = u64::from(self.run_count) << self.slot_bits;
-            assert!(first < u64::from(u32::MAX) >> 1, "more slots than have numbers");
-            self.run_count += 1;
-            if (first >> self.page_bits) as usize == self.pages.len() {
-                self.pages.push(pages);
+        let first = match self.free.pop(pages) {
+            Some(first) => {
+                let (page, start) = self.place(first);
+                pages.words_mut(page, start, self.run_slots as usize * self.stride).fill(0);
+                first
             }
-            first as u32
-        });
-        let (page, start) = self.place(first);
-        let run = pages.words_mut(page, start - 1, 1 + self.run_slots as usize * self.stride);
-        run.fill(0);
-        run[0] = before;
-        run[1..].iter_mut().step_by(self.stride).for_each(|head| *head = GONE);
+            None => self.add_run(pages),
+        };
+        let (page, at) = self.link(first);
+        *pages.word_mut(page, at) = before;
         first
+    }
+
+    /// The first slot of a run that has not been before.
+    fn add_run(&mut self, pages: &mut Pages) -> u32 {
+        let (page, run) = (self.run_count / self.page_runs, self.run_count % self.page_runs);
+        let first = (page << self.page_bits) + run * self.run_slots as usize;
+        assert!(first < SLOT_END, "more slots than have numbers");
+        if page == self.pages.len() {
+            self.pages.push(pages);
+        }
+        if self.run_count.is_multiple_of(PAGE_WORDS) {
+            self.links.push(pages);
+        }
+        self.run_count += 1;
+        first as u32
     }
 
     /// Frees all pages.
     pub(super) fn release(mut self, pages: &mut Pages) {
         self.pages.release(pages);
+        self.links.release(pages);
         self.free.release(pages);
         self.table.release(pages);
     }
@@ -301,20 +321,20 @@ mod tests {
         /// Against a plain vector, with times near and far, some slots given up, and what was saved loaded again.
         #[test]
         fn slots_come_up_in_time(
-            stride in prop::sample::select(vec![2usize, 12, 70, 500, 1000, PAGE_WORDS - 1]),
+            stride in prop::sample::select(vec![2usize, 12, 70, 500, 1000, PAGE_WORDS]),
             shelf_ms in 1..5000i64,
             steps in prop::collection::vec((prop::collection::vec(-20_000..40_000i64, 0..300), -20_000..40_000i64), 1..12),
         ) {
             let (mut pages, mut shelves) = (Pages::default(), Shelves::new(stride, shelf_ms));
             let mut twin: Vec<(i64, u64)> = Vec::new();
-            let mut next = 0;
+            let mut next = 1;
             for (times, last_ms) in steps {
                 for (index, time_ms) in times.into_iter().enumerate() {
                     let time_ms = if index % 50 == 7 { i64::MAX - time_ms.abs() } else { time_ms };
                     let slot = shelves.put(&mut pages, time_ms);
                     let (page, start) = shelves.place(slot);
                     let words = pages.words_mut(page, start, stride);
-                    prop_assert!(words[0] == GONE && words[1..].iter().all(|&word| word == 0));
+                    prop_assert!(words.iter().all(|&word| word == 0));
                     words.fill(next);
                     match index % 5 {
                         3 => shelves.give_up(&mut pages, slot),
@@ -329,14 +349,12 @@ mod tests {
                 let mut expected: Vec<(i64, u64)> =
                     twin.extract_if(.., |&mut (shelf, _)| shelf <= last).collect();
                 expected.sort_unstable();
-                let (mut due, mut slots) = (Vec::new(), Vec::new());
+                let (mut due, mut runs) = (Vec::new(), Vec::new());
                 while let Some(shelf) = shelves.next_shelf(i64::MIN, last) {
-                    shelves.slots(&pages, shelf, &mut slots);
-                    for &slot in &slots {
-                        let (page, start) = shelves.place(slot);
-                        let words = &pages.get(page)[start..start + stride];
-                        prop_assert!(words.iter().all(|&word| word == words[0]) || words[0] == GONE);
-                        due.extend((words[0] != GONE).then_some((shelf, words[0])));
+                    shelves.runs(&pages, shelf, &mut runs);
+                    for slot in runs.iter().flat_map(|&run| shelves.run(&pages, run)) {
+                        prop_assert!(slot.iter().all(|&word| word == slot[0]));
+                        due.extend((slot[0] != 0).then_some((shelf, slot[0])));
                     }
                     shelves.clear(&mut pages, shelf);
                 }

@@ -104,6 +104,13 @@ struct TakenSlots<'a> {
 }
 
 impl Slots for TakenSlots<'_> {
+    /// Of all records, for results are made of no fewer.
+    #[inline]
+    fn each<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = &'a [u64]> {
+        assert!(slots.len() == self.taken.count());
+        self.taken.each()
+    }
+
     #[inline]
     fn words(&self, slot: u32) -> &[u64] {
         self.taken.words(slot as usize)

@@ -11,9 +11,19 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// How many records.
+    pub fn count(&self) -> usize {
+        self.words.len() / self.stride
+    }
+
+    /// The own words of each record.
+    pub fn each(&self) -> impl Iterator<Item = &[u64]> {
+        self.words.chunks_exact(self.stride).map(|words| &words[HEADER_WORDS..])
+    }
+
     /// Word `word` of each record.
     pub fn column(&self, word: usize) -> impl Iterator<Item = u64> {
-        self.words.chunks_exact(self.stride).map(move |words| words[HEADER_WORDS + word])
+        self.each().map(move |words| words[word])
     }
 
     /// The keys of the records, packed, if they are short, of one length, and all begin with 0: those of one column without NULLs.
