@@ -256,22 +256,26 @@ pub fn round(fixed: i128, count_word: u64, spill: Option<&Spill>) -> f64 {
         return f64::NEG_INFINITY;
     }
     match spill {
-        // `as` rounds to nearest even, and scaling by a power of two is exact here. Sums of few values end with many zeros,
-        // without which they are words: those are converted by one instruction.
-        None => {
-            let zeros = fixed.trailing_zeros() as i32 & 127;
-            let (number, exponent) = match i64::try_from(fixed >> zeros) {
-                Ok(number) => (number as f64, UNIT_EXPONENT + zeros),
-                Err(_) => (fixed as f64, UNIT_EXPONENT),
-            };
-            number * f64::from_bits(((1023 + exponent) as u64) << 52)
-        }
+        None => round_fixed(fixed),
         Some(spill) => {
             let mut total = spill.clone();
             total.add_fixed(fixed);
             total.round()
         }
     }
+}
+
+/// `fixed × 2^-74` as a double.
+#[inline]
+pub(super) fn round_fixed(fixed: i128) -> f64 {
+    // `as` rounds to nearest even, and scaling by a power of two is exact here. Sums of few values end with many zeros,
+    // without which they are words: those are converted by one instruction.
+    let zeros = fixed.trailing_zeros() as i32 & 127;
+    let (number, exponent) = match i64::try_from(fixed >> zeros) {
+        Ok(number) => (number as f64, UNIT_EXPONENT + zeros),
+        Err(_) => (fixed as f64, UNIT_EXPONENT),
+    };
+    number * f64::from_bits(((1023 + exponent) as u64) << 52)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use arrow_array::types::*;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, PrimitiveArray};
 use arrow_buffer::NullBufferBuilder;
 
-use super::exact::{COUNT_MASK, Spill, round};
+use super::exact::{COUNT_MASK, Spill, round, round_fixed};
 use super::update::{BEGAN_NAN, DECIMAL_OVERFLOW, joined};
 use super::{Accumulator, AggregateCall, AggregateFunction, Slots, user};
 use crate::batch::DataType;
@@ -71,11 +71,21 @@ fn sum_int(words: &[u64], average: bool) -> Option<i64> {
     (count != 0).then(|| if average { sum / count } else { sum })
 }
 
+#[inline]
 fn sum_float<S: Slots>(table: &S, words: &[u64], average: bool) -> Option<f64> {
-    let count = words[2] & COUNT_MASK;
-    let spill = (words[3] != 0).then(|| Spill::from_bytes(table.blob(words[3])));
-    let sum = round(joined(words[0], words[1]), words[2], spill.as_ref());
+    let (fixed, count) = (joined(words[0], words[1]), words[2] & COUNT_MASK);
+    let sum = match (words[2] == count, words[3]) {
+        (true, 0) => round_fixed(fixed),
+        (_, blob) => round_any(table, fixed, words[2], blob),
+    };
     (count != 0).then(|| if average { sum / count as f64 } else { sum })
+}
+
+/// A sum some of whose terms are in the spill at `blob`, if that is not 0, or are no finite numbers.
+#[cold]
+fn round_any<S: Slots>(table: &S, fixed: i128, count_word: u64, blob: u64) -> f64 {
+    let spill = (blob != 0).then(|| Spill::from_bytes(table.blob(blob)));
+    round(fixed, count_word, spill.as_ref())
 }
 
 const DECIMAL_LIMIT: i128 = 10i128.pow(38);

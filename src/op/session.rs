@@ -58,7 +58,7 @@ const AGE: usize = 2;
 const MERGED: u64 = u64::MAX;
 /// So many rows are folded, and what is over by then read out, before the next are looked up: few enough for their records to be in the
 /// cache still.
-const BLOCK_ROWS: usize = 512;
+const BLOCK_ROWS: usize = 2048;
 
 /// Rows that have been assigned to records but not folded yet, and their records.
 type Pending = (Vec<u32>, Vec<u32>);
