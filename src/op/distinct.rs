@@ -163,8 +163,7 @@ impl SessionSets {
     pub(super) fn move_set(&mut self, pages: &mut Pages, from: u32, to: u32) {
         for sets in &mut self.lists {
             sets.ensure(pages, to);
-            sets.union(pages, to, from, |_| {});
-            sets.clear_set(pages, from);
+            sets.hand_over(pages, from, to);
         }
     }
 

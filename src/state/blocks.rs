@@ -309,6 +309,24 @@ impl Blocks {
             }
             self.table.remove(pages, block);
         }
+        self.forget(pages, set);
+    }
+
+    /// Hands all ids of a set to one that has none, a block at a time, whatever is in it.
+    pub(super) fn hand_over(&mut self, pages: &mut Pages, from: u32, to: u32) {
+        for old in self.blocks(pages, from) {
+            let words = self.table.words(pages, old);
+            let (meta, body) = (words[META], words[BODY]);
+            self.table.remove(pages, old);
+            let block = self.block(pages, to, (meta >> 32) as u16);
+            let words = self.table.words_mut(pages, block);
+            (words[META], words[BODY]) = (meta, body);
+        }
+        self.forget(pages, from);
+    }
+
+    /// Nothing leads from a set to blocks any more.
+    fn forget(&mut self, pages: &mut Pages, set: u32) {
         let (page, at) = self.head(set);
         if pages.get(page)[at] != 0 {
             *pages.word_mut(page, at) = 0;

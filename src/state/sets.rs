@@ -147,6 +147,16 @@ impl DistinctSets {
         new.into_iter().for_each(&mut added);
     }
 
+    /// Hands all of `from` over to `to`, which is empty. Neither may have pairs pending.
+    pub fn hand_over(&mut self, pages: &mut Pages, from: u32, to: u32) {
+        if self.dictionary.is_in_order() {
+            // A value is its set's there.
+            self.union(pages, to, from, |_| {});
+            return self.clear_set(pages, from);
+        }
+        self.sets.hand_over(pages, from, to);
+    }
+
     /// Rebuilds the dictionary from the values that a set still holds, when most of it is dead. In order none is.
     pub fn compact(&mut self, pages: &mut Pages) {
         let known = self.dictionary.count() as u64;
@@ -468,7 +478,12 @@ mod tests {
                         blocks.clear(&mut pages, set);
                         twin[set as usize].clear();
                     }
-                    1 => {
+                    1 if set != other => {
+                        blocks.clear(&mut pages, set);
+                        blocks.hand_over(&mut pages, other, set);
+                        twin[set as usize] = std::mem::take(&mut twin[other as usize]);
+                    }
+                    2 => {
                         let ids = blocks.ids(&pages, other);
                         blocks.insert(&mut pages, set, &ids, |_| {});
                         let from = twin[other as usize].clone();
