@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
 use arrow_array::types::*;
 use arrow_array::{ArrayRef, BooleanArray, Int64Array, PrimitiveArray};
-use arrow_buffer::NullBufferBuilder;
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer};
 
 use super::exact::{COUNT_MASK, Spill, round, round_fixed};
 use super::update::{BEGAN_NAN, DECIMAL_OVERFLOW, joined};
@@ -30,7 +30,7 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
         Accumulator::SumDecimal => decimals(call, each().map(|words| sum_decimal(call, words))),
         Accumulator::SumFloat => {
             let average = call.function == AggregateFunction::Avg;
-            floats(call.data_type, each().map(|words| sum_float(table, words, average)))
+            floats(call.data_type, each().map(|words| sum_float(table, sum_words(words), average)))
         }
         Accumulator::Variance => variance(call, table, each()),
         Accumulator::ExtremeInt { .. } => {
@@ -71,8 +71,14 @@ fn sum_int(words: &[u64], average: bool) -> Option<i64> {
     (count != 0).then(|| if average { sum / count } else { sum })
 }
 
+/// The words of a sum of doubles, which these begin with.
 #[inline]
-fn sum_float<S: Slots>(table: &S, words: &[u64], average: bool) -> Option<f64> {
+fn sum_words(words: &[u64]) -> &[u64; 4] {
+    words.first_chunk().expect("a sum has four words")
+}
+
+#[inline]
+fn sum_float<S: Slots>(table: &S, words: &[u64; 4], average: bool) -> Option<f64> {
     let (fixed, count) = (joined(words[0], words[1]), words[2] & COUNT_MASK);
     let sum = match (words[2] == count, words[3]) {
         (true, 0) => round_fixed(fixed),
@@ -129,8 +135,10 @@ fn variance<'a, S: Slots>(
     let value = |words: &[u64]| {
         let count = (words[2] & COUNT_MASK) as f64;
         let divisor = if sample { count - 1.0 } else { count };
-        let (sum, squares) =
-            (sum_float(table, &words[..4], false)?, sum_float(table, &words[4..], false)?);
+        let (sum, squares) = (
+            sum_float(table, sum_words(words), false)?,
+            sum_float(table, sum_words(&words[4..]), false)?,
+        );
         if divisor <= 0.0 {
             return None;
         }
@@ -185,20 +193,20 @@ fn narrow<T: ArrowPrimitiveType>(
 fn numbers<T: ArrowPrimitiveType>(
     values: impl Iterator<Item = Option<T::Native>>,
 ) -> PrimitiveArray<T> {
-    let mut numbers: Vec<T::Native> = Vec::with_capacity(values.size_hint().0);
-    let mut nulls: Option<NullBufferBuilder> = None;
-    for value in values {
-        if value.is_none() && nulls.is_none() {
-            let mut valid = NullBufferBuilder::new(numbers.capacity());
-            valid.append_n_non_nulls(numbers.len());
-            nulls = Some(valid);
+    let (mut numbers, mut nulls) = (Vec::with_capacity(values.size_hint().0), Vec::new());
+    numbers.extend(values.enumerate().map(|(row, value)| {
+        if value.is_none() {
+            nulls.push(row);
         }
-        if let Some(nulls) = &mut nulls {
-            nulls.append(value.is_some());
-        }
-        numbers.push(value.unwrap_or_default());
-    }
-    PrimitiveArray::new(numbers.into(), nulls.and_then(|nulls| nulls.build()))
+        value.unwrap_or_default()
+    }));
+    let valid = (!nulls.is_empty()).then(|| {
+        let mut valid = BooleanBufferBuilder::new(numbers.len());
+        valid.append_n(numbers.len(), true);
+        nulls.iter().for_each(|&row| valid.set_bit(row, false));
+        NullBuffer::new(valid.finish())
+    });
+    PrimitiveArray::new(numbers.into(), valid)
 }
 
 fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
