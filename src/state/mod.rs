@@ -32,6 +32,7 @@ mod blocks;
 mod buffer;
 mod chains;
 mod dictionary;
+mod digits;
 mod entries;
 mod frames;
 mod heap;

@@ -18,6 +18,8 @@
 //! 2. While they wait unnumbered, pairs take at most about [`REPEATS`] times what numbers of their values, and sets of those, would
 //!    ([`Pairs::is_costly`]). How much that is, is judged by the largest partition, whenever a certain share has come.
 
+use std::iter::once;
+
 use super::array::Array;
 use super::backlog::{Backlog, Entry, PARTITIONS, Rows, Widths};
 use super::pages::{PAGE_WORDS, Pages};
@@ -345,6 +347,28 @@ pub(super) fn part<'a, T: Copy + 'a>(
     places
 }
 
+/// Bits of a digit: as many buckets as have their ends in the second cache.
+const DIGIT_BITS: u32 = 11;
+
+/// Sorts pairs of one word by a radix over the bits that vary; small inputs by comparison.
+pub(super) fn sort_pairs(pairs: &mut Vec<u64>, scratch: &mut Vec<u64>) {
+    if pairs.len() < 1 << 12 {
+        pairs.sort_unstable();
+        return;
+    }
+    let varying = pairs.iter().fold(0, |bits, &pair| bits | (pair ^ pairs[0]));
+    let mut shift = varying.trailing_zeros();
+    while shift < u64::BITS {
+        part(once(&pairs[..]), scratch, 1 << DIGIT_BITS, |&pair| {
+            (pair >> shift) as usize & ((1 << DIGIT_BITS) - 1)
+        });
+        std::mem::swap(pairs, scratch);
+        let done = shift + DIGIT_BITS;
+        let rest = varying.checked_shr(done).unwrap_or(0);
+        shift = done.saturating_add(rest.trailing_zeros());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -366,8 +390,11 @@ mod tests {
             let values: Vec<i64> = values.into_iter().map(i64::from).collect();
             return sets.insert_integers(pages, &numbers, &values).unwrap();
         }
-        // Lengths around those where another way begins.
-        let text = |value: &u32| format!("{value:0length$}", length = 10 + *value as usize % 20);
+        // Lengths around those where another way begins, and texts of digits alone and others.
+        let text = |value: &u32| {
+            let before = if value / 20 % 2 == 0 { "" } else { "x" };
+            format!("{before}{value:0length$}", length = 10 + *value as usize % 20)
+        };
         let columns: [ArrayRef; 1] =
             [Arc::new(StringViewArray::from_iter_values(values.iter().map(text)))];
         sets.insert_strings(pages, &numbers, &Strings::of(&columns).unwrap()).unwrap()
@@ -403,6 +430,14 @@ mod tests {
             prop_assert_eq!(counts, twin.iter().map(|(&set, values)| (set, values.len() as u64)).collect());
             sets.release(&mut pages);
             prop_assert_eq!(pages.state_bytes(), 0);
+        }
+
+        #[test]
+        fn radix_sorts(mut pairs in prop::collection::vec(any::<u64>(), 5000..6000)) {
+            let mut expected = pairs.clone();
+            expected.sort_unstable();
+            sort_pairs(&mut pairs, &mut Vec::new());
+            prop_assert_eq!(pairs, expected);
         }
     }
 

@@ -18,15 +18,15 @@
 //! 4. Until the first flush no id has been given to what waits unnumbered; after it there is no backlog.
 
 use std::cell::RefCell;
-use std::iter::once;
 
 use super::array::Array;
 use super::blocks::Blocks;
 use super::dictionary::{Dictionary, Value, Values};
+use super::digits::{all_digits, digits_of, text_of};
 use super::pages::{PAGE_WORDS, Pages};
-use super::pairs::{PairRoom, Pairs, part};
+use super::pairs::{PairRoom, Pairs, sort_pairs};
 use super::saved::Saved;
-use super::texts::pair_of;
+use super::texts::{TextPair, pair_of};
 use crate::batch::{ShortKey, Strings};
 
 /// How many pairs are buffered before they are merged.
@@ -40,9 +40,9 @@ const COMPACT_VALUES_MIN: u64 = 1 << 16;
 pub struct DistinctSets {
     dictionary: Dictionary,
     sets: Blocks,
-    /// Pairs of words and sets that wait.
+    /// Pairs of words and sets that wait, or of texts of digits ([`super::digits`]) and sets.
     words: Pairs<2>,
-    /// Pairs of short texts and sets that wait.
+    /// Pairs of other short texts and sets that wait.
     texts: Pairs<3>,
     /// Whether some of those have been numbered: then all have to be.
     is_numbered: bool,
@@ -217,7 +217,10 @@ impl DistinctSets {
             dictionary => {
                 let short = ShortKey::of(value).filter(|_| !dictionary.is_in_order());
                 if let Some(pair) = short.and_then(|key| pair_of(&key, set)) {
-                    self.texts.extend(pages, 1, |_| pair);
+                    match digits_of(&pair) {
+                        Some(digits) => self.words.extend(pages, 1, |_| digits),
+                        None => self.texts.extend(pages, 1, |_| pair),
+                    }
                 } else {
                     let id = dictionary.id(pages, set, hash, value);
                     push_id(&mut self.pending, &mut self.pending_count, pages, set, id);
@@ -261,12 +264,27 @@ impl DistinctSets {
                 None => long.push(row as u32),
             }
         }
-        self.texts.extend(pages, short.len(), |index| short[index]);
         let (pending, count) = (&mut self.pending, &mut self.pending_count);
         texts.ids(pages, strings, &long, |pages, row, id| {
             push_id(pending, count, pages, sets[row], id);
         });
+        self.insert_texts(pages, &short);
         Some(self.is_full(pages))
+    }
+
+    /// Has pairs of short texts and sets wait.
+    fn insert_texts(&mut self, pages: &mut Pages, pairs: &[TextPair]) {
+        let mut digits = Vec::new();
+        let others = match all_digits(pairs, &mut digits) {
+            true => Vec::new(),
+            false => {
+                digits.clear();
+                digits.extend(pairs.iter().filter_map(digits_of));
+                pairs.iter().copied().filter(|pair| digits_of(pair).is_none()).collect()
+            }
+        };
+        self.words.extend(pages, digits.len(), |index| digits[index]);
+        self.texts.extend(pages, others.len(), |index| others[index]);
     }
 
     /// Whether it is time to flush. What can wait longer is put where it does not take more than it must.
@@ -315,8 +333,11 @@ impl DistinctSets {
             Dictionary::Words(dictionary) if self.words.take_some(pages, words) => {
                 dictionary.number(pages, words, to);
             }
+            Dictionary::Bytes(dictionary) if self.words.take_some(pages, words) => {
+                dictionary.number(pages, words, text_of, to);
+            }
             Dictionary::Bytes(dictionary) if self.texts.take_some(pages, texts) => {
-                dictionary.number(pages, texts, to);
+                dictionary.number(pages, texts, |&pair| pair, to);
             }
             _ => return false,
         }
@@ -401,28 +422,6 @@ fn push_id(pending: &mut Array, count: &mut usize, pages: &mut Pages, set: u32, 
     }
     *pages.word_mut(pending.page(*count / PAGE_WORDS), *count % PAGE_WORDS) = pair(set, id);
     *count += 1;
-}
-
-/// Bits of a digit: as many buckets as have their ends in the second cache.
-const DIGIT_BITS: u32 = 11;
-
-/// Sorts pairs by a radix over the bits that vary; small inputs by comparison.
-fn sort_pairs(pairs: &mut Vec<u64>, scratch: &mut Vec<u64>) {
-    if pairs.len() < 1 << 12 {
-        pairs.sort_unstable();
-        return;
-    }
-    let varying = pairs.iter().fold(0, |bits, &pair| bits | (pair ^ pairs[0]));
-    let mut shift = varying.trailing_zeros();
-    while shift < u64::BITS {
-        part(once(&pairs[..]), scratch, 1 << DIGIT_BITS, |&pair| {
-            (pair >> shift) as usize & ((1 << DIGIT_BITS) - 1)
-        });
-        std::mem::swap(pairs, scratch);
-        let done = shift + DIGIT_BITS;
-        let rest = varying.checked_shr(done).unwrap_or(0);
-        shift = done.saturating_add(rest.trailing_zeros());
-    }
 }
 
 #[cfg(test)]
@@ -556,14 +555,6 @@ mod tests {
             }
             sets.release(&mut pages);
             prop_assert_eq!(pages.state_bytes(), 0);
-        }
-
-        #[test]
-        fn radix_sorts(mut pairs in prop::collection::vec(any::<u64>(), 5000..6000)) {
-            let mut expected = pairs.clone();
-            expected.sort_unstable();
-            sort_pairs(&mut pairs, &mut Vec::new());
-            prop_assert_eq!(pairs, expected);
         }
     }
 

@@ -23,6 +23,9 @@ const BLOCK_ROWS: usize = 64;
 /// Words of an entry.
 const WORDS: usize = ShortKey::WORDS + 1;
 
+/// A text of at most 16 bytes │ its set u32, its length, with the mark of NULL, u32.
+pub(super) type TextPair = [u64; 3];
+
 /// The dictionary.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
@@ -90,12 +93,15 @@ impl Texts {
     }
 
     /// Calls `to` with the set of each pair in `room`, and the id of its value, given if need be; sorted as a dictionary of words does it.
-    pub(super) fn number(
+    /// What `text_of` makes of a pair has its value.
+    pub(super) fn number<const STRIDE: usize>(
         &mut self,
         pages: &mut Pages,
-        room: &mut PairRoom<3>,
+        room: &mut PairRoom<STRIDE>,
+        text_of: impl Fn(&[u64; STRIDE]) -> TextPair,
         mut to: impl FnMut(u32, u32),
     ) {
+        let key_of = |pair: &[u64; STRIDE]| key_of(&text_of(pair));
         let PairRoom { pairs, parted, .. } = room;
         self.entries.sort_by_place(pairs, parted, |pair| key_of(pair).hash());
         for (index, pair) in pairs.iter().enumerate() {
@@ -186,7 +192,7 @@ impl Texts {
 
 /// The pair of a value and a set; `None`: it is longer than 16 bytes behind the mark of NULL.
 #[inline]
-pub(super) fn pair_of(key: &ShortKey, set: u32) -> Option<[u64; 3]> {
+pub(super) fn pair_of(key: &ShortKey, set: u32) -> Option<TextPair> {
     let [a, b, c] = key.words();
     let suits = a as u8 == 0 && key.length() <= 17;
     suits
@@ -195,7 +201,7 @@ pub(super) fn pair_of(key: &ShortKey, set: u32) -> Option<[u64; 3]> {
 
 /// The value of a pair.
 #[inline]
-fn key_of(&[a, b, last]: &[u64; 3]) -> ShortKey {
+fn key_of(&[a, b, last]: &TextPair) -> ShortKey {
     let words = [a << 8, b << 8 | a >> 56, b >> 56];
     ShortKey::of_words(words, (last >> 32) as usize).expect("17 bytes are short")
 }
