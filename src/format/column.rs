@@ -9,12 +9,10 @@
 //! 1. The type is looked at once per column; the loops over rows are plain.
 //! 2. Nothing here fails on a text but by naming its row.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type,
+    ArrowPrimitiveType, Decimal128Type, Float32Type, Int8Type, Int16Type, Int32Type, Int64Type,
 };
 use arrow_array::{ArrayRef, BinaryViewArray, BooleanArray, PrimitiveArray};
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
@@ -22,13 +20,11 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use super::java;
-use super::lanes::{self, LANES, Numbers};
 use super::rows::{Span, kind};
-use super::short::{self, LastDate, Short};
-use crate::batch::DataType;
+use super::short::{self, Short};
 use crate::batch::text::{self, DecimalText};
-use crate::sys::vector::{self, Loop};
-use crate::sys::views::{Utf8Buffer, ViewColumn};
+use crate::batch::{BATCH_ROWS_MAX, DataType};
+use crate::sys::views::Utf8Buffer;
 
 /// Which rules turn text into values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +35,13 @@ pub(super) enum Dialect {
     JsonSql,
     /// JSON with `timestamp-format.standard = ISO-8601`.
     JsonIso,
+}
+
+impl Dialect {
+    /// What stands between date and time.
+    pub(super) fn time_separator(self) -> u8 {
+        if self == Dialect::JsonIso { b'T' } else { b' ' }
+    }
 }
 
 /// Where the spans of a batch point, and by which rules they are read.
@@ -54,7 +57,7 @@ pub(super) struct Texts<'a> {
 }
 
 /// A value, or NULL, or not a value of the type.
-enum Read<T> {
+pub(super) enum Read<T> {
     Value(T),
     Null,
     Bad,
@@ -68,6 +71,10 @@ impl<T> From<Option<T>> for Read<T> {
 }
 
 /// The column of `data_type` whose texts stand at `spans`; the row of the first bad text where it is not skipped.
+///
+/// # Panics
+///
+/// If it is of a type that [`super::bulk`] builds.
 pub(super) fn convert(
     texts: &Texts,
     data_type: DataType,
@@ -86,11 +93,7 @@ pub(super) fn convert(
         DataType::Int | DataType::IntervalMonth => {
             primitives::<Int32Type>(texts, spans, |field| integer32(field).into())?
         }
-        DataType::BigInt | DataType::IntervalDay => {
-            read_in_lanes::<Int64Type>(texts, spans, Integers)?
-        }
         DataType::Float => primitives::<Float32Type>(texts, spans, |field| float(field).into())?,
-        DataType::Double => read_in_lanes::<Float64Type>(texts, spans, Doubles)?,
         DataType::Decimal(precision, scale) => {
             // 18 digits, the most that the short way reads, fit any larger precision.
             let bound = 10u64.pow(u32::from(precision.min(18)));
@@ -111,7 +114,6 @@ pub(super) fn convert(
                     .expect("the planner checked the type"),
             )
         }
-        DataType::Char(_) | DataType::VarChar(_) => strings(texts, spans),
         DataType::Binary(_) | DataType::VarBinary(_) => binaries(texts, spans)?,
         DataType::Date => {
             primitives::<Int32Type>(texts, spans, |field| date(dialect, field.text()).into())?
@@ -122,23 +124,28 @@ pub(super) fn convert(
         DataType::Timestamp(precision) | DataType::TimestampLtz(precision) => {
             timestamps(texts, spans, precision, matches!(data_type, DataType::TimestampLtz(_)))?
         }
+        DataType::BigInt
+        | DataType::IntervalDay
+        | DataType::Double
+        | DataType::Char(_)
+        | DataType::VarChar(_) => unreachable!("a column of {data_type} is built in bulk"),
     })
 }
 
 /// A field of a row, and what follows it.
 #[derive(Clone, Copy)]
-struct Field<'a> {
+pub(super) struct Field<'a> {
     /// One of [`kind`], whoever owns the text.
-    kind: u8,
+    pub(super) kind: u8,
     /// From the text's first byte to the end of what it stands in.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     /// How many of these bytes are the text.
-    length: usize,
+    pub(super) length: usize,
 }
 
 impl<'a> Field<'a> {
     #[inline]
-    fn text(self) -> &'a [u8] {
+    pub(super) fn text(self) -> &'a [u8] {
         &self.bytes[..self.length]
     }
 
@@ -162,52 +169,59 @@ impl<'a> Texts<'a> {
 }
 
 /// The values and nulls of a primitive column.
-type Values<T> = (ScalarBuffer<<T as ArrowPrimitiveType>::Native>, Option<NullBuffer>);
+pub(super) type Values<T> = (ScalarBuffer<<T as ArrowPrimitiveType>::Native>, Option<NullBuffer>);
 
 /// A primitive column in the making.
-struct Column<N> {
-    values: Vec<N>,
+pub(super) struct Column<N> {
+    pub(super) values: Vec<N>,
     /// One bit a row, once there is a NULL.
     valid: Vec<u8>,
 }
 
 impl<N: ArrowNativeType> Column<N> {
-    fn new(rows: usize) -> Self {
-        Self { values: vec![N::default(); rows], valid: Vec::new() }
+    pub(super) fn new() -> Self {
+        Self { values: Vec::new(), valid: Vec::new() }
     }
 
-    /// Reads the text at `span` for `row`; the row, if the text is bad and that is not skipped.
+    /// Appends what the text at `span` reads as; not if the text is bad and that is not skipped.
     #[inline]
-    fn read(
+    pub(super) fn push(
         &mut self,
         texts: &Texts,
-        row: usize,
         span: Span,
         read: impl FnOnce(Field) -> Read<N>,
-    ) -> Result<(), usize> {
+    ) -> Result<(), BadText> {
         let found = if span.kind == kind::NULL { Read::Null } else { read(texts.get(span)) };
         match found {
             Read::Value(found) => {
-                self.values[row] = found;
+                self.values.push(found);
                 return Ok(());
             }
-            Read::Bad if !texts.lenient => return Err(row),
+            Read::Bad if !texts.lenient => return Err(BadText),
             Read::Bad | Read::Null => {}
         }
         if self.valid.is_empty() {
-            self.valid = vec![u8::MAX; self.values.len().div_ceil(8)];
+            self.valid = vec![u8::MAX; BATCH_ROWS_MAX.div_ceil(8)];
         }
+        let row = self.values.len();
         self.valid[row / 8] &= !(1 << (row % 8));
+        self.values.push(N::default());
         Ok(())
     }
 
-    fn finish<T: ArrowPrimitiveType<Native = N>>(self) -> Values<T> {
-        let rows = self.values.len();
-        let nulls = (!self.valid.is_empty())
-            .then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(self.valid), 0, rows)));
-        (ScalarBuffer::from(self.values), nulls)
+    /// The values and nulls. Leaves no rows.
+    pub(super) fn take<T: ArrowPrimitiveType<Native = N>>(&mut self) -> Values<T> {
+        let (values, valid) = (std::mem::take(&mut self.values), std::mem::take(&mut self.valid));
+        let rows = values.len();
+        let nulls = (!valid.is_empty())
+            .then(|| NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(valid), 0, rows)));
+        (ScalarBuffer::from(values), nulls)
     }
 }
+
+/// A text is no value of its column's type.
+#[derive(Debug)]
+pub(super) struct BadText;
 
 #[inline]
 fn primitives_vec<T: ArrowPrimitiveType>(
@@ -215,11 +229,12 @@ fn primitives_vec<T: ArrowPrimitiveType>(
     spans: &[Span],
     mut read: impl FnMut(Field) -> Read<T::Native>,
 ) -> Result<Values<T>, usize> {
-    let mut column = Column::new(spans.len());
+    let mut column = Column::new();
+    column.values.reserve(spans.len());
     for (row, &span) in spans.iter().enumerate() {
-        column.read(texts, row, span, &mut read)?;
+        column.push(texts, span, &mut read).map_err(|BadText| row)?;
     }
-    Ok(column.finish::<T>())
+    Ok(column.take::<T>())
 }
 
 #[inline]
@@ -232,143 +247,6 @@ fn primitives<T: ArrowPrimitiveType>(
     Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
 }
 
-/// What reads texts of a type of which most have a usual shape.
-trait Reader<N> {
-    /// Reads the texts that begin and end at these places of `bytes`, if all have that shape. `#[inline(always)]`, see [`Loop`].
-    fn lanes(
-        &mut self,
-        bytes: &[u8],
-        texts: impl Iterator<Item = (u32, u32)>,
-        values: &mut [N; LANES],
-    ) -> bool;
-    /// Reads any text.
-    fn one(&mut self, field: Field) -> Read<N>;
-}
-
-/// A column whose texts are read many at a time.
-fn read_in_lanes<T: ArrowPrimitiveType>(
-    texts: &Texts,
-    spans: &[Span],
-    reader: impl Reader<T::Native>,
-) -> Result<ArrayRef, usize> {
-    let column = Column::new(spans.len());
-    let (values, nulls) = vector::widest(InLanes { texts, spans, reader, column })?.finish::<T>();
-    Ok(Arc::new(PrimitiveArray::<T>::new(values, nulls)))
-}
-
-struct InLanes<'a, N, R> {
-    texts: &'a Texts<'a>,
-    spans: &'a [Span],
-    reader: R,
-    column: Column<N>,
-}
-
-impl<N: ArrowNativeType, R: Reader<N>> Loop for InLanes<'_, N, R> {
-    type Output = Result<Column<N>, usize>;
-
-    #[inline(always)]
-    fn run(mut self) -> Self::Output {
-        let bytes = self.texts.source.as_str().as_bytes();
-        let (blocks, rest) = self.spans.as_chunks::<LANES>();
-        for (index, block) in blocks.iter().enumerate() {
-            let first = index * LANES;
-            let values = self.column.values[first..].first_chunk_mut().expect("a row each");
-            let places = block.iter().map(|span| (span.start, span.end));
-            if !are_plain(block) || !self.reader.lanes(bytes, places, values) {
-                self.read_rows(first..first + LANES)?;
-            }
-        }
-        self.read_rows(self.spans.len() - rest.len()..self.spans.len())?;
-        Ok(self.column)
-    }
-}
-
-impl<N: ArrowNativeType, R: Reader<N>> InLanes<'_, N, R> {
-    #[inline(never)]
-    fn read_rows(&mut self, rows: Range<usize>) -> Result<(), usize> {
-        for row in rows {
-            let read = |field: Field| self.reader.one(field);
-            self.column.read(self.texts, row, self.spans[row], read)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether all are texts or numbers in the chunk.
-#[inline(always)]
-fn are_plain(spans: &[Span; LANES]) -> bool {
-    const PLAIN: u8 = kind::TEXT | kind::INTEGER | kind::FRACTION;
-    spans.iter().fold(true, |all, span| all & (span.kind.wrapping_sub(1) < PLAIN))
-}
-
-/// DOUBLE.
-struct Doubles;
-
-impl Reader<f64> for Doubles {
-    #[inline(always)]
-    fn lanes(
-        &mut self,
-        bytes: &[u8],
-        texts: impl Iterator<Item = (u32, u32)>,
-        values: &mut [f64; LANES],
-    ) -> bool {
-        Numbers::read(bytes, texts).is_some_and(|numbers| {
-            numbers.doubles(values);
-            true
-        })
-    }
-
-    fn one(&mut self, field: Field) -> Read<f64> {
-        double(field).into()
-    }
-}
-
-/// BIGINT.
-struct Integers;
-
-impl Reader<i64> for Integers {
-    #[inline(always)]
-    fn lanes(
-        &mut self,
-        bytes: &[u8],
-        texts: impl Iterator<Item = (u32, u32)>,
-        values: &mut [i64; LANES],
-    ) -> bool {
-        Numbers::read(bytes, texts).is_some_and(|numbers| numbers.integers(values))
-    }
-
-    fn one(&mut self, field: Field) -> Read<i64> {
-        integer(field).into()
-    }
-}
-
-/// TIMESTAMP(3).
-struct Timestamps {
-    dialect: Dialect,
-    separator: u8,
-    last: LastDate,
-}
-
-impl Reader<i64> for Timestamps {
-    #[inline(always)]
-    fn lanes(
-        &mut self,
-        bytes: &[u8],
-        texts: impl Iterator<Item = (u32, u32)>,
-        values: &mut [i64; LANES],
-    ) -> bool {
-        lanes::timestamps(bytes, texts, &self.last, values)
-    }
-
-    fn one(&mut self, field: Field) -> Read<i64> {
-        let text = field.text();
-        if let Some(ms) = self.last.read(text, self.separator) {
-            return Read::Value(ms);
-        }
-        parse_timestamp(self.dialect, self.separator, text).map(|(ms, _)| ms).into()
-    }
-}
-
 fn booleans(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
     let (values, nulls) = primitives_vec::<Int8Type>(texts, spans, |field| match field.kind {
         kind::NESTED => Read::Bad,
@@ -376,30 +254,6 @@ fn booleans(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
     })?;
     let values = BooleanBuffer::from_iter(values.iter().map(|&value| value != 0));
     Ok(Arc::new(BooleanArray::new(values, nulls)))
-}
-
-fn strings(texts: &Texts, spans: &[Span]) -> ArrayRef {
-    let mut column = ViewColumn::new(texts.source.clone(), spans.len());
-    let is_plain = |span: &Span| span.kind != kind::NULL && span.kind & kind::OWNED == 0;
-    let place = |span: &Span| (span.start, span.end);
-    // Mostly all are, which a loop without branches shows.
-    if spans.iter().fold(true, |all, span| all & is_plain(span)) {
-        column.extend(spans.iter().map(place));
-        return Arc::new(column.finish());
-    }
-    for run in spans.chunk_by(|a, b| is_plain(a) == is_plain(b)) {
-        if is_plain(&run[0]) {
-            column.extend(run.iter().map(place));
-            continue;
-        }
-        for span in run {
-            match span.kind {
-                kind::NULL => column.push_null(),
-                _ => column.push_owned(&texts.side[span.start as usize..span.end as usize]),
-            }
-        }
-    }
-    Arc::new(column.finish())
 }
 
 fn binaries(texts: &Texts, spans: &[Span]) -> Result<ArrayRef, usize> {
@@ -434,11 +288,7 @@ fn timestamps(
 ) -> Result<ArrayRef, usize> {
     let ticks = move |(ms, nanos)| text::ticks_from_parts(ms, nanos, precision);
     let dialect = texts.dialect;
-    let separator = if dialect == Dialect::JsonIso { b'T' } else { b' ' };
-    if precision == 3 && !local {
-        let reader = Timestamps { dialect, separator, last: LastDate::new(separator) };
-        return read_in_lanes::<Int64Type>(texts, spans, reader);
-    }
+    let separator = dialect.time_separator();
     primitives::<Int64Type>(texts, spans, |field| {
         if !local {
             return parse_timestamp(dialect, separator, field.text()).and_then(ticks).into();
@@ -453,7 +303,7 @@ fn timestamps(
 }
 
 /// A timestamp without time zone, by the format's rules.
-fn parse_timestamp(dialect: Dialect, separator: u8, text: &[u8]) -> Option<(i64, u32)> {
+pub(super) fn parse_timestamp(dialect: Dialect, separator: u8, text: &[u8]) -> Option<(i64, u32)> {
     let text = if dialect == Dialect::Csv { trim(text) } else { text };
     text::parse_timestamp(text, separator).or_else(|| match dialect {
         Dialect::JsonIso => java::iso_timestamp(text, separator),
@@ -487,7 +337,7 @@ fn integer32(field: Field) -> Option<i32> {
 
 /// BIGINT: a fraction is cut where it is a JSON number, and refused where it is text.
 #[inline]
-fn integer(field: Field) -> Option<i64> {
+pub(super) fn integer(field: Field) -> Option<i64> {
     match field.kind {
         kind::INTEGER | kind::TEXT => match field.number() {
             Some(short) if short.scale == 0 => Some(short.unscaled()),
@@ -518,7 +368,7 @@ const POWERS: [f64; 23] = [
 ];
 
 #[inline]
-fn double(field: Field) -> Option<f64> {
+pub(super) fn double(field: Field) -> Option<f64> {
     if field.kind & (kind::BOOLEAN | kind::NESTED) != 0 {
         return None;
     }

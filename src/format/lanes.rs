@@ -13,8 +13,42 @@ use super::short::{LastDate, TIMESTAMP_BYTES, WordNumber, timestamp_words, word_
 /// How many rows are read at a time.
 pub(super) const LANES: usize = 16;
 
+/// The `N` bytes from `start` on.
+#[inline(always)]
+pub(super) fn window<const N: usize>(bytes: &[u8], start: u32) -> Option<&[u8; N]> {
+    let start = start as usize;
+    // One comparison, where `get(start..)` and `first_chunk` are two.
+    bytes.get(start..start + N)?.as_array()
+}
+
 /// 10^n for as many digits as may follow a point in a word.
 const POWERS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];
+
+/// Where the texts of some rows begin and end.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    pub(super) starts: [u32; LANES],
+    pub(super) ends: [u32; LANES],
+}
+
+impl Places {
+    /// The next places, and how many they are; if fewer than there is room for, the last one goes on.
+    #[inline(always)]
+    pub(super) fn next(texts: &mut impl Iterator<Item = (u32, u32)>) -> (Self, usize) {
+        let mut places = Self::default();
+        for lane in 0..LANES {
+            let Some((start, end)) = texts.next() else {
+                let last = lane.saturating_sub(1);
+                let (start, end) = (places.starts[last], places.ends[last]);
+                places.starts[lane..].fill(start);
+                places.ends[lane..].fill(end);
+                return (places, lane);
+            };
+            (places.starts[lane], places.ends[lane]) = (start, end);
+        }
+        (places, LANES)
+    }
+}
 
 /// Numbers, a row each; see [`WordNumber`].
 #[derive(Debug, Default)]
@@ -30,12 +64,11 @@ pub(super) struct Numbers {
 impl Numbers {
     /// The numbers whose texts begin and end at these places of `bytes`, if all are some of at most eight bytes.
     #[inline(always)]
-    pub(super) fn read(bytes: &[u8], texts: impl Iterator<Item = (u32, u32)>) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8], places: &Places) -> Option<Self> {
         let mut numbers = Self::default();
-        for (lane, (start, end)) in texts.enumerate() {
-            let word = bytes.get(start as usize..)?.first_chunk()?;
-            numbers.words[lane] = u64::from_le_bytes(*word);
-            numbers.lengths[lane] = u64::from(end.wrapping_sub(start));
+        for (lane, &start) in places.starts.iter().enumerate() {
+            numbers.words[lane] = u64::from_le_bytes(*window(bytes, start)?);
+            numbers.lengths[lane] = u64::from(places.ends[lane].wrapping_sub(start));
         }
         if numbers.lengths.iter().any(|&length| length > 8) {
             return None;
@@ -63,18 +96,23 @@ impl Numbers {
         }
     }
 
-    /// Their kinds in JSON, which writes no zeros before a number; false: one is no number there.
+    /// Whether all are numbers in JSON, which writes no zeros before one.
     #[inline(always)]
-    pub(super) fn json_kinds(&self, kinds: &mut [u8; LANES]) -> bool {
+    pub(super) fn are_json(&self) -> bool {
         let mut all = true;
-        for (lane, kind_of) in kinds.iter_mut().enumerate() {
+        for lane in 0..LANES {
             let (scale, negative) = (self.scales[lane], self.negatives[lane]);
             let has_point = u64::from(scale > 0);
             let first = (self.words[lane] >> (8 * negative)) as u8;
             all &= (first != b'0') | (self.lengths[lane] == negative + scale + has_point + 1);
-            *kind_of = if scale > 0 { kind::FRACTION } else { kind::INTEGER };
         }
         all
+    }
+
+    /// Their kinds in JSON, if they are numbers there.
+    #[inline(always)]
+    pub(super) fn json_kinds(&self) -> [u8; LANES] {
+        self.scales.each_ref().map(|&scale| if scale > 0 { kind::FRACTION } else { kind::INTEGER })
     }
 
     /// As integers, if none has a point.
@@ -94,23 +132,24 @@ impl Numbers {
 #[inline(always)]
 pub(super) fn timestamps(
     bytes: &[u8],
-    texts: impl Iterator<Item = (u32, u32)>,
+    places: &Places,
     last: &LastDate,
     values: &mut [i64; LANES],
 ) -> bool {
     let mut words = [[0; LANES]; 4];
     let mut bad = 0;
-    for (lane, (start, end)) in texts.enumerate() {
-        let Some(text) = bytes.get(start as usize..).and_then(<[u8]>::first_chunk) else {
-            return false;
-        };
+    for (lane, &start) in places.starts.iter().enumerate() {
+        let Some(text) = window(bytes, start) else { return false };
         for (words, word) in words.iter_mut().zip(timestamp_words(text)) {
             words[lane] = word;
         }
-        bad |= u64::from(end.wrapping_sub(start) ^ TIMESTAMP_BYTES as u32);
+        bad |= u64::from(places.ends[lane].wrapping_sub(start) ^ TIMESTAMP_BYTES as u32);
     }
+    // One array each: were they picked by a closure, the compiler would copy all of them for every row.
+    let [starts, middles, clocks, ends] = &words;
     for (lane, value) in values.iter_mut().enumerate() {
-        let (ms, not_one) = last.read_same(words.map(|words| words[lane]));
+        let words = [starts[lane], middles[lane], clocks[lane], ends[lane]];
+        let (ms, not_one) = last.read_same(words);
         *value = ms;
         bad |= not_one;
     }
@@ -125,7 +164,7 @@ mod tests {
     use super::*;
 
     /// Texts in a row, a comma behind each, and where they are.
-    fn joined(texts: &[String]) -> (Vec<u8>, Vec<(u32, u32)>) {
+    fn joined(texts: &[String]) -> (Vec<u8>, Places) {
         let (mut bytes, mut places) = (Vec::new(), Vec::new());
         for text in texts {
             let start = bytes.len() as u32;
@@ -133,6 +172,8 @@ mod tests {
             places.push((start, bytes.len() as u32));
             bytes.push(b',');
         }
+        let (places, count) = Places::next(&mut places.into_iter());
+        assert_eq!(count, LANES);
         bytes.extend_from_slice(&[b','; TIMESTAMP_BYTES]);
         (bytes, places)
     }
@@ -151,7 +192,7 @@ mod tests {
             let one_by_one: Option<Vec<_>> = texts.iter().map(|text| {
                 short::number(text.as_bytes(), text.len()).filter(|_| text.len() <= 8)
             }).collect();
-            let numbers = Numbers::read(&bytes, places.into_iter());
+            let numbers = Numbers::read(&bytes, &places);
             prop_assert_eq!(numbers.is_some(), one_by_one.is_some());
             let Some((numbers, one_by_one)) = numbers.zip(one_by_one) else { return Ok(()) };
             let (mut doubles, mut integers) = ([0.0; LANES], [0; LANES]);
@@ -182,7 +223,7 @@ mod tests {
             let (bytes, places) = joined(&texts);
             last.read(b"2024-01-02 00:00:00.000", b' ').unwrap();
             let mut values = [0; LANES];
-            let is_read = timestamps(&bytes, places.into_iter(), &last, &mut values);
+            let is_read = timestamps(&bytes, &places, &last, &mut values);
             let one_by_one: Option<Vec<i64>> = texts.iter().map(|text| {
                 last.read(text.as_bytes(), b' ').filter(|_| text.starts_with("2024-01-02"))
             }).collect();

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use arrow_buffer::Buffer;
 
+mod bulk;
 mod column;
 mod csv;
 mod encode;

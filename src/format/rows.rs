@@ -12,6 +12,7 @@ use arrow_array::ArrayRef;
 use arrow_buffer::Buffer;
 use memchr::{memchr, memchr_iter, memrchr};
 
+use super::bulk::{self, Grow};
 use super::column::{self, Dialect};
 use super::{BadRecord, Decoded};
 use crate::batch::{BATCH_ROWS_MAX, Batch, DataType, Schema};
@@ -62,6 +63,12 @@ impl Side {
         self.origins.push((start, origin as u32));
         self.text.push_str(text);
         Span { start, end: self.text.len() as u32, kind: kind | kind::OWNED }
+    }
+
+    /// Where spans point, and by which rules texts are read.
+    fn texts<'a>(&'a self, wanted: &Wanted, source: &'a Utf8Buffer) -> column::Texts<'a> {
+        let (side, dialect, lenient) = (&self.text, wanted.dialect, wanted.lenient);
+        column::Texts { source, side, dialect, lenient }
     }
 
     /// Where the text of `span` starts in the chunk.
@@ -126,9 +133,14 @@ pub(super) struct Place {
     pub(super) from: At,
     /// Where it ends.
     pub(super) to: At,
+    /// What says what number a text is, and whether it is one; nothing if it is to be read as text.
+    pub(super) kind_of: Option<KindOf>,
     /// What it is in each record; of texts, nothing.
     pub(super) kinds: Vec<u8>,
 }
+
+/// The kind of the number that is at some bytes, from and to, if it is one.
+pub(super) type KindOf = fn(&[u8], usize, usize) -> Option<u8>;
 
 /// Whole records, one a line, with equally many marks each: the last of them is the newline.
 #[derive(Clone, Copy)]
@@ -154,9 +166,23 @@ impl<'a> Alike<'a> {
 
     /// Where the place is in each record.
     #[inline]
-    pub(super) fn at(self, at: At) -> impl Iterator<Item = u32> + Clone + use<'a> {
+    pub(super) fn at(self, at: At) -> impl ExactSizeIterator<Item = u32> + Clone + use<'a> {
         let marks = self.marks[at.mark..].iter().step_by(self.stride).take(self.count());
         marks.map(move |mark| mark.wrapping_add(at.offset_bytes))
+    }
+
+    /// Where a text begins and ends in each record.
+    #[inline]
+    pub(super) fn texts(self, from: At, to: At) -> BetweenMarks<'a> {
+        // Up to the last record's own mark, so that there is nothing to count.
+        let length = self.marks.len() - self.stride;
+        BetweenMarks {
+            starts: &self.marks[from.mark..][..length],
+            ends: &self.marks[to.mark..][..length],
+            index: 0,
+            stride: self.stride,
+            offsets_bytes: (from.offset_bytes, to.offset_bytes),
+        }
     }
 
     /// The records from `first` on, `count` of them.
@@ -164,29 +190,123 @@ impl<'a> Alike<'a> {
         let marks = &self.marks[first * self.stride..=(first + count) * self.stride];
         Self { marks, ..self }
     }
+
+    /// The first `count` records, and the others.
+    pub(super) fn split_at(self, count: usize) -> (Self, Self) {
+        (self.part(0, count), self.part(count, self.count() - count))
+    }
 }
 
+/// See [`Alike::texts`]: one comparison a record, where two [`Iterator::step_by`] take a dozen instructions.
+pub(super) struct BetweenMarks<'a> {
+    starts: &'a [u32],
+    /// As many as `starts`.
+    ends: &'a [u32],
+    index: usize,
+    stride: usize,
+    offsets_bytes: (u32, u32),
+}
+
+impl Iterator for BetweenMarks<'_> {
+    type Item = (u32, u32);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(u32, u32)> {
+        let (start, end) = (self.starts.get(self.index)?, self.ends.get(self.index)?);
+        self.index += self.stride;
+        let (from_bytes, to_bytes) = self.offsets_bytes;
+        Some((start.wrapping_add(from_bytes), end.wrapping_add(to_bytes)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let count = self.starts.len().saturating_sub(self.index).div_ceil(self.stride);
+        (count, Some(count))
+    }
+}
+
+impl ExactSizeIterator for BetweenMarks<'_> {}
+
 /// The fields of up to [`BATCH_ROWS_MAX`] records.
-#[derive(Debug)]
 pub(super) struct Rows {
     /// A column's spans, each `BATCH_ROWS_MAX` long.
     pub(super) spans: Vec<Vec<Span>>,
-    /// Where each record starts and ends in the chunk.
+    /// The columns that take records that are alike as they are found.
+    growing: Vec<Option<Box<dyn Grow>>>,
+    /// How many rows these have: the first ones.
+    grown: usize,
+    /// Where each record after them starts and ends in the chunk.
     pub(super) records: Vec<(u32, u32)>,
     /// Rewritten text.
     pub(super) side: Side,
 }
 
 impl Rows {
-    /// No rows of `columns` columns.
-    pub(super) fn new(columns: usize) -> Self {
-        let spans = vec![vec![Span::default(); BATCH_ROWS_MAX]; columns];
-        Self { spans, records: Vec::with_capacity(BATCH_ROWS_MAX), side: Side::default() }
+    /// No rows of these columns.
+    pub(super) fn new(wanted: &Wanted) -> Self {
+        let of = |&data_type| bulk::column_of(data_type, wanted.dialect);
+        Self {
+            spans: vec![vec![Span::default(); BATCH_ROWS_MAX]; wanted.types.len()],
+            growing: wanted.types.iter().map(of).collect(),
+            grown: 0,
+            records: Vec::with_capacity(BATCH_ROWS_MAX),
+            side: Side::default(),
+        }
+    }
+
+    /// How many rows there are, and so the number of the next one.
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.grown + self.records.len()
     }
 
     /// Whether a further row needs a [`Rows::flush`] first. Rewritten text is bounded too, for its offsets are 32 bits.
     pub(super) fn is_full(&self) -> bool {
-        self.records.len() == BATCH_ROWS_MAX || self.side.text.len() > 1 << 24
+        self.count() == BATCH_ROWS_MAX || self.side.text.len() > 1 << 24
+    }
+
+    /// Whether [`Rows::grow`] will try: it does not behind rows that are noted otherwise, nor where texts mean NULL.
+    pub(super) fn may_grow(&self, wanted: &Wanted) -> bool {
+        self.records.is_empty() && wanted.null_texts.is_empty()
+    }
+
+    /// Whether the column takes only numbers where there should be some; see [`Grow::checks_numbers`].
+    pub(super) fn checks_numbers(&self, column: usize) -> bool {
+        self.growing[column].as_ref().is_some_and(|column| column.checks_numbers())
+    }
+
+    /// Takes the records `alike`, which fill all columns from `places`, up to a batch of which not all texts are values; how many
+    /// that are. If a field stopped the job, `decoded.failure` is set.
+    pub(super) fn grow(
+        &mut self,
+        alike: Alike,
+        places: &[Place],
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        decoded: &mut Decoded,
+    ) -> usize {
+        let mut first = 0;
+        while first < alike.count() && self.may_grow(wanted) {
+            let count = (alike.count() - first).min(BATCH_ROWS_MAX - self.grown);
+            let part = alike.part(first, count);
+            let texts = self.side.texts(wanted, source);
+            let all = places.iter().all(|place| {
+                let Some(column) = &mut self.growing[place.column] else {
+                    put(&mut self.spans[place.column][self.grown..], part, place, first);
+                    return true;
+                };
+                column.extend(&texts, part, place)
+            });
+            if !all {
+                self.growing.iter_mut().flatten().for_each(|column| column.truncate(self.grown));
+                break;
+            }
+            self.grown += count;
+            first += count;
+            if self.is_full() && !self.flush(wanted, source, decoded) {
+                break;
+            }
+        }
+        first
     }
 
     /// Notes the records `alike`, which fill all columns from `places`. False if a field stopped the job.
@@ -200,21 +320,11 @@ impl Rows {
     ) -> bool {
         let mut first = 0;
         while first < alike.count() {
-            let row = self.records.len();
+            let row = self.count();
             let count = (alike.count() - first).min(BATCH_ROWS_MAX - row);
             let part = alike.part(first, count);
-            for Place { column, from, to, kinds } in places {
-                let texts = part.at(*from).zip(part.at(*to));
-                let spans = self.spans[*column][row..].iter_mut().zip(texts);
-                if kinds.is_empty() {
-                    spans.for_each(|(span, (start, end))| {
-                        *span = Span { start, end, kind: kind::TEXT };
-                    });
-                } else {
-                    spans.zip(&kinds[first..]).for_each(|((span, (start, end)), &kind)| {
-                        *span = Span { start, end, kind };
-                    });
-                }
+            for place in places {
+                put(&mut self.spans[place.column][row..], part, place, first);
             }
             let starts = part.at(At { mark: 0, offset_bytes: 1 });
             let before_newline = alike.blank_bytes.wrapping_neg();
@@ -236,36 +346,58 @@ impl Rows {
         source: &Utf8Buffer,
         decoded: &mut Decoded,
     ) -> bool {
-        let mut rows = self.records.len();
+        let mut rows = self.count();
         for text in &wanted.null_texts {
             self.mark_nulls(text, source);
         }
-        let texts = column::Texts {
-            source,
-            side: &self.side.text,
-            dialect: wanted.dialect,
-            lenient: wanted.lenient,
-        };
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(wanted.types.len());
-        for (index, &data_type) in wanted.types.iter().enumerate() {
-            match column::convert(&texts, data_type, &self.spans[index][..rows]) {
-                Ok(column) => columns.push(column),
-                Err(row) => {
-                    decoded.failure = Some(self.bad_field(wanted, source, index, row));
-                    rows = row;
-                    columns.iter_mut().for_each(|column| *column = column.slice(0, rows));
-                    let good = column::convert(&texts, data_type, &self.spans[index][..rows]);
-                    columns.push(good.expect("the rows before the first bad one are good"));
-                }
+        for index in 0..wanted.types.len() {
+            let (column, bad_row) = self.column(index, wanted, source, rows);
+            columns.push(column);
+            if let Some(row) = bad_row {
+                decoded.failure = Some(self.bad_field(wanted, source, index, row));
+                rows = row;
             }
         }
         if rows > 0 {
+            columns.iter_mut().for_each(|column| *column = column.slice(0, rows));
             decoded.batches.push(Batch::new(columns, rows));
         }
+        self.clear();
+        decoded.failure.is_none()
+    }
+
+    /// A column up to its first bad text among the first `rows`, and where that is.
+    fn column(
+        &mut self,
+        index: usize,
+        wanted: &Wanted,
+        source: &Utf8Buffer,
+        rows: usize,
+    ) -> (ArrayRef, Option<usize>) {
+        let texts = self.side.texts(wanted, source);
+        let spans = &self.spans[index];
+        if let Some(column) = &mut self.growing[index] {
+            let bad = column.append(&texts, &spans[self.grown..rows.max(self.grown)]).err();
+            return (column.take(&texts), bad.map(|row| self.grown + row));
+        }
+        let data_type = wanted.types[index];
+        match column::convert(&texts, data_type, &spans[..rows]) {
+            Ok(column) => (column, None),
+            Err(row) => {
+                let good = column::convert(&texts, data_type, &spans[..row]);
+                (good.expect("the rows before the first bad one are good"), Some(row))
+            }
+        }
+    }
+
+    /// Forgets all rows.
+    pub(super) fn clear(&mut self) {
+        self.growing.iter_mut().flatten().for_each(|column| column.truncate(0));
+        self.grown = 0;
         self.records.clear();
         self.side.text.clear();
         self.side.origins.clear();
-        decoded.failure.is_none()
     }
 
     /// The text at `span`.
@@ -302,15 +434,33 @@ impl Rows {
             quoted(&text),
             with_article(data_type)
         );
-        let (start, end) = self.records[row];
-        bad_record(
-            source.as_str().as_bytes(),
-            start as usize,
-            end as usize,
-            self.side.origin(span),
-            reason,
-        )
+        let (bytes, position) = (source.as_str().as_bytes(), self.side.origin(span));
+        let (start, end) = match row.checked_sub(self.grown) {
+            Some(record) => self.records[record],
+            None => line_of(bytes, position),
+        };
+        bad_record(bytes, start as usize, end as usize, position, reason)
     }
+}
+
+/// Notes where the texts at `place` stand in `part`, the first record of which has number `first` among all that the place is of.
+fn put(spans: &mut [Span], part: Alike, place: &Place, first: usize) {
+    let spans = spans.iter_mut().zip(part.texts(place.from, place.to));
+    if place.kinds.is_empty() {
+        spans.for_each(|(span, (start, end))| *span = Span { start, end, kind: kind::TEXT });
+    } else {
+        spans.zip(&place.kinds[first..]).for_each(|((span, (start, end)), &kind)| {
+            *span = Span { start, end, kind };
+        });
+    }
+}
+
+/// Where the line begins and ends that holds the byte at `position`, without its end.
+fn line_of(chunk: &[u8], position: usize) -> (u32, u32) {
+    let start = memrchr(b'\n', &chunk[..position]).map_or(0, |newline| newline + 1);
+    let end = memchr(b'\n', &chunk[position..]).map_or(chunk.len(), |at| position + at);
+    let has_return = end > start && chunk[end - 1] == b'\r';
+    (start as u32, (end - usize::from(has_return)) as u32)
 }
 
 /// `text` in quotes, cut after 60 characters.

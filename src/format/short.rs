@@ -181,7 +181,7 @@ impl LastDate {
     pub(super) fn read_same(&self, [start, middle, clock, end]: [u64; 4]) -> (i64, u64) {
         // The date's length is no multiple of a word's: its last bytes are in the second word.
         let [own_start, own_middle] = [word_at(&self.text, 0), word_at(&self.text, 3)];
-        let (ms, bad) = clock_ms(clock, (end >> 32) as u32);
+        let (ms, bad) = clock_ms(clock, end >> 32);
         (self.ms + ms, bad | (start ^ own_start) | (middle ^ own_middle))
     }
 
@@ -193,23 +193,24 @@ impl LastDate {
     }
 }
 
-/// The milliseconds of `hh:mm:ss` and `.fff`; the other number is not 0 if it is no such clock.
+/// The milliseconds of `hh:mm:ss` and, in the lower half of `fraction`, `.fff`; the other number is not 0 if it is no such clock.
 #[inline(always)]
-fn clock_ms(clock: u64, fraction: u32) -> (i64, u64) {
+fn clock_ms(clock: u64, fraction: u64) -> (i64, u64) {
     let digits = clock ^ u64::from_le_bytes(*b"00:00:00");
-    let fraction = fraction ^ u32::from_le_bytes(*b".000");
+    let fraction = fraction ^ u64::from_le_bytes(*b".000\0\0\0\0");
     // What takes the greatest byte that may stand in a place to 0x7f, and any greater one to its high bit.
     const ROOM: u64 = u64::from_le_bytes([125, 118, 127, 122, 118, 127, 122, 118]);
-    const FRACTION_ROOM: u32 = u32::from_le_bytes([127, 118, 118, 118]);
+    const FRACTION_ROOM: u64 = u64::from_le_bytes([127, 118, 118, 118, 0, 0, 0, 0]);
     let bad = digits.wrapping_add(ROOM) | digits;
-    let bad_fraction = fraction.wrapping_add(FRACTION_ROOM) | fraction;
-    let bad = (bad | u64::from(bad_fraction)) & HIGH_BITS;
+    let bad = bad | fraction.wrapping_add(FRACTION_ROOM) | fraction;
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
-    let pair = |at: u32| (pairs >> (8 * at)) as u32 & 0xff;
+    let pair = |at: u32| pairs >> (8 * at) & 0xff;
     let digit = |at: u32| fraction >> (8 * at) & 0xff;
-    let seconds = (pair(0) * 60 + pair(3)) * 60 + pair(6);
+    let hours = pair(0);
+    let bad = (bad | hours.wrapping_add(0x80 - 24)) & HIGH_BITS;
+    let seconds = (hours * 60 + pair(3)) * 60 + pair(6);
     let ms = seconds * 1000 + digit(1) * 100 + digit(2) * 10 + digit(3);
-    (i64::from(ms), bad | u64::from(pair(0) > 23))
+    (ms.cast_signed(), bad)
 }
 
 #[cfg(test)]

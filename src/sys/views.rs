@@ -10,6 +10,8 @@
 //! 2. Every view that a [`ViewColumn`] holds was made from a `&str` that lies in buffer 0 (the
 //!    `Utf8Buffer`) or in a later buffer (text appended by `push_owned`) at the view's offset, or is inline.
 //! 3. Buffers only grow at the end or are sealed, so offsets stay true.
+//! 4. x86-64 processors have SSE2; as many bytes are loaded or stored as the array has whose address is given.
+//! 5. `Views` writes one view after the other into the room behind the last one.
 
 use std::sync::Arc;
 
@@ -17,67 +19,105 @@ use arrow_array::StringViewArray;
 use arrow_array::builder::make_view;
 use arrow_buffer::{Buffer, NullBufferBuilder, ScalarBuffer};
 
+use super::vector::{self, Loop};
+
 /// The longest text that a view holds itself, in bytes.
 pub const INLINE_BYTES_MAX: usize = 12;
 
 /// A side buffer is sealed before it grows beyond this many bytes.
 const SIDE_BYTES_MAX: usize = 1 << 30;
 
-/// Which bits of a view's two words are text, by the text's length; the last one is for texts that lie apart.
-const TEXT_BITS: [[u64; 2]; INLINE_BYTES_MAX + 2] = {
-    let mut bits = [[u64::MAX << 32, 0]; INLINE_BYTES_MAX + 2];
+/// Which bytes of a view are text, by the text's length; the last one is for texts that lie apart.
+static TEXT_BYTES: [[u8; 16]; INLINE_BYTES_MAX + 2] = {
+    let mut bytes = [[0; 16]; INLINE_BYTES_MAX + 2];
     let mut length = 0;
-    while length <= INLINE_BYTES_MAX {
-        let view = ((1u128 << (8 * length)) - 1) << 32;
-        bits[length] = [view as u64, (view >> 64) as u64];
+    while length < bytes.len() {
+        let mut at = 0;
+        while at < if length <= INLINE_BYTES_MAX { length } else { 4 } {
+            bytes[length][4 + at] = u8::MAX;
+            at += 1;
+        }
         length += 1;
     }
-    bits
+    bytes
 };
 
 /// The view of the `length` bytes that stand at `offset` of buffer 0 and begin `window`: what `make_view` gives,
 /// without a branch on the length.
 #[inline(always)]
-fn view_of(window: u128, length: usize, offset: u32) -> u128 {
-    let bits = TEXT_BITS[length.min(INLINE_BYTES_MAX + 1)];
-    let (low, high) = (window as u64, (window >> 64) as u64);
-    let apart = if length > INLINE_BYTES_MAX { u64::from(offset) << 32 } else { 0 };
-    let first = low << 32 & bits[0] | length as u64;
-    let second = (low >> 32 | high << 32) & bits[1] | apart;
-    u128::from(first) | u128::from(second) << 64
+fn view_of(window: &[u8; 16], length: u32, offset: u32) -> u128 {
+    let text_bytes = &TEXT_BYTES[(length as usize).min(INLINE_BYTES_MAX + 1)];
+    let apart = if length as usize > INLINE_BYTES_MAX { offset } else { 0 };
+    view_from(window, text_bytes, length, apart)
+}
+
+/// `length` in the first word, `apart` in the last, and from the second on those of `window`'s bytes that `text_bytes` tells.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn view_from(window: &[u8; 16], text_bytes: &[u8; 16], length: u32, apart: u32) -> u128 {
+    use std::arch::x86_64::{
+        _mm_and_si128, _mm_loadu_si128, _mm_or_si128, _mm_set_epi32, _mm_slli_si128,
+        _mm_storeu_si128,
+    };
+    let mut view = 0u128;
+    // SAFETY: invariant 4: `window`, `text_bytes` and `view` have the sixteen bytes that are loaded or stored.
+    unsafe {
+        let head = _mm_set_epi32(apart.cast_signed(), 0, 0, length.cast_signed());
+        let text = _mm_slli_si128::<4>(_mm_loadu_si128(window.as_ptr().cast()));
+        let text = _mm_and_si128(text, _mm_loadu_si128(text_bytes.as_ptr().cast()));
+        _mm_storeu_si128((&raw mut view).cast(), _mm_or_si128(text, head));
+    }
+    view
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn view_from(window: &[u8; 16], text_bytes: &[u8; 16], length: u32, apart: u32) -> u128 {
+    let text = u128::from_le_bytes(*window) << 32 & u128::from_le_bytes(*text_bytes);
+    text | u128::from(length) | u128::from(apart) << 96
 }
 
 /// Whether the byte at `position` goes on with a character, so that no text begins or ends there.
-#[inline]
+#[inline(always)]
 fn is_inside(bytes: &[u8], position: usize) -> bool {
-    bytes.get(position).is_some_and(|&byte| goes_on(byte))
-}
-
-/// Whether a character's further bytes are such.
-#[inline]
-fn goes_on(byte: u8) -> bool {
-    byte & 0xc0 == 0x80
+    bytes.get(position).is_some_and(|&byte| byte & 0xc0 == 0x80)
 }
 
 /// A buffer whose bytes are known to be UTF-8 (invariant 1). Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Utf8Buffer {
     buffer: Buffer,
+    /// Whether every character is one byte, so that no range can cut one.
+    is_ascii: bool,
 }
 
 impl Utf8Buffer {
     /// Checks `buffer` once. Hands it back where it is not UTF-8 or longer than `u32::MAX` bytes.
     pub fn new(buffer: Buffer) -> Result<Self, Buffer> {
-        if buffer.len() > u32::MAX as usize || simdutf8::basic::from_utf8(&buffer).is_err() {
+        let is_ascii = buffer.chunks(1 << 14).all(|part| vector::widest(IsAscii(part)));
+        let is_text = is_ascii || simdutf8::basic::from_utf8(&buffer).is_ok();
+        if buffer.len() > u32::MAX as usize || !is_text {
             return Err(buffer);
         }
-        Ok(Self { buffer })
+        Ok(Self { buffer, is_ascii })
     }
 
     /// The whole text.
     pub fn as_str(&self) -> &str {
         // SAFETY: invariant 1: `new` checked the bytes, and a `Buffer` is immutable.
         unsafe { std::str::from_utf8_unchecked(&self.buffer) }
+    }
+}
+
+/// Whether all bytes are ASCII.
+struct IsAscii<'a>(&'a [u8]);
+
+impl Loop for IsAscii<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        self.0.iter().fold(0, |all, byte| all | byte).is_ascii()
     }
 }
 
@@ -114,31 +154,31 @@ impl ViewColumn {
     #[inline]
     pub fn extend(&mut self, ranges: impl ExactSizeIterator<Item = (u32, u32)>) {
         let bytes = self.source.as_str().as_bytes();
-        let (mut longest, mut cut) = (0, false);
+        let count = ranges.len();
         // Until the edges are known to be whole characters, nobody can get at the views, whatever panics.
         let mut views = std::mem::take(&mut self.views);
         let before = views.len();
-        views.resize(before + ranges.len(), 0);
-        for (view, (offset, end)) in views[before..].iter_mut().zip(ranges) {
-            let (start, end) = (offset as usize, end as usize);
-            let text = &bytes[start..end];
-            longest = longest.max(text.len());
-            cut |= is_inside(bytes, end);
-            *view = match bytes[start..].first_chunk::<16>() {
-                Some(window) => {
-                    cut |= goes_on(window[0]);
-                    view_of(u128::from_le_bytes(*window), text.len(), offset)
-                }
-                None => {
-                    cut |= is_inside(bytes, start);
-                    make_view(text, 0, offset)
-                }
-            };
-        }
-        assert!(!cut, "a range of bytes begins or ends inside of a character");
-        self.uses_source |= longest > INLINE_BYTES_MAX;
-        self.nulls.append_n_non_nulls(views.len() - before);
+        views.reserve(count);
+        let longest = if self.source.is_ascii {
+            vector::widest(Views::<_, false> { bytes, ranges, views: &mut views })
+        } else {
+            vector::widest(Views::<_, true> { bytes, ranges, views: &mut views })
+        };
+        assert_eq!(views.len(), before + count, "the ranges are as many as they say");
+        self.uses_source |= longest as usize > INLINE_BYTES_MAX;
+        self.nulls.append_n_non_nulls(count);
         self.views = views;
+    }
+
+    /// Drops all rows from number `count` on.
+    pub fn truncate(&mut self, count: usize) {
+        self.views.truncate(count);
+        self.nulls.truncate(count);
+    }
+
+    /// How many rows there are.
+    pub fn row_count(&self) -> usize {
+        self.views.len()
     }
 
     /// Appends NULL.
@@ -180,6 +220,39 @@ impl ViewColumn {
         // SAFETY: invariant 2: each view names a range of its buffer that was a `&str`, with its true length
         // and prefix (`make_view`, `view_of`), and by invariant 3 it still is; `nulls` got one bit per view.
         unsafe { StringViewArray::new_unchecked(views, buffers, self.nulls.finish()) }
+    }
+}
+
+/// Appends the views of ranges of `bytes`, and tells the longest. Where `CHECKED`, ranges may cut characters, and must not.
+struct Views<'a, I, const CHECKED: bool> {
+    bytes: &'a [u8],
+    ranges: I,
+    views: &'a mut Vec<u128>,
+}
+
+impl<I: Iterator<Item = (u32, u32)>, const CHECKED: bool> Loop for Views<'_, I, CHECKED> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run(self) -> u32 {
+        let (bytes, mut longest, mut cut, mut count) = (self.bytes, 0, false, 0);
+        for (view, (offset, end)) in self.views.spare_capacity_mut().iter_mut().zip(self.ranges) {
+            let text = &bytes[offset as usize..end as usize];
+            let length = text.len() as u32;
+            longest = longest.max(length);
+            if CHECKED {
+                cut |= is_inside(bytes, offset as usize) | is_inside(bytes, end as usize);
+            }
+            view.write(match bytes[offset as usize..].first_chunk() {
+                Some(window) => view_of(window, length, offset),
+                None => make_view(text, 0, offset),
+            });
+            count += 1;
+        }
+        assert!(!cut, "a range of bytes begins or ends inside of a character");
+        // SAFETY: invariant 5: so many views behind the last one were written above.
+        unsafe { self.views.set_len(self.views.len() + count) };
+        longest
     }
 }
 

@@ -74,7 +74,7 @@ impl CsvDecoder {
         wanted.null_texts.extend(options.null_literal.clone());
         wanted.null_texts.extend(options.empty_is_null.then(String::new));
         let names = schema.fields.iter().map(|field| field.name.clone()).collect();
-        let rows = Rows::new(projection.len());
+        let rows = Rows::new(&wanted);
         let quote = options.quote.unwrap_or(b'\r');
         let stops = [quote, options.escape.unwrap_or(quote), b'\r'];
         let marks = Marks { delimiter: options.delimiter, stops };
@@ -82,6 +82,7 @@ impl CsvDecoder {
             column,
             from: At { mark: field, offset_bytes: 1 },
             to: At { mark: field + 1, offset_bytes: 0 },
+            kind_of: None,
             kinds: Vec::new(),
         });
         let places = places.collect();
@@ -156,7 +157,7 @@ impl CsvDecoder {
         match self.slots.get(field) {
             Some(&UNWANTED) => {}
             Some(&slot) => {
-                let row = self.rows.records.len();
+                let row = self.rows.count();
                 self.rows.spans[slot as usize][row] = span;
             }
             None if field == self.slots.len() => self.extra = span,
@@ -474,7 +475,7 @@ impl Decode for CsvDecoder {
         if decoded.failure.is_none() {
             self.rows.flush(&self.wanted, &source, &mut decoded);
         }
-        self.rows.records.clear();
+        self.rows.clear();
         decoded
     }
 }

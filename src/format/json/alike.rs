@@ -11,8 +11,8 @@
 //! 2. Nothing in a stretch is escaped: a search for marks ends at a backslash.
 
 use super::scan;
-use crate::format::lanes::{LANES, Numbers};
-use crate::format::rows::{Alike, At, Place, kind};
+use crate::format::lanes::{Numbers, Places, window};
+use crate::format::rows::{Alike, At, KindOf, Place, kind};
 use crate::format::short;
 use crate::sys::scan::Marks;
 use crate::sys::vector::{self, Loop};
@@ -136,7 +136,8 @@ impl Template {
             if self.places.iter().any(|place| place.column == column) {
                 return None;
             }
-            self.places.push(Place { column, from, to, kinds: Vec::new() });
+            let kind_of: Option<KindOf> = if is_number { Some(number_kind) } else { None };
+            self.places.push(Place { column, from, to, kind_of, kinds: Vec::new() });
         }
         Some(())
     }
@@ -152,24 +153,37 @@ impl Template {
         (count > 0).then_some(Alike { marks, stride: self.stride, blank_bytes: self.blank_bytes })
     }
 
-    /// Where the values of `records` stand, if these are spelled like this indeed.
-    pub(super) fn fit(&mut self, bytes: &[u8], records: Alike) -> Option<&[Place]> {
+    /// Where the values of `records` stand, if these are spelled like this indeed, but for numbers in columns that `checks` tells: these
+    /// need be none.
+    pub(super) fn fit(
+        &mut self,
+        bytes: &[u8],
+        records: Alike,
+        checks: impl Fn(usize) -> bool,
+    ) -> Option<&[Place]> {
         if !self.separators.iter().all(|separator| separator.stands(bytes, records)) {
             return None;
         }
-        for number in &self.numbers {
-            let mut kinds = number
-                .place
-                .map_or_else(Vec::new, |place| std::mem::take(&mut self.places[place].kinds));
+        for &Number { from, to, place } in &self.numbers {
+            let mut kinds = match place.map(|place| &mut self.places[place]) {
+                Some(place) if checks(place.column) => continue,
+                Some(place) => std::mem::take(&mut place.kinds),
+                None => Vec::new(),
+            };
             kinds.clear();
-            let texts = records.at(number.from).zip(records.at(number.to));
+            let texts = records.texts(from, to);
             let all = vector::widest(Kinds { bytes, texts, kinds: &mut kinds });
-            if let Some(place) = number.place {
+            if let Some(place) = place {
                 self.places[place].kinds = kinds;
             }
             all?;
         }
         Some(&self.places)
+    }
+
+    /// Where the values of the records that did fit last stand.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
     }
 }
 
@@ -195,8 +209,7 @@ impl Loop for Stands<'_> {
         let Piece { at, bits, mask } = self.piece;
         let mut differences = [0; 16];
         for start in self.records.at(at) {
-            let found = self.bytes.get(start as usize..).and_then(<[u8]>::first_chunk::<16>);
-            let Some(found) = found else { return false };
+            let Some(found) = window::<16>(self.bytes, start) else { return false };
             for (index, difference) in differences.iter_mut().enumerate() {
                 *difference |= (found[index] ^ bits[index]) & mask[index];
             }
@@ -206,32 +219,30 @@ impl Loop for Stands<'_> {
 }
 
 /// Appends the kinds of numbers, if all texts are some.
-struct Kinds<'a, T> {
+struct Kinds<'a, I> {
     bytes: &'a [u8],
-    texts: T,
+    texts: I,
     kinds: &'a mut Vec<u8>,
 }
 
-impl<T: Iterator<Item = (u32, u32)> + Clone> Loop for Kinds<'_, T> {
+impl<I: Iterator<Item = (u32, u32)>> Loop for Kinds<'_, I> {
     type Output = Option<()>;
 
     #[inline(always)]
     fn run(mut self) -> Option<()> {
         loop {
-            let mut kinds = [0; LANES];
-            let block = self.texts.clone().take(LANES);
-            let numbers = Numbers::read(self.bytes, block);
-            if numbers.is_some_and(|numbers| numbers.json_kinds(&mut kinds)) {
-                self.kinds.extend_from_slice(&kinds);
-                self.texts.nth(LANES - 1);
+            let (places, count) = Places::next(&mut self.texts);
+            if count == 0 {
+                return Some(());
+            }
+            let numbers = Numbers::read(self.bytes, &places);
+            if let Some(numbers) = numbers.filter(Numbers::are_json) {
+                self.kinds.extend_from_slice(&numbers.json_kinds()[..count]);
                 continue;
             }
-            let before = self.kinds.len();
-            for (start, end) in self.texts.by_ref().take(LANES) {
-                self.kinds.push(number_kind(self.bytes, start as usize, end as usize)?);
-            }
-            if self.kinds.len() < before + LANES {
-                return Some(());
+            for lane in 0..count {
+                let (start, end) = (places.starts[lane] as usize, places.ends[lane] as usize);
+                self.kinds.push(number_kind(self.bytes, start, end)?);
             }
         }
     }
@@ -297,9 +308,9 @@ mod tests {
         MARKS.index(&text, 0, &mut marks);
         let records = template.records(&text, &marks).unwrap();
         let mut template = template;
-        let places = template.fit(&text, records).unwrap();
+        let places = template.fit(&text, records, |_| false).unwrap();
         let texts = places.iter().map(|place| {
-            let ranges = records.at(place.from).zip(records.at(place.to));
+            let ranges = records.texts(place.from, place.to);
             ranges.map(|(start, end)| &text[start as usize..end as usize]).collect::<Vec<_>>()
         });
         assert_eq!(texts.collect::<Vec<_>>(), [[&b"12"[..], b"3"], [b"", b"z"]]);

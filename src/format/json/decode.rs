@@ -116,7 +116,7 @@ impl JsonDecoder {
                 .iter()
                 .any(|data_type| matches!(data_type, DataType::Decimal(..))),
             columns: names.zip(0..).collect(),
-            rows: Rows::new(projection.len()),
+            rows: Rows::new(&wanted),
             seen: vec![false; projection.len()],
             wanted,
             segments: Vec::new(),
@@ -142,11 +142,27 @@ impl JsonDecoder {
         self.marks.push((start as u32).wrapping_sub(1));
         MARKS.index(stretch, start, &mut self.marks);
         let records = template.records(bytes, &self.marks)?;
-        let places = template.fit(bytes, records)?;
+        let rows = &mut self.rows;
+        let grows = rows.may_grow(&self.wanted);
+        let places = template.fit(bytes, records, |column| grows && rows.checks_numbers(column))?;
+        let grown = rows.grow(records, places, &self.wanted, source, decoded);
+        decoded.line_count += grown as u64;
+        let (taken, rest) = records.split_at(grown);
+        let mut end = (grown > 0).then(|| taken.end());
+        let places = match rest.count() {
+            0 => None,
+            // Those that columns did not check are still to be.
+            _ if grows => template.fit(bytes, rest, |_| false),
+            _ => Some(template.places()),
+        };
+        if let Some(places) = places.filter(|_| decoded.failure.is_none()) {
+            decoded.line_count += rest.count() as u64;
+            rows.put_all(rest, places, &self.wanted, source, decoded);
+            end = Some(rest.end());
+        }
+        let end = end?;
         self.misses = 0;
-        decoded.line_count += records.count() as u64;
-        self.rows.put_all(records, places, &self.wanted, source, decoded);
-        Some(records.end() + 1)
+        Some(end + 1)
     }
 
     /// Makes `line` the template, its newline included, unless that has led to nothing lately.
@@ -167,7 +183,7 @@ impl JsonDecoder {
     /// Notes the fields of the record at `start .. end`, if it is like those before; whether it was.
     fn read_fast(&mut self, source: &Utf8Buffer, start: usize, end: usize) -> bool {
         let bytes = source.as_str().as_bytes();
-        let row = self.rows.records.len();
+        let row = self.rows.count();
         let columns = self.rows.spans.len();
         if columns > FAST_COLUMNS_MAX {
             return false;
@@ -309,7 +325,7 @@ impl JsonDecoder {
         mut learn_from: Option<usize>,
     ) -> Result<usize, Malformed> {
         let bytes = &source.as_str().as_bytes()[..end];
-        let row = self.rows.records.len();
+        let row = self.rows.count();
         self.seen.fill(false);
         if bytes.get(at) != Some(&b'{') {
             return malformed(at, "a JSON object was expected here");

@@ -45,7 +45,12 @@ impl CsvDecoder {
                 }
                 at = alike.end() + 1;
                 record_count = record_count.map(|count| count + indexed.newline_count as u64);
-                if !self.rows.put_all(alike, &self.places, &self.wanted, source, decoded) {
+                let (rows, wanted) = (&mut self.rows, &self.wanted);
+                let grown = rows.grow(alike, &self.places, wanted, source, decoded);
+                let (_, rest) = alike.split_at(grown);
+                if decoded.failure.is_some()
+                    || !rows.put_all(rest, &self.places, wanted, source, decoded)
+                {
                     return None;
                 }
             } else {
