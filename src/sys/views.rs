@@ -13,6 +13,7 @@
 //! 4. x86-64 processors have SSE2; as many bytes are loaded or stored as the array has whose address is given.
 //! 5. `Views` writes one view after the other into the room behind the last one.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use arrow_array::StringViewArray;
@@ -223,6 +224,14 @@ impl ViewColumn {
     }
 }
 
+/// Writes the view of a text that is followed by too few bytes. Apart, for views that come from here and from [`view_of`] alike would
+/// be put together in other registers than a vector's.
+#[cold]
+#[inline(never)]
+fn write_last(view: &mut MaybeUninit<u128>, text: &[u8], offset: u32) {
+    view.write(make_view(text, 0, offset));
+}
+
 /// Appends the views of ranges of `bytes`, and tells the longest. Where `CHECKED`, ranges may cut characters, and must not.
 struct Views<'a, I, const CHECKED: bool> {
     bytes: &'a [u8],
@@ -243,10 +252,12 @@ impl<I: Iterator<Item = (u32, u32)>, const CHECKED: bool> Loop for Views<'_, I, 
             if CHECKED {
                 cut |= is_inside(bytes, offset as usize) | is_inside(bytes, end as usize);
             }
-            view.write(match bytes[offset as usize..].first_chunk() {
-                Some(window) => view_of(window, length, offset),
-                None => make_view(text, 0, offset),
-            });
+            match bytes[offset as usize..].first_chunk() {
+                Some(window) => {
+                    view.write(view_of(window, length, offset));
+                }
+                None => write_last(view, text, offset),
+            }
             count += 1;
         }
         assert!(!cut, "a range of bytes begins or ends inside of a character");
