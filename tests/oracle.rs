@@ -10,6 +10,8 @@ mod engine;
 mod found;
 #[path = "oracle/lines.rs"]
 mod lines;
+#[path = "oracle/many_slices.rs"]
+mod many_slices;
 #[path = "oracle/model.rs"]
 mod model;
 #[path = "oracle/reference.rs"]
@@ -21,6 +23,7 @@ use proptest::test_runner::TestCaseError;
 use draw::{Case, cases, coarse_settings, nested_cases, padded_cases, settings};
 use engine::{Setting, run_rewritten, user};
 use lines::{canonical, lines_of_engine, lines_of_oracle, turns};
+use many_slices::cases_of_many_slices;
 use reference::{arrivals, expected};
 use tidemill::plan::Plan;
 
@@ -121,6 +124,12 @@ proptest! {
     /// The same with triggers.
     #[test]
     fn several_splits_fire_again(case in cases(true, 2..4, 0..25), setting in settings()) {
+        check(&case, setting)?;
+    }
+
+    /// Windows of hundreds of slices, with rows that are late for some of them, and slices without rows.
+    #[test]
+    fn windows_of_many_slices(case in cases_of_many_slices(), setting in settings()) {
         check(&case, setting)?;
     }
 

@@ -98,6 +98,8 @@ pub struct AggregateSender {
     /// How many of the next chunks leave as rows.
     resting_chunks: u32,
     marked_ms: i64,
+    /// In a zone: for a slice and a mark what [`Self::next_firing`] said.
+    next_firing: Option<((i64, i64), Option<i64>)>,
     keys: Keys,
     slots: Vec<u32>,
     /// The slice of each row of a batch, as its [`Cut`] counts them.
@@ -130,6 +132,7 @@ impl AggregateSender {
             folded_rows: 0,
             resting_chunks: 0,
             marked_ms: i64::MIN,
+            next_firing: None,
             keys: Keys::default(),
             slots: Vec::new(),
             slice_indices: Vec::new(),
@@ -302,14 +305,28 @@ impl AggregateSender {
     }
 
     /// Whether a window that this row's slice belongs to has fired, though not its last: it must fire without the row.
-    fn needs_mark(&self, slices: Slices, slice: i64, watermark_ms: i64) -> bool {
+    fn needs_mark(&mut self, slices: Slices, slice: i64, watermark_ms: i64) -> bool {
         let shares = self.plan.may_mark && !self.plan.per_window && !slices.is_single();
-        let fired = shares
-            && slices.window_ends(slice).any(|end| {
-                let fires = self.fire_ms(end);
-                fires > self.marked_ms && fires <= watermark_ms
-            });
+        let fired =
+            shares && self.next_firing(slices, slice).is_some_and(|fires| fires <= watermark_ms);
         fired || self.crosses_tick(watermark_ms)
+    }
+
+    /// The lowest watermark above the last mark at which a window of a slice fires.
+    fn next_firing(&mut self, slices: Slices, slice: i64) -> Option<i64> {
+        let marked_ms = self.marked_ms;
+        if self.wall.is_utc() {
+            // Windows fire a millisecond before they end, in the order of their ends.
+            let unmarked_ms = marked_ms.saturating_add(2)..=i64::MAX;
+            return slices.window_ends_in(slice, unmarked_ms).next().map(|end| end - 1);
+        }
+        let known = self.next_firing.filter(|known| known.0 == (slice, marked_ms));
+        let (_, fires_ms) = known.unwrap_or_else(|| {
+            let fires = slices.window_ends(slice).map(|end| self.fire_ms(end));
+            ((slice, marked_ms), fires.filter(|&fires| fires > marked_ms).min())
+        });
+        self.next_firing = Some(((slice, marked_ms), fires_ms));
+        fires_ms
     }
 
     fn count_late(&mut self, batch: &Batch, row: usize, slice: i64, watermark_ms: i64) {

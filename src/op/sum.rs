@@ -8,14 +8,15 @@
 
 use std::ops::Range;
 
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, UInt32Array};
 
 use super::accumulators::Accumulators;
 use super::key_numbers::{KeyNumbers, NumberedSlots};
-use super::pane::finish_calls;
+use super::pane::{finish_calls, update_calls};
 use super::shape::Shape;
-use crate::agg::{Source, merge_groups};
-use crate::batch::Keys;
+use super::{Data, Payload};
+use crate::agg::{PartialGroups, Source, merge_groups};
+use crate::batch::{Keys, take_columns};
 
 /// A sum of slices.
 #[derive(Clone, Debug)]
@@ -44,6 +45,61 @@ impl Sum {
         accumulators.grow_to(groups.count());
         let indices = 0..numbers.len() as u32;
         merge_groups(&shape.layout, &shape.calls, accumulators, &slots, from, indices);
+    }
+
+    /// Takes in what a payload, not one of distinct values, has in `rows`.
+    pub(super) fn receive(
+        &mut self,
+        shape: &Shape,
+        key_numbers: &mut KeyNumbers,
+        payload: &Payload,
+        rows: &[u32],
+    ) {
+        match &payload.data {
+            Data::Rows(columns) => {
+                let slots = self.slots(key_numbers, payload, rows);
+                let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
+                update_calls(shape, 0, &mut self.accumulators, &slots, &columns);
+            }
+            Data::Packed(packed) => {
+                let (keys, columns) = packed.unpack(shape);
+                let rows: Vec<u32> = (0..keys.count() as u32).collect();
+                let data = Data::Rows(columns);
+                let (ends_ms, arrival_ms) = (Vec::new(), Vec::new());
+                let payload = Payload { keys, ends_ms, arrival_ms, numbers: None, data };
+                self.receive(shape, key_numbers, &payload, &rows);
+            }
+            Data::Partials(partials) => {
+                let slots = self.slots(key_numbers, payload, rows);
+                let from = PartialGroups { partials, word_count: shape.layout.word_count };
+                let groups = &mut self.accumulators;
+                let rows = rows.iter().copied();
+                merge_groups(&shape.layout, &shape.calls, groups, &slots, &from, rows);
+            }
+            Data::Grouped(..) => unreachable!("distinct values have no sums"),
+        }
+    }
+
+    /// The slots of some of a payload's keys, made if need be.
+    fn slots(
+        &mut self,
+        key_numbers: &mut KeyNumbers,
+        payload: &Payload,
+        indices: &[u32],
+    ) -> Vec<u32> {
+        let keys = &payload.keys;
+        let mut slots = match &payload.numbers {
+            Some(numbers) => key_numbers.of_payload(keys, numbers, indices),
+            None => {
+                let indices = indices.iter().map(|&index| index as usize);
+                indices
+                    .map(|index| key_numbers.number(keys.hashes[index], keys.get(index)))
+                    .collect()
+            }
+        };
+        slots.iter_mut().for_each(|slot| *slot = self.groups.slot_or_next(*slot));
+        self.accumulators.grow_to(self.groups.count());
+        slots
     }
 
     /// Adds another sum.
@@ -88,7 +144,6 @@ mod tests {
     use arrow_array::{Float64Array, StringViewArray};
     use proptest::prelude::*;
 
-    use super::super::pane::update_calls;
     use super::*;
     use crate::agg::{AggregateCall, Partials, bind, export, merge};
     use crate::batch::{DataType, Field, Schema};

@@ -23,6 +23,7 @@ use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{Pane, TableSlots};
 use super::shape::Shape;
 use super::slice::Slice;
+use super::sum::Sum;
 use super::two_stacks::TwoStacks;
 use super::waiting::Waiting;
 use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
@@ -56,6 +57,8 @@ pub struct WindowAggregate {
     sums: TwoStacks,
     /// CUMULATE: the sum of all slices of a window's start that have fired.
     running: BTreeMap<i64, Slice>,
+    /// Whether some slice may wait: if not, firings need not look at all of theirs.
+    may_wait: bool,
     /// [`FOLDED_GROUPS_MAX`], or what a test says.
     folded_groups_max: usize,
     watermark_ms: i64,
@@ -106,6 +109,7 @@ impl WindowAggregate {
             panes: BTreeMap::new(),
             key_numbers: KeyNumbers::new(),
             running: BTreeMap::new(),
+            may_wait: false,
             folded_groups_max: FOLDED_GROUPS_MAX,
             watermark_ms: WATERMARK_START,
             now_ms: i64::MIN,
@@ -127,6 +131,7 @@ impl WindowAggregate {
         self.panes = self.load_panes(self.slot_words(), saved);
         self.running = self.load_panes(self.shape.layout.word_count, saved);
         self.pending = (0..saved.word()).map(|_| saved.signed()).collect();
+        self.may_wait = true;
         self
     }
 
@@ -146,14 +151,7 @@ impl WindowAggregate {
         if self.panes.contains_key(&end_ms) {
             return;
         }
-        // What it shares with the slice before it is pending, or has fired.
-        let before = self.panes.range(..end_ms).next_back();
-        let shared_ms = before.and_then(|(&slice, _)| self.slices.last_window_end(slice));
-        let open = self.slices.window_ends(end_ms).filter(|&end| {
-            shared_ms.is_none_or(|last| end > last)
-                && self.wall.instant_of(end - 1) > self.watermark_ms
-        });
-        self.pending.extend(open);
+        self.pend(end_ms);
         let many = self.panes.last_key_value().is_some_and(|(_, slice)| {
             slice.waits() && slice.groups_max() > self.folded_groups_max as u64
         });
@@ -169,6 +167,24 @@ impl WindowAggregate {
             self.key_numbers.forget();
             self.sums.forget();
         }
+    }
+
+    /// Has the windows of a new slice fire which have not fired. Those that it shares with the slices beside it are pending, or have
+    /// fired, and so are all of its CUMULATE window if one of these has fired.
+    fn pend(&mut self, end_ms: i64) {
+        let start = self.slices.is_cumulative().then(|| self.slices.window_start(end_ms)).flatten();
+        if start.is_some_and(|start| self.running.contains_key(&start)) {
+            return;
+        }
+        let before = self.panes.range(..end_ms).next_back();
+        let before = before.and_then(|(&slice, _)| self.slices.last_window_end(slice));
+        let after = self.panes.range(end_ms..).next();
+        let after = after.and_then(|(&slice, _)| self.slices.first_window_end(slice));
+        let alone =
+            before.map_or(i64::MIN, |last| last + 1)..=after.map_or(i64::MAX, |first| first - 1);
+        let open = self.slices.window_ends_in(end_ms, alone);
+        let (wall, watermark_ms) = (&self.wall, self.watermark_ms);
+        self.pending.extend(open.filter(|&end| wall.instant_of(end - 1) > watermark_ms));
     }
 
     /// Whether it is a first stage that yields before a window's end; windows are their own slices then.
@@ -196,9 +212,6 @@ impl WindowAggregate {
 
     /// Takes what a payload has in `rows`, which lie in the slice that ends at `end_ms`.
     fn receive_slice(&mut self, end_ms: i64, payload: &Payload, rows: &[u32]) {
-        if self.sums.covers(end_ms) {
-            self.sums.forget();
-        }
         self.open(end_ms);
         let yields_increments = self.yields_increments();
         let Self { shape, pages, key_numbers, panes, .. } = self;
@@ -208,6 +221,21 @@ impl WindowAggregate {
             true => self.touch(end_ms, &slots),
             false => slice.have_wait(shape, pages, self.folded_groups_max),
         }
+        self.may_wait |= self.panes[&end_ms].waits();
+        if self.sums.newest() >= Some(end_ms) {
+            self.amend_sums(end_ms, payload, rows);
+        }
+    }
+
+    /// Adds to the sums what has come for a slice that they have.
+    fn amend_sums(&mut self, end_ms: i64, payload: &Payload, rows: &[u32]) {
+        if self.may_wait {
+            self.sums.forget();
+            return;
+        }
+        let mut late = Sum::new(&self.shape);
+        late.receive(&self.shape, &mut self.key_numbers, payload, rows);
+        self.sums.amend(&self.shape, end_ms, &late);
     }
 
     /// Moves windows that `watermark_ms` closes from `pending` to `due`.
@@ -306,10 +334,10 @@ pub(super) fn runs_by_end(ends_ms: &[i64]) -> Vec<(i64, Vec<u32>)> {
         return vec![(first, (0..ends_ms.len() as u32).collect())];
     }
     let mut runs: Vec<(i64, Vec<u32>)> = Vec::new();
-    let mut at = 0;
+    let (mut places, mut at) = (BTreeMap::new(), 0);
     for (row, &end) in ends_ms.iter().enumerate() {
         if runs.get(at).is_none_or(|run| run.0 != end) {
-            at = runs.iter().position(|run| run.0 == end).unwrap_or_else(|| {
+            at = *places.entry(end).or_insert_with(|| {
                 runs.push((end, Vec::new()));
                 runs.len() - 1
             });
@@ -416,6 +444,7 @@ impl Receiver for WindowAggregate {
         if may_wait {
             slice.have_wait(&shape, &mut self.pages, groups_max);
         }
+        self.may_wait |= slice.waits();
     }
 
     fn standing(&self) -> Standing {

@@ -10,6 +10,8 @@
 //! 1. Window *e* (by its end) contains slice *s* iff `start(e) < s <= e`.
 //! 2. `window_ends(s)` ascends, and `last_window_end(s)` is its last.
 
+use std::ops::RangeInclusive;
+
 use super::{WindowKind, wall::TIME_LIMIT_MS};
 
 /// How windows of one kind are cut into slices. All times are wall times in milliseconds.
@@ -76,8 +78,20 @@ impl Slices {
 
     /// The ends of the windows that contain slice `slice_end`, ascending; none where slides leave gaps.
     pub fn window_ends(&self, slice_end: i64) -> impl Iterator<Item = i64> + use<> {
+        self.window_ends_in(slice_end, i64::MIN..=i64::MAX)
+    }
+
+    /// Those of them that lie in a range, without counting up to it.
+    pub fn window_ends_in(
+        &self,
+        slice_end: i64,
+        range_ms: RangeInclusive<i64>,
+    ) -> impl Iterator<Item = i64> + use<> {
         let (first, last, step) = self.ends(slice_end);
-        (0..).map(move |index| first + index * step).take_while(move |&end| end <= last)
+        let wanted = (*range_ms.start()).min(last.saturating_add(1)).max(first);
+        let from = wanted + (first - wanted).rem_euclid(step);
+        let last = last.min(*range_ms.end());
+        (0..).map(move |index| from + index * step).take_while(move |&end| end <= last)
     }
 
     /// The first and the last of these, which comes before it where there are none, and how far apart they are.
@@ -256,13 +270,19 @@ mod tests {
         }
 
         #[test]
-        fn a_slice_knows_its_windows(kind in kinds(), time in -1000..1000i64) {
+        fn a_slice_knows_its_windows(
+            kind in kinds(), time in -1000..1000i64,
+            (from, length) in prop_oneof![(-1100..1100i64, -9..200i64), Just((i64::MIN, 0)), Just((i64::MAX, 0))],
+        ) {
             let slices = Slices::new(kind);
             let mut end = [time];
             slices.assign(&mut end);
             let ends: Vec<i64> = slices.window_ends(end[0]).collect();
             let expected = naive(kind, time);
             prop_assert_eq!(&ends, &expected.iter().map(|&(_, end)| end).collect::<Vec<_>>());
+            let range = from..=from + length;
+            let within: Vec<i64> = ends.iter().copied().filter(|end| range.contains(end)).collect();
+            prop_assert_eq!(slices.window_ends_in(end[0], range).collect::<Vec<_>>(), within);
             prop_assert_eq!(slices.first_window_end(end[0]), ends.first().copied());
             prop_assert_eq!(slices.last_window_end(end[0]), ends.last().copied());
             for (start, end) in expected {

@@ -2,7 +2,6 @@
 
 use super::super::gathered::Gathered;
 use super::super::pane::with_window;
-use super::super::sum::Sum;
 use super::*;
 use crate::state::{Backlog, PARTITIONS};
 
@@ -120,18 +119,13 @@ impl WindowAggregate {
     pub(super) fn start_firing(&mut self, end_ms: i64) {
         let shape = Arc::clone(&self.shape);
         let mut pages = std::mem::take(&mut self.pages);
-        let slices = self.slices_of(end_ms);
-        let running = self.start_of(end_ms).and_then(|start| self.running.remove(&start));
-        let extent = slices.iter().min().zip(slices.iter().max());
-        let held = extent.map(|(&from, &to)| self.panes.range(from..=to).map(|(_, slice)| slice));
-        let waits = held.into_iter().flatten().chain(&running).any(Slice::waits);
-        self.firing = match waits {
+        self.firing = match self.has_waiting(end_ms) {
             true => {
-                let gathering = self.gathering(&shape, &mut pages, end_ms, &slices, running);
+                let gathering = self.gathering(&shape, &mut pages, end_ms);
                 Some(Firing::Waiting(Box::new(gathering)))
             }
-            false if self.shares_sums() => self.sum_up(&shape, &mut pages, end_ms, &slices),
-            false => self.add_up(&shape, &mut pages, end_ms, &slices, running).map(|mut pane| {
+            false if self.shares_sums() => self.sum_up(&shape, &mut pages, end_ms),
+            false => self.add_up(&shape, &mut pages, end_ms).map(|mut pane| {
                 let keep = self.start_of(end_ms).is_some() && !self.is_over(end_ms);
                 match keep {
                     true => pane.flush(&shape, &mut pages),
@@ -142,6 +136,24 @@ impl WindowAggregate {
         };
         self.fired_count += u64::from(self.firing.is_some());
         self.pages = pages;
+    }
+
+    /// Whether some slice of a window waits. Where none of all slices does, that is known without a look at those of the window.
+    fn has_waiting(&mut self, end_ms: i64) -> bool {
+        if self.may_wait {
+            let all = self.panes.values().chain(self.running.values());
+            self.may_wait = all.into_iter().any(Slice::waits);
+        }
+        self.may_wait && {
+            let slices = self.slices_of(end_ms);
+            let running = self.start_of(end_ms).and_then(|start| self.running.get(&start));
+            slices.iter().filter_map(|slice| self.panes.get(slice)).chain(running).any(Slice::waits)
+        }
+    }
+
+    /// CUMULATE: the sum of the slices of a window's start that have fired.
+    fn take_running(&mut self, end_ms: i64) -> Option<Slice> {
+        self.start_of(end_ms).and_then(|start| self.running.remove(&start))
     }
 
     /// Whether a step of CUMULATE is its window's last.
@@ -156,40 +168,30 @@ impl WindowAggregate {
     }
 
     /// The sum of a window's slices, with what earlier windows have left of it; slices that no later window needs are freed.
-    fn sum_up(
-        &mut self,
-        shape: &Shape,
-        pages: &mut Pages,
-        end_ms: i64,
-        slices: &[i64],
-    ) -> Option<Firing> {
-        if slices.is_empty() {
-            return None;
-        }
+    fn sum_up(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Firing> {
+        let start_ms =
+            self.slices.window_start(end_ms).expect("windows of several slices have starts");
         let (panes, key_numbers) = (&mut self.panes, &mut self.key_numbers);
-        let groups = self.sums.sum(shape, slices, &mut |slice, sum| {
-            let pane = panes.get_mut(&slice).expect("listed").pane_mut();
+        let after = |from: i64| panes.range(from + 1..=end_ms).map(|(&slice, _)| slice);
+        let entry = self.sums.enter(start_ms, after)?;
+        let groups = self.sums.sum(shape, &entry, &mut |slice, sum| {
+            let pane = panes.get_mut(&slice).expect("entered").pane_mut();
             pane.add_to(shape, pages, key_numbers, sum);
         });
-        for &slice in slices {
-            if self.is_last(slice, end_ms) {
-                self.panes.remove(&slice).expect("listed").into_pane().release(pages);
-            }
+        // The older a slice, the sooner it has its last window.
+        let oldest = |panes: &BTreeMap<i64, Slice>| {
+            panes.range(start_ms + 1..=end_ms).next().map(|(&slice, _)| slice)
+        };
+        while let Some(slice) = oldest(&self.panes).filter(|&slice| self.is_last(slice, end_ms)) {
+            self.panes.remove(&slice).expect("just seen").into_pane().release(pages);
         }
         Some(Firing::Summed(Box::new(Summed { end_ms, groups, slot: 0 })))
     }
 
     /// The sum of slices that are in tables; those that no later window needs are freed.
-    fn add_up(
-        &mut self,
-        shape: &Shape,
-        pages: &mut Pages,
-        end_ms: i64,
-        slices: &[i64],
-        running: Option<Slice>,
-    ) -> Option<Pane> {
-        let mut sum = running.map(Slice::into_pane);
-        for &slice in slices {
+    fn add_up(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Option<Pane> {
+        let mut sum = self.take_running(end_ms).map(Slice::into_pane);
+        for slice in self.slices_of(end_ms) {
             let is_last = self.is_last(slice, end_ms);
             if is_last && sum.is_none() {
                 sum = self.panes.remove(&slice).map(Slice::into_pane);
@@ -206,14 +208,7 @@ impl WindowAggregate {
     }
 
     /// All slices of a window wait from now on, those that are needed again as one record a group.
-    fn gathering(
-        &mut self,
-        shape: &Shape,
-        pages: &mut Pages,
-        end_ms: i64,
-        slices: &[i64],
-        running: Option<Slice>,
-    ) -> Gathering {
+    fn gathering(&mut self, shape: &Shape, pages: &mut Pages, end_ms: i64) -> Gathering {
         let source = |end_ms: i64, slice: Slice, is_last: bool, pages: &mut Pages| {
             let mut waiting = slice.into_waiting(shape, pages);
             if !is_last {
@@ -221,9 +216,10 @@ impl WindowAggregate {
             }
             Source { end_ms, waiting, is_last }
         };
+        let running = self.take_running(end_ms).into_iter();
         let mut sources: Vec<Source> =
-            running.into_iter().map(|running| source(end_ms, running, true, pages)).collect();
-        for &slice in slices {
+            running.map(|running| source(end_ms, running, true, pages)).collect();
+        for slice in self.slices_of(end_ms) {
             let held = self.panes.remove(&slice).expect("listed");
             sources.push(source(slice, held, self.is_last(slice, end_ms), pages));
         }

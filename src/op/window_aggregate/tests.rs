@@ -1,5 +1,5 @@
-//! Slices that wait against slices in tables: the same windows, whatever the thresholds, through barriers, restarts and other numbers of
-//! shards.
+//! Slices that wait against slices in tables, and shared sums against sums of all slices: the same windows, whatever the thresholds, through
+//! barriers, restarts and other numbers of shards.
 
 use std::path::Path;
 
@@ -10,17 +10,18 @@ use super::super::send::{AggregateSender, SendPlan, Ship, Shipment};
 use super::*;
 use crate::agg::{AggregateCall, AggregateFunction, bind};
 use crate::batch::{Batch, DataType, Field, Schema};
-use crate::state::{Frames, Space};
+use crate::state::{Frames, Root, Space};
 use crate::sys::storage::{SimDisk, Storage};
 use crate::window::TimeDomain;
 
 /// What a row has besides its time: key, amount, text; a third of the amounts and texts are NULL.
 type Row = (u16, i8, u8);
 
-/// A chunk: rows within some seconds; whether accumulators travel; what follows it.
+/// A chunk: rows within some seconds; how much later these begin than the last; whether accumulators travel; what follows it.
 #[derive(Clone, Debug)]
 struct Chunk {
     rows: Vec<Row>,
+    after_ms: i64,
     folded: bool,
     then: Then,
 }
@@ -50,8 +51,11 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
     let rows = (keys, 1..400usize).prop_flat_map(|(keys, count)| {
         prop::collection::vec((0..keys, any::<i8>(), any::<u8>()), count)
     });
-    let chunk = (rows, any::<bool>(), then);
-    let chunk = chunk.prop_map(|(rows, folded, then)| Chunk { rows, folded, then });
+    // One after the other, or after a gap; or before what has fired already.
+    let after_ms = prop_oneof![6 => Just(CHUNK_MS), 1 => Just(9_000), 2 => -4_000..CHUNK_MS];
+    let chunk = (rows, after_ms, any::<bool>(), then);
+    let chunk =
+        chunk.prop_map(|(rows, after_ms, folded, then)| Chunk { rows, after_ms, folded, then });
     prop::collection::vec(chunk, 1..14)
 }
 
@@ -129,7 +133,11 @@ fn batch(rows: &[Row], from_ms: i64) -> Batch {
 struct Shard {
     owner: WindowAggregate,
     space: Space,
-    disk: Arc<dyn Storage>,
+    disk: SimDisk,
+}
+
+fn storage(disk: &SimDisk) -> Arc<dyn Storage> {
+    Arc::new(disk.clone())
 }
 
 /// How a job is run.
@@ -155,8 +163,9 @@ impl Run {
     }
 
     fn shard(&self) -> Shard {
-        let disk: Arc<dyn Storage> = Arc::new(SimDisk::new(1));
-        let frames = Frames::create(&disk, Path::new("space")).unwrap();
+        let disk = SimDisk::new(1);
+        let frames = Frames::create(&storage(&disk), Path::new("space")).unwrap();
+        disk.settle();
         let mut space = Space::open(&frames, 7, None, 0, self.budget_bytes).unwrap();
         Shard { owner: self.owner(&mut space), space, disk }
     }
@@ -172,21 +181,23 @@ impl Run {
         }
     }
 
-    fn seal(&self, shard: &mut Shard, epoch: u32, restart: bool) {
+    fn seal(&self, shard: &mut Shard, epoch: u32) -> Root {
         let sealed = shard.owner.seal();
         let written = shard.space.ledger.write(sealed, &mut |_| false).unwrap();
         let root = written.root;
         shard.space.ledger.frames().sync().unwrap();
         shard.space.ledger.commit(written, epoch);
         shard.owner.acknowledge();
-        if restart {
-            let frames = Frames::open(&shard.disk, Path::new("space")).unwrap();
-            let mut space = Space::open(&frames, 7, Some(&root), epoch, self.budget_bytes).unwrap();
-            space.ledger.read_table().unwrap();
-            frames.settle();
-            shard.owner = self.owner(&mut space);
-            shard.space = space;
-        }
+        root
+    }
+
+    fn restart(&self, shard: &mut Shard, root: &Root, epoch: u32) {
+        let frames = Frames::open(&storage(&shard.disk), Path::new("space")).unwrap();
+        let mut space = Space::open(&frames, 7, Some(root), epoch, self.budget_bytes).unwrap();
+        space.ledger.read_table().unwrap();
+        frames.settle();
+        shard.owner = self.owner(&mut space);
+        shard.space = space;
     }
 
     fn deal(&self, givers: Vec<Shard>, count: usize) -> Vec<Shard> {
@@ -215,20 +226,23 @@ impl Run {
         AggregateSender::new(Arc::clone(&self.shape), plan, shards)
     }
 
-    /// All result rows, sorted. The twin: neither snapshots nor other shards, and a sender that remembers no other chunk.
+    /// All result rows, sorted. The twin: neither snapshots nor other shards, a sender that remembers no other chunk, and sums anew for every
+    /// chunk.
     fn results(mut self, chunks: &[Chunk], twin: bool) -> Vec<String> {
         let mut shards = vec![self.shard()];
         let mut senders = [None, None];
+        let (mut from_ms, mut watermark_ms) = (0, i64::MIN);
         for (epoch, chunk) in (1..).zip(chunks) {
-            let from_ms = i64::from(epoch) * CHUNK_MS;
+            from_ms += chunk.after_ms;
             let ship = if chunk.folded { Ship::Folded } else { Ship::Rows };
             let sender = senders[usize::from(chunk.folded)]
                 .get_or_insert_with(|| self.sender(ship, shards.len()));
             let (rows, half) = (batch(&chunk.rows, from_ms), chunk.rows.len() / 2);
             for part in [rows.slice(0, half), rows.slice(half, rows.rows - half)] {
-                sender.push(&part, i64::MIN, i64::MIN, 0);
+                sender.push(&part, watermark_ms, i64::MIN, 0);
             }
             sender.end_chunk();
+            watermark_ms = watermark_ms.max(from_ms);
             for shipment in sender.drain() {
                 let Shipment::Payload(shard, payload) = shipment else {
                     panic!("nothing fires early")
@@ -236,7 +250,10 @@ impl Run {
                 shards[shard].owner.receive(*payload);
             }
             for shard in &mut shards {
-                shard.owner.advance(from_ms, 0);
+                shard.owner.advance(watermark_ms, 0);
+                if twin {
+                    shard.owner.sums.forget();
+                }
                 self.read_out(&mut shard.owner);
             }
             if twin || matches!(chunk.then, Then::Deal(_)) {
@@ -245,8 +262,13 @@ impl Run {
             match chunk.then {
                 _ if twin => {}
                 Then::GoOn => {}
-                Then::Seal => shards.iter_mut().for_each(|shard| self.seal(shard, epoch, false)),
-                Then::Restart => shards.iter_mut().for_each(|shard| self.seal(shard, epoch, true)),
+                Then::Seal => shards.iter_mut().for_each(|shard| {
+                    self.seal(shard, epoch);
+                }),
+                Then::Restart => shards.iter_mut().for_each(|shard| {
+                    let root = self.seal(shard, epoch);
+                    self.restart(shard, &root, epoch);
+                }),
                 Then::Deal(count) => shards = self.deal(shards, count),
             }
         }
@@ -262,10 +284,12 @@ impl Run {
 
 fn kinds() -> impl Strategy<Value = WindowKind> {
     prop_oneof![
-        Just(WindowKind::Tumble { size_ms: 6_000, offset_ms: 0 }),
-        Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 4_000, offset_ms: 0 }),
-        Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 500, offset_ms: 0 }),
-        Just(WindowKind::Cumulate { size_ms: 8_000, step_ms: 2_000, offset_ms: 0 }),
+        2 => Just(WindowKind::Tumble { size_ms: 6_000, offset_ms: 0 }),
+        2 => Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 4_000, offset_ms: 0 }),
+        2 => Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 500, offset_ms: 0 }),
+        1 => Just(WindowKind::Hop { size_ms: 6_000, slide_ms: 50, offset_ms: 0 }),
+        1 => Just(WindowKind::Cumulate { size_ms: 8_000, step_ms: 50, offset_ms: 0 }),
+        2 => Just(WindowKind::Cumulate { size_ms: 8_000, step_ms: 2_000, offset_ms: 0 }),
     ]
 }
 
