@@ -10,7 +10,7 @@ use super::super::send::{AggregateSender, SendPlan, Ship, Shipment};
 use super::*;
 use crate::agg::{AggregateCall, AggregateFunction, bind};
 use crate::batch::{Batch, DataType, Field, Schema};
-use crate::state::{Frames, Root, Space};
+use crate::state::{Frames, PAGE_WORDS, PARTITIONS, Root, Space};
 use crate::sys::storage::{SimDisk, Storage};
 use crate::window::TimeDomain;
 
@@ -323,5 +323,96 @@ proptest! {
         };
         let expected = run(usize::MAX, 1 << 20).results(&chunks, true);
         prop_assert_eq!(run(groups_max, budget_pages).results(&chunks, false), expected);
+    }
+}
+
+/// Distinct counts of times, which are numbers, and of texts, short and long.
+fn distinct_calls() -> Vec<AggregateCall> {
+    let call = |(arg, arg_type)| {
+        let (function, data_type) = bind("COUNT", &[arg_type]).expect("counts anything");
+        AggregateCall {
+            function,
+            args: vec![arg],
+            distinct: true,
+            filter: None,
+            separator: String::new(),
+            arg_type,
+            data_type,
+            name: String::new(),
+        }
+    };
+    [(0, DataType::Timestamp(3)), (4, DataType::STRING)].map(call).into()
+}
+
+/// Chunks whose values hardly repeat, all of one window.
+fn distinct_chunks() -> Vec<Batch> {
+    let row = |row: u32| ((row * 7 % 4001) as u16, 0, (row % 251) as u8);
+    let chunk = |chunk: u32| {
+        let rows: Vec<Row> = (0..400).map(|at| row(chunk * 400 + at)).collect();
+        batch(&rows, i64::from(chunk) * CHUNK_MS)
+    };
+    (0..12).map(chunk).collect()
+}
+
+impl Run {
+    fn push(&self, shard: &mut Shard, chunks: &[Batch]) {
+        let mut sender = self.sender(Ship::Rows, 1);
+        for chunk in chunks {
+            sender.push(chunk, i64::MIN, i64::MIN, 0);
+            sender.end_chunk();
+            for shipment in sender.drain() {
+                let Shipment::Payload(_, payload) = shipment else { panic!("nothing fires early") };
+                shard.owner.receive(*payload);
+            }
+        }
+    }
+
+    fn finish(mut self, mut shard: Shard) -> Vec<String> {
+        shard.owner.advance(i64::MAX, 0);
+        self.read_out(&mut shard.owner);
+        assert_eq!(shard.owner.state_bytes(), 0, "a window that has fired is gone");
+        self.results.sort();
+        self.results
+    }
+}
+
+/// Distinct values that waited partitioned were saved and loaded in no test that loses what came after the snapshot.
+#[test]
+fn distinct_values_that_wait_partitioned_survive_a_crash() {
+    let shape = Arc::new(Shape::new(&schema(), &[1], &distinct_calls()));
+    let window = WindowSpec {
+        kind: WindowKind::Tumble { size_ms: 60_000, offset_ms: 0 },
+        domain: TimeDomain::Event,
+        time_column: 0,
+        time_zone: None,
+        group_window: false,
+    };
+    let run = |budget_pages: usize| Run {
+        shape: Arc::clone(&shape),
+        window: window.clone(),
+        groups_max: usize::MAX,
+        budget_bytes: budget_pages << 14,
+        results: Vec::new(),
+    };
+    let chunks = distinct_chunks();
+    let twin = run(1 << 20);
+    let mut shard = twin.shard();
+    twin.push(&mut shard, &chunks);
+    let expected = twin.finish(shard);
+    assert_eq!(expected.len(), 4001.min(chunks.len() * 400));
+    for (sealed, lost, budget_pages) in [(5, 12, 1 << 20), (5, 9, 40), (9, 10, 40), (11, 11, 40)] {
+        let run = run(budget_pages);
+        let mut shard = run.shard();
+        run.push(&mut shard, &chunks[..3]);
+        run.seal(&mut shard, 1);
+        run.push(&mut shard, &chunks[3..sealed]);
+        let partitions_bytes = 2 * PARTITIONS * PAGE_WORDS * 8;
+        assert!(shard.owner.state_bytes() > partitions_bytes, "both lists wait partitioned");
+        let root = run.seal(&mut shard, 2);
+        run.push(&mut shard, &chunks[sealed..lost]);
+        shard.disk.crash(lost as u64);
+        run.restart(&mut shard, &root, 2);
+        run.push(&mut shard, &chunks[sealed..]);
+        assert_eq!(run.finish(shard), expected, "sealed after {sealed} chunks");
     }
 }
