@@ -5,14 +5,15 @@
 //! which a window fires, and late rows are left out and counted, and handed out where somebody reads them.
 //!
 //! Rows are folded into a small table per (key, slice) and leave as accumulators at the end of the chunk;
-//! where keys hardly repeat, the rest of the chunk leaves as rows, and the next chunks do without a look
-//! (`RESTING_CHUNKS`), if that cannot show.
+//! where keys hardly repeat, the rest of the chunk leaves as rows, and the next chunks do without a look, if that cannot
+//! show (`judge`).
 //!
 //! # Invariants
 //!
 //! 1. What is late, and where a mark is sent, depends on rows and watermarks alone, never on batch boundaries.
 //! 2. Everything that came before a mark is shipped before the mark.
 
+mod judge;
 mod whole;
 
 use std::collections::VecDeque;
@@ -35,6 +36,7 @@ use crate::batch::hash::shard_of;
 use crate::batch::{Batch, KeyWords, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
+use judge::Judge;
 
 /// What a sender hands to the exchange.
 #[derive(Debug)]
@@ -74,10 +76,6 @@ pub struct SendPlan {
     pub hands_out_late: bool,
 }
 
-/// After this many rows a chunk's table is judged.
-const JUDGED_ROWS: usize = if cfg!(test) { 64 } else { 4096 };
-/// So many chunks after one whose keys hardly repeat are not judged.
-const RESTING_CHUNKS: u32 = 15;
 /// Groups a folding table holds at most, so that it stays in cache.
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 /// Bytes that it takes at most, or little more: users' accumulators may be large.
@@ -93,10 +91,8 @@ pub struct AggregateSender {
     lateness_ms: i64,
     groups: Folding,
     numbered: Numbered,
-    folded_rows: usize,
     folding: bool,
-    /// How many of the next chunks leave as rows.
-    resting_chunks: u32,
+    judge: Judge,
     marked_ms: i64,
     /// In a zone: for a slice and a mark what [`Self::next_firing`] said.
     next_firing: Option<((i64, i64), Option<i64>)>,
@@ -126,11 +122,11 @@ impl AggregateSender {
             groups: Folding::new(shape.layout.word_count),
             numbered: Numbered::default(),
             folding: plan.ship == Ship::Folded,
+            // Nobody can tell then which chunks were folded.
+            judge: Judge::new(plan.emit.is_once() && shape.layout.hides_grouping()),
             shape,
             plan,
             shard_count,
-            folded_rows: 0,
-            resting_chunks: 0,
             marked_ms: i64::MIN,
             next_firing: None,
             keys: Keys::default(),
@@ -152,6 +148,7 @@ impl AggregateSender {
         if batch.rows == 0 {
             return;
         }
+        self.judge.take(batch.rows);
         let processing = self.plan.window.domain == TimeDomain::Processing;
         if !processing && self.take_whole(batch, others_ms, floor_ms).is_some() {
             return;
@@ -367,20 +364,13 @@ impl AggregateSender {
             &self.slots,
             &shape.ship(&batch.columns),
         );
-        self.folded_rows += batch.rows;
         let groups = self.groups.count();
-        if groups * 2 > self.folded_rows && self.folded_rows >= JUDGED_ROWS {
+        if !self.judge.pays(batch.rows, groups) {
             self.flush();
             self.folding = false;
-            self.resting_chunks = if self.may_rest() { RESTING_CHUNKS } else { 0 };
         } else if groups > FOLDED_GROUPS_MAX || self.groups.bytes() > FOLDED_BYTES_MAX {
             self.flush();
         }
-    }
-
-    /// Whether nobody can tell which chunks were folded, which depends on the number of shards then.
-    fn may_rest(&self) -> bool {
-        self.plan.emit.is_once() && self.shape.layout.hides_grouping()
     }
 
     fn key_columns(&self, batch: &Batch) -> Vec<ArrayRef> {
@@ -510,13 +500,7 @@ impl AggregateSender {
     /// The end of a chunk: everything folded leaves.
     pub fn end_chunk(&mut self) {
         self.flush();
-        self.begin_chunk();
-        self.resting_chunks = self.resting_chunks.saturating_sub(1);
-    }
-
-    fn begin_chunk(&mut self) {
-        self.folded_rows = 0;
-        self.folding = self.plan.ship == Ship::Folded && self.resting_chunks == 0;
+        self.folding = self.judge.end_chunk() && self.plan.ship == Ship::Folded;
     }
 
     fn flush(&mut self) {

@@ -74,6 +74,7 @@ impl AggregateSender {
         if batch.rows == 0 {
             return Some(i64::MAX);
         }
+        self.judge.take(batch.rows);
         self.take_whole(batch, i64::MAX, i64::MIN)
     }
 
@@ -81,6 +82,6 @@ impl AggregateSender {
     pub fn forget_ahead(&mut self) {
         self.clear_groups();
         self.out.clear();
-        self.begin_chunk();
+        self.folding = self.judge.begin_anew() && self.plan.ship == Ship::Folded;
     }
 }
