@@ -392,7 +392,7 @@ mod tests {
         }
         // Lengths around those where another way begins, and texts of digits alone and others.
         let text = |value: &u32| {
-            let before = if value / 20 % 2 == 0 { "" } else { "x" };
+            let before = if (value / 20).is_multiple_of(2) { "" } else { "x" };
             format!("{before}{value:0length$}", length = 10 + *value as usize % 20)
         };
         let columns: [ArrayRef; 1] =
