@@ -76,16 +76,16 @@ pub fn merge_groups<S: Slots, F: Source>(
 }
 
 /// The first words of accumulators that are all of a slot.
-struct Together {
+pub(super) struct Together {
     /// Which part the sum is, and where.
-    sum: (usize, usize),
-    count: Option<usize>,
-    extreme: Option<(usize, bool)>,
+    pub(super) sum: (usize, usize),
+    pub(super) count: Option<usize>,
+    pub(super) extreme: Option<(usize, bool)>,
 }
 
 impl Together {
     /// `None`: there are others.
-    fn of(layout: &Layout) -> Option<Self> {
+    pub(super) fn of(layout: &Layout) -> Option<Self> {
         let (mut sum, mut count, mut extreme) = (None, None, None);
         for (index, part) in layout.parts.iter().enumerate() {
             match part.accumulator {

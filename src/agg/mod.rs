@@ -13,6 +13,7 @@
 //! 3. An accumulator of zeros is the empty one.
 
 mod call;
+mod cells;
 pub mod collect;
 pub mod exact;
 mod finish;
@@ -24,6 +25,7 @@ mod update;
 mod user;
 
 pub use call::{AggregateCall, AggregateFunction, Travel, bind, travel};
+pub use cells::{CELL_ROWS_MAX, Cell, CellPlan};
 pub use collect::{Collect, elements};
 pub use finish::finish;
 pub use fused::Fused;

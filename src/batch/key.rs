@@ -10,7 +10,6 @@
 //!                                 string, bytes: null u8 │ length u32 │ bytes   (last column: no length)
 //! ```
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryViewBuilder, StringViewBuilder};
@@ -21,7 +20,7 @@ use arrow_buffer::{NullBuffer, NullBufferBuilder};
 
 use super::hash::hash_fixed;
 use super::packing::take_arrays;
-use super::{DataType, Packing, Strings};
+use super::{DataType, Integers, Packing, Strings};
 
 /// Keys of several rows, each a run of bytes with its hash.
 #[derive(Clone, Debug, Default)]
@@ -167,59 +166,6 @@ impl Keys {
             .map(|(index, &data_type)| decode_column(data_type, index == last, &mut rest))
             .collect()
     }
-}
-
-/// Keys of one column of integers without NULLs, not encoded yet.
-#[derive(Debug)]
-pub struct Integers<'a> {
-    values: Cow<'a, [i64]>,
-    encode: fn(i64) -> (u64, [u8; 9], usize),
-}
-
-impl<'a> Integers<'a> {
-    /// The keys of `columns`, if they are such keys.
-    pub fn of(columns: &'a [ArrayRef]) -> Option<Self> {
-        use arrow_schema::DataType as Arrow;
-        let [column] = columns else { return None };
-        if column.null_count() > 0 {
-            return None;
-        }
-        Some(match column.data_type() {
-            Arrow::Int8 => widened::<Int8Type, 1>(column),
-            Arrow::Int16 => widened::<Int16Type, 2>(column),
-            Arrow::Int32 => widened::<Int32Type, 4>(column),
-            Arrow::Int64 => {
-                let values = column.as_primitive::<Int64Type>().values();
-                Self { values: Cow::Borrowed(values), encode: encoded::<8> }
-            }
-            _ => return None,
-        })
-    }
-
-    /// `[rows]`: the integers.
-    pub fn values(&self) -> &[i64] {
-        &self.values
-    }
-
-    /// The hash of a row's key as [`Keys::encode`] has it, and its bytes, of which so many count.
-    pub fn encoded(&self, row: usize) -> (u64, [u8; 9], usize) {
-        (self.encode)(self.values[row])
-    }
-}
-
-fn widened<T, const WIDTH: usize>(column: &ArrayRef) -> Integers<'static>
-where
-    T: ArrowPrimitiveType<Native: Into<i64>>,
-{
-    let values = column.as_primitive::<T>().values().iter().map(|&value| value.into());
-    Integers { values: values.collect(), encode: encoded::<WIDTH> }
-}
-
-fn encoded<const WIDTH: usize>(value: i64) -> (u64, [u8; 9], usize) {
-    let bits = value.cast_unsigned() & (u64::MAX >> (64 - 8 * WIDTH));
-    let mut key = [0; 9];
-    key[1..].copy_from_slice(&bits.to_le_bytes());
-    (hash_fixed::<WIDTH>(bits), key, WIDTH + 1)
 }
 
 /// Whether `column` is one of integers, which is then encoded and hashed: the commonest key takes the shortest way.

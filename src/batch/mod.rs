@@ -9,6 +9,8 @@
 mod arrival;
 mod data_type;
 pub mod hash;
+mod integers;
+mod kept;
 mod key;
 mod packing;
 mod schema;
@@ -24,7 +26,8 @@ use crate::sys::archive;
 
 pub use arrival::{Arrival, highest};
 pub use data_type::DataType;
-pub use key::{Integers, Keys};
+pub use integers::{EncodeInteger, Integers};
+pub use key::Keys;
 pub use packing::{KeyWords, Packing, put_bytes};
 pub use schema::{Field, Schema, TimeAttribute};
 pub use strings::{ShortKey, Strings};
@@ -176,6 +179,6 @@ impl Batch {
         if kept.count_set_bits() == self.rows {
             return self.clone();
         }
-        self.take(&UInt32Array::from_iter_values(kept.set_indices_u32()))
+        self.take(&UInt32Array::from(kept::rows(&kept)))
     }
 }

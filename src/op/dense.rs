@@ -50,6 +50,22 @@ impl vector::Loop for LookUp<'_> {
     }
 }
 
+/// All bits that some place has.
+struct PlaceBits<'a> {
+    keys: &'a [i64],
+    low: i64,
+}
+
+impl vector::Loop for PlaceBits<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let place = |key: &i64| key.wrapping_sub(self.low).cast_unsigned();
+        self.keys.iter().fold(0, |bits, key| bits | place(key))
+    }
+}
+
 /// The cache.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dense {
@@ -74,14 +90,24 @@ impl Dense {
         self.width
     }
 
-    /// Prepares for these keys in the slices of a cut, and says where the lane of each slice begins; `None`: they lie too far apart.
-    pub(super) fn prepare(&mut self, keys: &[i64], cut: &Cut) -> Option<Vec<usize>> {
+    /// Whether these keys have places.
+    pub(super) fn covers(&self, keys: &[i64]) -> bool {
         // The width is a power of two: one bit from there up shows that some place is beyond it.
-        let places = keys.iter().map(|&key| key.wrapping_sub(self.low).cast_unsigned());
-        if places.fold(0, |bits, place| bits | place) >= self.width as u64 {
+        vector::widest(PlaceBits { keys, low: self.low }) < self.width as u64
+    }
+
+    /// Has these keys have places; `None`: they lie too far apart.
+    pub(super) fn cover(&mut self, keys: &[i64]) -> Option<()> {
+        if !self.covers(keys) {
             let (least, greatest) = extent(keys);
             self.widen(least, greatest)?;
         }
+        Some(())
+    }
+
+    /// Prepares for these keys in the slices of a cut, and says where the lane of each slice begins; `None`: they lie too far apart.
+    pub(super) fn prepare(&mut self, keys: &[i64], cut: &Cut) -> Option<Vec<usize>> {
+        self.cover(keys)?;
         if (self.lanes.len() + cut.ends().len()) * self.width > ENTRIES_MAX {
             self.lose();
         }

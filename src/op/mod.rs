@@ -22,6 +22,7 @@ pub mod expand;
 mod folding;
 mod gathered;
 pub mod global_window;
+mod grid;
 mod key_numbers;
 mod key_table;
 pub mod moving;

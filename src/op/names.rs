@@ -20,7 +20,8 @@ const ENTRIES: usize = 1 << 13;
 pub(super) struct Names {
     /// A view and its number + 1, 0: empty; open addressing. Empty until the first string comes.
     index: Vec<(u128, u32)>,
-    count: u32,
+    /// By number.
+    views: Vec<u128>,
 }
 
 impl Names {
@@ -49,7 +50,7 @@ impl Names {
 
     /// Whether no more strings can be numbered.
     pub(super) fn is_full(&self) -> bool {
-        self.count as usize * 2 >= ENTRIES
+        self.views.len() * 2 >= ENTRIES
     }
 
     #[inline]
@@ -68,15 +69,22 @@ impl Names {
         if self.is_full() {
             return None;
         }
-        self.count += 1;
-        self.index[at] = (view, self.count);
-        Some(self.count - 1)
+        self.views.push(view);
+        self.index[at] = (view, self.views.len() as u32);
+        Some(self.views.len() as u32 - 1)
+    }
+
+    /// Appends the bytes of a numbered string.
+    pub(super) fn push_text(&self, number: usize, bytes: &mut Vec<u8>) {
+        let view = self.views[number].to_le_bytes();
+        let [length, ..] = view;
+        bytes.extend_from_slice(&view[4..][..usize::from(length)]);
     }
 
     /// Forgets all.
     pub(super) fn forget(&mut self) {
         self.index.fill((0, 0));
-        self.count = 0;
+        self.views.clear();
     }
 }
 

@@ -8,6 +8,7 @@
 //! 1. While a [`Numbering`] lasts, a number stands for one key.
 //! 2. Numbers and what is remembered by them show in no result: whoever does not know a number asks for the key.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use arrow_array::{Array, ArrayRef};
 use super::dense::Dense;
 use super::folding::Folding;
 use super::names::Names;
-use crate::batch::Integers;
 use crate::batch::hash::hash_bytes;
+use crate::batch::{EncodeInteger, Integers};
 use crate::window::Cut;
 
 /// The number of what has none.
@@ -55,7 +56,9 @@ struct Known {
 pub(super) struct Numbered {
     dense: Dense,
     names: Names,
-    numbers: Vec<i64>,
+    /// What encodes keys; `None`: they are strings.
+    encode: Option<EncodeInteger>,
+    spare: Vec<i64>,
     numbering: Option<Arc<Numbering>>,
     /// By number.
     known: Vec<Option<Known>>,
@@ -67,6 +70,79 @@ pub(super) struct Numbered {
 }
 
 impl Numbered {
+    /// The integers that keys of one column are, or that stand for its short strings. `None`: they are neither. What is owned is to be given
+    /// back to [`Numbered::keep`], for its memory.
+    pub(super) fn integers<'a>(&mut self, keys: &'a [ArrayRef]) -> Option<Cow<'a, [i64]>> {
+        let [column] = keys else { return None };
+        if let Some(integers) = Integers::of(keys) {
+            self.encode = Some(integers.encoder());
+            return Some(integers.into_values());
+        }
+        let strings = column.as_string_view_opt().filter(|strings| strings.null_count() == 0)?;
+        let mut numbers = std::mem::take(&mut self.spare);
+        self.encode = None;
+        if !self.names.is_full() && self.names.number(strings, &mut numbers) {
+            return Some(numbers.into());
+        }
+        self.spare = numbers;
+        None
+    }
+
+    /// Takes back what [`Numbered::integers`] gave.
+    pub(super) fn keep(&mut self, integers: Cow<'_, [i64]>) {
+        if let Cow::Owned(numbers) = integers {
+            self.spare = numbers;
+        }
+    }
+
+    /// Whether all of these integers have numbers.
+    pub(super) fn covers(&self, integers: &[i64]) -> bool {
+        self.dense.covers(integers)
+    }
+
+    /// Gives all of these integers numbers, which no group has for now; false: they lie too far apart.
+    pub(super) fn cover(&mut self, integers: &[i64]) -> bool {
+        let before = (self.dense.low(), self.dense.width());
+        let covered = self.dense.cover(integers).is_some();
+        if before != (self.dense.low(), self.dense.width()) {
+            self.renumber(self.dense.width());
+        }
+        covered
+    }
+
+    /// The integer whose number is 0, and how many numbers there are: a power of two.
+    pub(super) fn range(&self) -> (i64, usize) {
+        (self.dense.low(), self.dense.width())
+    }
+
+    /// The hash and the bytes of the key that has a number; the integer whose number is 0 is `low`.
+    #[inline]
+    pub(super) fn key(&mut self, number: usize, low: i64) -> (u64, &[u8]) {
+        if self.known[number].is_none() {
+            self.learn(number, low.wrapping_add(number as i64));
+        }
+        let known = self.known[number].as_ref().expect("it is known now");
+        (known.hash, &self.bytes[known.key.clone()])
+    }
+
+    #[cold]
+    fn learn(&mut self, number: usize, integer: i64) {
+        let start = self.bytes.len();
+        let hash = match self.encode {
+            Some(encode) => {
+                let (hash, key, length) = encode(integer);
+                self.bytes.extend_from_slice(&key[..length]);
+                hash
+            }
+            None => {
+                self.bytes.push(0);
+                self.names.push_text(integer as usize, &mut self.bytes);
+                hash_bytes(&self.bytes[start..])
+            }
+        };
+        self.known[number] = Some(Known { hash, key: start..self.bytes.len() });
+    }
+
     /// As [`Folding::find`], for keys of one column in the slices of a cut, without encoding and hashing them row by row; false, and
     /// nothing done, where keys are neither integers close together nor short strings.
     pub(super) fn find(
@@ -77,71 +153,38 @@ impl Numbered {
         slices: &[u32],
         slots: &mut Vec<u32>,
     ) -> bool {
-        let [column] = keys else { return false };
-        if let Some(integers) = Integers::of(keys) {
-            return self.find_numbers(
-                groups,
-                integers.values(),
-                cut,
-                slices,
-                slots,
-                |row, bytes| {
-                    let (hash, key, length) = integers.encoded(row);
-                    bytes.extend_from_slice(&key[..length]);
-                    hash
-                },
-            );
-        }
-        let Some(strings) = column.as_string_view_opt().filter(|strings| strings.null_count() == 0)
-        else {
-            return false;
-        };
-        let mut numbers = std::mem::take(&mut self.numbers);
-        let named = !self.names.is_full() && self.names.number(strings, &mut numbers);
-        let found = named
-            && self.find_numbers(groups, &numbers, cut, slices, slots, |row, bytes| {
-                let start = bytes.len();
-                bytes.push(0);
-                bytes.extend_from_slice(strings.value(row).as_bytes());
-                hash_bytes(&bytes[start..])
-            });
-        self.numbers = numbers;
+        let Some(integers) = self.integers(keys) else { return false };
+        let found = self.find_integers(groups, &integers, cut, slices, slots);
+        self.keep(integers);
         found
     }
 
-    /// The slots of rows by numbers that stand for their keys; `encode` appends a row's key, and says its hash.
-    fn find_numbers(
+    /// The slots of rows by the integers that stand for their keys.
+    fn find_integers(
         &mut self,
         groups: &mut Folding,
-        numbers: &[i64],
+        integers: &[i64],
         cut: &Cut,
         slices: &[u32],
         slots: &mut Vec<u32>,
-        encode: impl Fn(usize, &mut Vec<u8>) -> u64,
     ) -> bool {
-        let mut dense = std::mem::take(&mut self.dense);
-        let before = (dense.low(), dense.width());
-        let lanes = dense.prepare(numbers, cut);
-        if before != (dense.low(), dense.width()) {
-            self.renumber(dense.width());
+        if !self.cover(integers) {
+            return false;
         }
+        let mut dense = std::mem::take(&mut self.dense);
+        let lanes = dense.prepare(integers, cut);
         if let Some(lanes) = &lanes {
             self.is_mixed |= groups.count() != self.of_groups.len();
             let all_known = !self.is_mixed && !dense.has_lost();
             let ends_ms: Vec<i64> = cut.ends().collect();
             let low = dense.low();
-            dense.find(numbers, slices, lanes, slots, |row| {
-                let number = numbers[row].wrapping_sub(low) as usize;
-                let known = self.known[number].get_or_insert_with(|| {
-                    let start = self.bytes.len();
-                    let hash = encode(row, &mut self.bytes);
-                    Known { hash, key: start..self.bytes.len() }
-                });
-                let key = &self.bytes[known.key.clone()];
+            dense.find(integers, slices, lanes, slots, |row| {
+                let number = integers[row].wrapping_sub(low) as usize;
+                let (hash, key) = self.key(number, low);
                 let end_ms = ends_ms[slices[row] as usize];
                 let slot = match all_known {
-                    true => groups.append(known.hash, end_ms, key),
-                    false => groups.slot(known.hash, end_ms, key),
+                    true => groups.append(hash, end_ms, key),
+                    false => groups.slot(hash, end_ms, key),
                 };
                 if self.of_groups.len() <= slot as usize {
                     self.of_groups.resize(slot as usize + 1, NONE);
@@ -176,9 +219,13 @@ impl Numbered {
 
     /// The numbers of these groups' keys, for their owner.
     pub(super) fn numbers(&self, slots: &[u32]) -> Option<Numbers> {
-        let numbering = Arc::clone(self.numbering.as_ref()?);
         let number = |&slot: &u32| self.of_groups.get(slot as usize).copied().unwrap_or(NONE);
-        Some(Numbers { numbering, of: slots.iter().map(number).collect() })
+        self.sent(slots.iter().map(number).collect())
+    }
+
+    /// The same where the numbers are known.
+    pub(super) fn sent(&self, of: Vec<u32>) -> Option<Numbers> {
+        Some(Numbers { numbering: Arc::clone(self.numbering.as_ref()?), of })
     }
 }
 

@@ -13,6 +13,7 @@
 //! 1. What is late, and where a mark is sent, depends on rows and watermarks alone, never on batch boundaries.
 //! 2. Everything that came before a mark is shipped before the mark.
 
+mod cells;
 mod judge;
 mod whole;
 
@@ -25,6 +26,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
 use super::folding::Folding;
+use super::grid::{Grid, Lanes};
 use super::numbered::Numbered;
 use super::packed_rows::PackedRows;
 use super::pane::update_calls;
@@ -91,6 +93,8 @@ pub struct AggregateSender {
     lateness_ms: i64,
     groups: Folding,
     numbered: Numbered,
+    /// Where ever it suits, and then there is none in `groups`.
+    grid: Option<Grid>,
     folding: bool,
     judge: Judge,
     marked_ms: i64,
@@ -121,6 +125,9 @@ impl AggregateSender {
             lateness_ms: plan.emit.late_delay_ms.map_or(0, |_| plan.emit.allow_lateness_ms),
             groups: Folding::new(shape.layout.word_count),
             numbered: Numbered::default(),
+            grid: (plan.ship == Ship::Folded && plan.emit.is_once())
+                .then(|| Grid::of(&shape))
+                .flatten(),
             folding: plan.ship == Ship::Folded,
             // Nobody can tell then which chunks were folded.
             judge: Judge::new(plan.emit.is_once() && shape.layout.hides_grouping()),
@@ -356,6 +363,7 @@ impl AggregateSender {
 
     /// Folds rows, and looks whether folding pays.
     fn fold(&mut self, batch: &Batch) {
+        self.flush_cells();
         let shape = Arc::clone(&self.shape);
         update_calls(
             &shape,
@@ -365,12 +373,17 @@ impl AggregateSender {
             &shape.ship(&batch.columns),
         );
         let groups = self.groups.count();
-        if !self.judge.pays(batch.rows, groups) {
-            self.flush();
-            self.folding = false;
+        if !self.judge.pays(batch.rows, groups, || groups) {
+            self.stop_folding();
         } else if groups > FOLDED_GROUPS_MAX || self.groups.bytes() > FOLDED_BYTES_MAX {
             self.flush();
         }
+    }
+
+    /// The rest of the chunk leaves as rows.
+    fn stop_folding(&mut self) {
+        self.flush();
+        self.folding = false;
     }
 
     fn key_columns(&self, batch: &Batch) -> Vec<ArrayRef> {
@@ -504,6 +517,7 @@ impl AggregateSender {
     }
 
     fn flush(&mut self) {
+        self.flush_cells();
         if self.groups.count() == 0 {
             return;
         }

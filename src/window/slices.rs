@@ -13,6 +13,7 @@
 use std::ops::RangeInclusive;
 
 use super::{WindowKind, wall::TIME_LIMIT_MS};
+use crate::sys::vector;
 
 /// How windows of one kind are cut into slices. All times are wall times in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,10 +180,41 @@ impl Cut {
         // Distances fit 32 bits, so that a product with 2^64 / width, rounded up, has the quotient in its upper half
         // (Lemire et al., "Faster remainder by direct computation", 2019): a division takes ten times as long.
         let inverse = u64::MAX / self.width_ms as u64 + 1;
-        indices.extend(time_ms.iter().map(|&time| {
-            let distance = (time - self.start_ms) as u64;
-            ((u128::from(distance) * u128::from(inverse)) >> 64) as u32
-        }));
+        indices.resize(time_ms.len(), 0);
+        vector::widest(Divide { time_ms, start_ms: self.start_ms, inverse, quotients: indices });
+    }
+
+    /// Where the first slice starts.
+    pub fn start_ms(&self) -> i64 {
+        self.start_ms
+    }
+
+    /// How wide a slice is.
+    pub fn width_ms(&self) -> i64 {
+        self.width_ms
+    }
+}
+
+/// Distances from `start_ms`, which fit 32 bits, times `inverse` / 2^64.
+struct Divide<'a> {
+    time_ms: &'a [i64],
+    start_ms: i64,
+    inverse: u64,
+    quotients: &'a mut [u32],
+}
+
+impl vector::Loop for Divide<'_> {
+    type Output = ();
+
+    /// The product in two halves: vectors have no wider ones.
+    #[inline(always)]
+    fn run(self) {
+        let (upper, lower) = (self.inverse >> 32, self.inverse & 0xffff_ffff);
+        for (quotient, &time) in self.quotients.iter_mut().zip(self.time_ms) {
+            let distance = time.wrapping_sub(self.start_ms).cast_unsigned() & 0xffff_ffff;
+            let product = distance * upper + ((distance * lower) >> 32);
+            *quotient = (product >> 32) as u32;
+        }
     }
 }
 

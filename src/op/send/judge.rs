@@ -44,11 +44,21 @@ impl Judge {
         self.rows += rows;
     }
 
-    /// Whether it pays to go on folding, now that so many rows more have been, and all of them are so many groups.
-    pub(super) fn pays(&mut self, rows: usize, groups: usize) -> bool {
+    /// Whether it pays to go on folding, now that so many rows more have been. All of them are `groups_max` groups at most, and
+    /// `groups` counts them.
+    pub(super) fn pays(
+        &mut self,
+        rows: usize,
+        groups_max: usize,
+        groups: impl FnOnce() -> usize,
+    ) -> bool {
         self.folded_rows += rows;
         let folded = self.folded_rows;
-        if groups * 2 <= folded || folded < JUDGED_ROWS {
+        if groups_max * 2 <= folded || folded < JUDGED_ROWS {
+            return true;
+        }
+        let groups = groups();
+        if groups * 2 <= folded {
             return true;
         }
         // Of keys that come in no order, that many are behind so many repetitions.
@@ -105,7 +115,7 @@ mod tests {
                 if folds {
                     groups.extend((0..64).map(|_| random.below(keys)));
                     folded += 64;
-                    folds = judge.pays(64, groups.len());
+                    folds = judge.pays(64, groups.len(), || groups.len());
                 }
             }
             folds = judge.end_chunk();

@@ -9,6 +9,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::super::folding::extent;
+use super::super::grid::Grid;
 use super::{AggregateSender, Ship};
 use crate::batch::{Arrival, Batch};
 use crate::window::{EmitClock, TimeDomain};
@@ -47,6 +48,9 @@ impl AggregateSender {
             return Some(fires_ms);
         }
         let keys = self.key_columns(batch);
+        if self.fold_in_cells(batch, &keys, &cut) {
+            return Some(fires_ms);
+        }
         let (groups, slices) = (&mut self.groups, &self.slice_indices);
         if !self.numbered.find(groups, &keys, &cut, slices, &mut self.slots) {
             self.keys.encode(&keys, batch.rows);
@@ -80,6 +84,7 @@ impl AggregateSender {
 
     /// Forgets what was taken of a chunk whose end has not come.
     pub fn forget_ahead(&mut self) {
+        self.grid.iter_mut().for_each(Grid::clear);
         self.clear_groups();
         self.out.clear();
         self.folding = self.judge.begin_anew() && self.plan.ship == Ship::Folded;
