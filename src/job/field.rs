@@ -29,6 +29,7 @@ use rkyv::option::ArchivedOption;
 use rkyv::rend::{f32_le, f64_le, i16_le, i32_le, i64_le, u16_le, u32_le, u64_le};
 
 use crate::batch::DataType;
+use crate::sys::filled::filled;
 
 /// A value of one column.
 pub trait Column: Clone + Debug + Send + 'static {
@@ -174,21 +175,6 @@ pub trait Key: 'static {
 /// The column of these values.
 pub(super) fn column_of<F: Field>(rows: usize, values: impl Iterator<Item = F>) -> ArrayRef {
     <F::Column as Column>::Builder::of(rows, values.map(Field::into_column))
-}
-
-/// `rows` values one after another. What grows would note its length in memory with every value.
-///
-/// # Panics
-///
-/// If there are not as many.
-fn filled<V: Clone + Default>(rows: usize, values: impl Iterator<Item = V>) -> Vec<V> {
-    let (mut filled, mut count) = (vec![V::default(); rows], 0);
-    values.for_each(|value| {
-        filled[count] = value;
-        count += 1;
-    });
-    assert_eq!(count, rows, "a value for every row");
-    filled
 }
 
 /// A column of Arrow's numbers.

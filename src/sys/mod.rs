@@ -5,6 +5,7 @@ pub mod checksum;
 pub mod clock;
 pub mod crash;
 pub mod descriptor;
+pub mod filled;
 pub mod memory;
 pub mod random;
 pub mod scan;
