@@ -21,7 +21,7 @@ use super::numbered::Numbers;
 use super::shape::Shape;
 use super::sum::Sum;
 use crate::agg::{
-    self, AggregateFunction, Argument, Fused, PartialGroups, Partials, Slots, Update,
+    self, AggregateFunction, Argument, Fused, PartialGroups, Partials, Slots, Source, Update,
 };
 use crate::batch::{Batch, Keys};
 use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
@@ -254,6 +254,26 @@ impl Pane {
         self.numbered.complete(key_numbers, table.slot_end(), key);
         let from = TableSlots { pages, table: &mut self.table };
         sum.add(shape, self.numbered.numbers(), &from);
+    }
+
+    /// Adds groups that have these numbers, as if their rows had come after its own.
+    pub(super) fn add_sum<S: Source>(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+        (numbers, from): (&[u32], &S),
+    ) {
+        let slots: Vec<u32> = match self.number(pages, key_numbers) {
+            true => numbers.iter().map(|&it| self.numbered_slot(pages, key_numbers, it)).collect(),
+            false => {
+                let keys = numbers.iter().map(|&number| key_numbers.key(number));
+                keys.map(|(hash, key)| self.slot(pages, hash, key)).collect()
+            }
+        };
+        let mut table = TableSlots { pages, table: &mut self.table };
+        let indices = 0..numbers.len() as u32;
+        agg::merge_groups(&shape.layout, &shape.calls, &mut table, &slots, from, indices);
     }
 
     /// Folds rows, whose slots are `rows`.

@@ -1,10 +1,12 @@
-//! The groups of a slice: in a table as long as that fits the cache, beyond that waiting to be gathered ([`super::waiting`]).
+//! The groups of a slice: in a table as long as that fits the cache, beyond that waiting to be gathered ([`super::waiting`]). Where nothing is
+//! saved a slice begins without a table: most are over before anybody asks for a group by its key.
 
 use super::key_numbers::KeyNumbers;
 use super::moving::{Moved, MovedPart};
 use super::numbered::Numbers;
 use super::pane::Pane;
 use super::shape::Shape;
+use super::sum::Sum;
 use super::waiting::Waiting;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
@@ -22,6 +24,8 @@ const BLOCK_ROWS: usize = 1 << 12;
 /// The groups of a slice.
 #[derive(Debug)]
 pub(super) enum Slice {
+    /// In flat memory: found by their keys' numbers alone.
+    Fresh(Box<Sum>),
     /// In a table.
     Folded(Box<Pane>),
     /// Waiting.
@@ -33,6 +37,24 @@ impl Slice {
         Slice::Folded(Box::new(Pane::new(shape, word_count)))
     }
 
+    /// One without a table, whose groups are those of `sum`: none.
+    pub(super) fn fresh(sum: Sum) -> Self {
+        Slice::Fresh(Box::new(sum))
+    }
+
+    /// Sees to it that it has a table, or waits.
+    pub(super) fn settle(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+    ) {
+        if let Slice::Fresh(sum) = self {
+            let sum = std::mem::replace(&mut **sum, Sum::new(shape));
+            *self = Slice::Folded(Box::new(sum.into_pane(shape, pages, key_numbers)));
+        }
+    }
+
     pub(super) fn waits(&self) -> bool {
         matches!(self, Slice::Waiting(_))
     }
@@ -40,6 +62,7 @@ impl Slice {
     /// How many groups there are, or of those that wait: at most.
     pub(super) fn groups_max(&self) -> u64 {
         match self {
+            Slice::Fresh(sum) => sum.count() as u64,
             Slice::Folded(pane) => pane.table.count() as u64,
             Slice::Waiting(waiting) => waiting.backlog.record_count(),
         }
@@ -56,8 +79,16 @@ impl Slice {
     ) -> Vec<u32> {
         let mut slots = Vec::new();
         let keys = &payload.keys;
+        if let Slice::Fresh(sum) = self {
+            if payload.numbers.is_some() && matches!(payload.data, Data::Partials(_)) {
+                sum.receive(shape, key_numbers, payload, rows);
+                return slots;
+            }
+            self.settle(shape, pages, key_numbers);
+        }
         let numbered = (keys, payload.numbers.as_ref());
         match (self, &payload.data) {
+            (Slice::Fresh(_), _) => unreachable!("it was settled"),
             (Slice::Waiting(waiting), _) => waiting.receive(shape, pages, payload, rows),
             (Slice::Folded(pane), Data::Rows(columns)) if rows.len() == keys.count() => {
                 pane.slots(pages, keys, &mut slots);
@@ -92,7 +123,16 @@ impl Slice {
     }
 
     /// Has groups wait from now on if there are more than `groups_max`.
-    pub(super) fn have_wait(&mut self, shape: &Shape, pages: &mut Pages, groups_max: usize) {
+    pub(super) fn have_wait(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+        groups_max: usize,
+    ) {
+        if self.groups_max() > groups_max as u64 {
+            self.settle(shape, pages, key_numbers);
+        }
         let Slice::Folded(pane) = self else { return };
         let is_large = pane.table.count() > groups_max
             || pages.is_crowded() && pane.table.page_count() > CROWDED_PAGES;
@@ -107,10 +147,17 @@ impl Slice {
         match self {
             Slice::Waiting(waiting) => waiting,
             Slice::Folded(pane) => Waiting::of_pane(shape, pages, *pane),
+            Slice::Fresh(_) => unreachable!("it was settled"),
         }
     }
 
-    /// The pane of a slice that does not wait.
+    /// The groups of a slice without a table.
+    pub(super) fn as_fresh(&self) -> Option<&Sum> {
+        let Slice::Fresh(sum) = self else { return None };
+        Some(sum)
+    }
+
+    /// The pane of a slice that has been settled and does not wait.
     pub(super) fn into_pane(self) -> Pane {
         let Slice::Folded(pane) = self else { unreachable!("asked for where nothing waits") };
         *pane
@@ -125,6 +172,7 @@ impl Slice {
     /// Puts a group together again; `divided`: see [`Pane::adopt_divided`].
     pub(super) fn adopt(&mut self, shape: &Shape, pages: &mut Pages, moved: &Moved, divided: bool) {
         match self {
+            Slice::Fresh(_) => unreachable!("it was settled"),
             Slice::Waiting(waiting) => {
                 if let Some(accumulators) = &moved.accumulators {
                     let key = (moved.hash, moved.key.as_slice());
@@ -154,6 +202,7 @@ impl Slice {
         to: &mut dyn FnMut(Moved),
     ) {
         match self {
+            Slice::Fresh(_) => unreachable!("only durable slices move"),
             Slice::Folded(mut pane) => {
                 pane.flush(shape, pages);
                 for slot in 0..pane.table.slot_end() {
@@ -184,6 +233,7 @@ impl Slice {
     pub(super) fn save(&self, out: &mut Vec<u64>) {
         out.push(u64::from(self.waits()));
         match self {
+            Slice::Fresh(_) => unreachable!("only durable slices are saved"),
             Slice::Folded(pane) => pane.save(out),
             Slice::Waiting(waiting) => waiting.save(out),
         }

@@ -1,4 +1,4 @@
-//! What several slices add up to, in flat memory: its groups are found by their keys' numbers ([`super::key_numbers`]).
+//! What a slice, or several, add up to, in flat memory: its groups are found by their keys' numbers ([`super::key_numbers`]).
 //!
 //! It is derived from the slices, and lives only as long as they do or until it has been read out, so it is never saved.
 //!
@@ -12,11 +12,12 @@ use arrow_array::{ArrayRef, UInt32Array};
 
 use super::accumulators::Accumulators;
 use super::key_numbers::{KeyNumbers, NumberedSlots};
-use super::pane::{finish_calls, update_calls};
+use super::pane::{Pane, finish_calls, update_calls};
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{PartialGroups, Source, merge_groups};
 use crate::batch::{Keys, take_columns};
+use crate::state::Pages;
 
 /// A sum of slices.
 #[derive(Clone, Debug)]
@@ -39,12 +40,20 @@ impl Sum {
 
     /// Adds the groups that have these numbers and, in the same order, accumulators in `from`; their rows count as later.
     pub(super) fn add<F: Source>(&mut self, shape: &Shape, numbers: &[u32], from: &F) {
-        let Self { groups, accumulators } = self;
-        let slot = |&number: &u32| groups.slot_or_next(number);
-        let slots: Vec<u32> = numbers.iter().map(slot).collect();
-        accumulators.grow_to(groups.count());
-        let indices = 0..numbers.len() as u32;
-        merge_groups(&shape.layout, &shape.calls, accumulators, &slots, from, indices);
+        self.add_some(shape, numbers, from, 0..numbers.len() as u32);
+    }
+
+    /// The same of those that have their accumulators at `indices` of `from`.
+    pub(super) fn add_some<F: Source>(
+        &mut self,
+        shape: &Shape,
+        numbers: &[u32],
+        from: &F,
+        indices: impl Iterator<Item = u32>,
+    ) {
+        let slots = self.slots(numbers);
+        let groups = &mut self.accumulators;
+        merge_groups(&shape.layout, &shape.calls, groups, &slots, from, indices);
     }
 
     /// Takes in what a payload, not one of distinct values, has in `rows`.
@@ -57,7 +66,8 @@ impl Sum {
     ) {
         match &payload.data {
             Data::Rows(columns) => {
-                let slots = self.slots(key_numbers, payload, rows);
+                let numbers = numbers_of(key_numbers, payload, rows);
+                let slots = self.slots(&numbers);
                 let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
                 update_calls(shape, 0, &mut self.accumulators, &slots, &columns);
             }
@@ -70,34 +80,18 @@ impl Sum {
                 self.receive(shape, key_numbers, &payload, &rows);
             }
             Data::Partials(partials) => {
-                let slots = self.slots(key_numbers, payload, rows);
+                let numbers = numbers_of(key_numbers, payload, rows);
                 let from = PartialGroups { partials, word_count: shape.layout.word_count };
-                let groups = &mut self.accumulators;
-                let rows = rows.iter().copied();
-                merge_groups(&shape.layout, &shape.calls, groups, &slots, &from, rows);
+                self.add_some(shape, &numbers, &from, rows.iter().copied());
             }
             Data::Grouped(..) => unreachable!("distinct values have no sums"),
         }
     }
 
-    /// The slots of some of a payload's keys, made if need be.
-    fn slots(
-        &mut self,
-        key_numbers: &mut KeyNumbers,
-        payload: &Payload,
-        indices: &[u32],
-    ) -> Vec<u32> {
-        let keys = &payload.keys;
-        let mut slots = match &payload.numbers {
-            Some(numbers) => key_numbers.of_payload(keys, numbers, indices),
-            None => {
-                let indices = indices.iter().map(|&index| index as usize);
-                indices
-                    .map(|index| key_numbers.number(keys.hashes[index], keys.get(index)))
-                    .collect()
-            }
-        };
-        slots.iter_mut().for_each(|slot| *slot = self.groups.slot_or_next(*slot));
+    /// The slots of groups that have these numbers, made if need be.
+    fn slots(&mut self, numbers: &[u32]) -> Vec<u32> {
+        let groups = &mut self.groups;
+        let slots = numbers.iter().map(|&number| groups.slot_or_next(number)).collect();
         self.accumulators.grow_to(self.groups.count());
         slots
     }
@@ -105,6 +99,23 @@ impl Sum {
     /// Adds another sum.
     pub(super) fn absorb(&mut self, shape: &Shape, other: &Self) {
         self.add(shape, other.groups.numbers(), &other.accumulators);
+    }
+
+    /// Bytes that its groups take, or little more.
+    pub(super) fn bytes(&self) -> usize {
+        self.accumulators.bytes()
+    }
+
+    /// The pane that has these groups.
+    pub(super) fn into_pane(
+        self,
+        shape: &Shape,
+        pages: &mut Pages,
+        key_numbers: &mut KeyNumbers,
+    ) -> Pane {
+        let mut pane = Pane::new(shape, shape.layout.word_count);
+        pane.add_sum(shape, pages, key_numbers, (self.groups.numbers(), &self.accumulators));
+        pane
     }
 
     /// Becomes the sum of no slices again, keeping the memory.
@@ -133,6 +144,18 @@ impl Sum {
         let keys = Keys::decode(&shape.key_types, keys);
         let slots: Vec<u32> = slots.collect();
         finish_calls(shape, 0, keys, &self.accumulators, &slots)
+    }
+}
+
+/// The numbers of some of a payload's keys.
+fn numbers_of(key_numbers: &mut KeyNumbers, payload: &Payload, indices: &[u32]) -> Vec<u32> {
+    let keys = &payload.keys;
+    match &payload.numbers {
+        Some(numbers) => key_numbers.of_payload(keys, numbers, indices),
+        None => {
+            let indices = indices.iter().map(|&index| index as usize);
+            indices.map(|index| key_numbers.number(keys.hashes[index], keys.get(index))).collect()
+        }
     }
 }
 

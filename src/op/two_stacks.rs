@@ -60,6 +60,11 @@ impl TwoStacks {
         self.back.last().or_else(flipped).or_else(in_front).copied()
     }
 
+    /// A sum of no slices.
+    pub(super) fn empty_sum(&mut self, shape: &Shape) -> Sum {
+        self.spare.take().unwrap_or_else(|| Sum::new(shape))
+    }
+
     /// Takes back a sum that has been read out.
     pub(super) fn take_back(&mut self, mut sum: Sum) {
         sum.clear();
@@ -92,7 +97,7 @@ impl TwoStacks {
     pub(super) fn sum(&mut self, shape: &Shape, entry: &Entry, add: &mut Add<'_>) -> Sum {
         let &Entry { oldest, ref new } = entry;
         if new.len() < SLICES_MIN && self.newest().is_none() {
-            let mut sum = self.spare.take().unwrap_or_else(|| Sum::new(shape));
+            let mut sum = self.empty_sum(shape);
             new.iter().for_each(|&slice| add(slice, &mut sum));
             return sum;
         }

@@ -10,6 +10,8 @@
 
 mod firing;
 #[cfg(test)]
+mod fresh_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,6 +39,9 @@ use firing::Firing;
 /// A slice with more groups than this has them wait: its table no longer fits the cache.
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 
+/// So many slices may have no table yet; the older ones are asked less often than they take memory.
+const FRESH_SLICES_MAX: usize = 32;
+
 /// The receiving half of a windowed aggregation without triggers.
 pub struct WindowAggregate {
     shape: Arc<Shape>,
@@ -51,6 +56,8 @@ pub struct WindowAggregate {
     pages: Pages,
     ages: Ages,
     panes: BTreeMap<i64, Slice>,
+    /// The youngest slices, which may have no table yet.
+    fresh: VecDeque<i64>,
     /// Of the groups' keys; derived from `panes`.
     key_numbers: KeyNumbers,
     /// HOP: what overlapping windows have in common, added up; derived from `panes`.
@@ -107,6 +114,7 @@ impl WindowAggregate {
             stage,
             pages,
             panes: BTreeMap::new(),
+            fresh: VecDeque::new(),
             key_numbers: KeyNumbers::new(),
             running: BTreeMap::new(),
             may_wait: false,
@@ -158,12 +166,18 @@ impl WindowAggregate {
         let slice = match many {
             // What comes will be as much, and need not go through a table first.
             true => Slice::Waiting(Waiting::new()),
+            false if self.opens_fresh() => {
+                self.fresh.push_back(end_ms);
+                self.settle_fresh(FRESH_SLICES_MAX);
+                Slice::fresh(self.sums.empty_sum(&self.shape))
+            }
             false => Slice::new(&self.shape, self.slot_words()),
         };
         self.panes.insert(end_ms, slice);
         let folded =
             self.panes.values().chain(self.running.values()).filter(|slice| !slice.waits());
         if self.key_numbers.are_too_many(|| folded.map(Slice::groups_max).sum::<u64>() as usize) {
+            self.settle_fresh(0);
             self.key_numbers.forget();
             self.sums.forget();
         }
@@ -185,6 +199,25 @@ impl WindowAggregate {
         let open = self.slices.window_ends_in(end_ms, alone);
         let (wall, watermark_ms) = (&self.wall, self.watermark_ms);
         self.pending.extend(open.filter(|&end| wall.instant_of(end - 1) > watermark_ms));
+    }
+
+    /// Whether new slices need no table as long as nobody asks for a group by its key.
+    fn opens_fresh(&self) -> bool {
+        let read_as_sums = self.slices.is_single() || self.shares_sums();
+        self.stage == Stage::Final
+            && read_as_sums
+            && Waiting::suits(&self.shape)
+            && !self.pages.is_durable()
+    }
+
+    /// Gives all but the `count` youngest of fresh slices tables.
+    fn settle_fresh(&mut self, count: usize) {
+        let Self { shape, pages, key_numbers, panes, .. } = self;
+        for end_ms in self.fresh.drain(..self.fresh.len().saturating_sub(count)) {
+            if let Some(slice) = panes.get_mut(&end_ms) {
+                slice.settle(shape, pages, key_numbers);
+            }
+        }
     }
 
     /// Whether it is a first stage that yields before a window's end; windows are their own slices then.
@@ -219,7 +252,7 @@ impl WindowAggregate {
         let slots = slice.receive(shape, pages, key_numbers, payload, rows);
         match yields_increments {
             true => self.touch(end_ms, &slots),
-            false => slice.have_wait(shape, pages, self.folded_groups_max),
+            false => slice.have_wait(shape, pages, key_numbers, self.folded_groups_max),
         }
         self.may_wait |= self.panes[&end_ms].waits();
         if self.sums.newest() >= Some(end_ms) {
@@ -386,7 +419,8 @@ impl Receiver for WindowAggregate {
     }
 
     fn state_bytes(&self) -> usize {
-        self.pages.state_bytes()
+        let fresh = self.fresh.iter().filter_map(|end_ms| self.panes.get(end_ms)?.as_fresh());
+        self.pages.state_bytes() + fresh.map(Sum::bytes).sum::<usize>()
     }
 
     fn seal(&mut self) -> Sealed {
@@ -440,9 +474,10 @@ impl Receiver for WindowAggregate {
                 .or_insert_with(|| Slice::new(&shape, shape.layout.word_count)),
             _ => unreachable!("windows that fire once have slices"),
         };
+        slice.settle(&shape, &mut self.pages, &mut self.key_numbers);
         slice.adopt(&shape, &mut self.pages, &moved, divided);
         if may_wait {
-            slice.have_wait(&shape, &mut self.pages, groups_max);
+            slice.have_wait(&shape, &mut self.pages, &mut self.key_numbers, groups_max);
         }
         self.may_wait |= slice.waits();
     }

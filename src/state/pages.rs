@@ -328,6 +328,11 @@ impl Pages {
         self.words_mut(page, 0, word_count)
     }
 
+    /// Whether it is saved, and gives way to others.
+    pub fn is_durable(&self) -> bool {
+        self.durable.is_some()
+    }
+
     /// Bytes in pages that are in use, wherever they are; those that have not been met since the space was opened are not counted yet.
     pub fn state_bytes(&self) -> usize {
         self.word_count.get() * 8

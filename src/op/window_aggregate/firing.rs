@@ -117,9 +117,18 @@ impl WindowAggregate {
     }
 
     pub(super) fn start_firing(&mut self, end_ms: i64) {
+        if let Some(groups) = self.take_fresh(end_ms) {
+            self.firing = Some(Firing::Summed(Box::new(Summed { end_ms, groups, slot: 0 })));
+            self.fired_count += 1;
+            return;
+        }
         let shape = Arc::clone(&self.shape);
+        let waits = self.has_waiting(end_ms);
+        if waits {
+            self.settle_fresh(0);
+        }
         let mut pages = std::mem::take(&mut self.pages);
-        self.firing = match self.has_waiting(end_ms) {
+        self.firing = match waits {
             true => {
                 let gathering = self.gathering(&shape, &mut pages, end_ms);
                 Some(Firing::Waiting(Box::new(gathering)))
@@ -156,13 +165,25 @@ impl WindowAggregate {
         self.start_of(end_ms).and_then(|start| self.running.remove(&start))
     }
 
+    /// The groups of a window that is one slice, if that has no table.
+    fn take_fresh(&mut self, end_ms: i64) -> Option<Sum> {
+        let is_fresh = |slice: &Slice| slice.as_fresh().is_some();
+        if !self.slices.is_single() || !self.panes.get(&end_ms).is_some_and(is_fresh) {
+            return None;
+        }
+        match self.panes.remove(&end_ms) {
+            Some(Slice::Fresh(sum)) => Some(*sum),
+            _ => unreachable!("it was just looked at"),
+        }
+    }
+
     /// Whether a step of CUMULATE is its window's last.
     fn is_over(&self, end_ms: i64) -> bool {
         self.slices.last_window_end(end_ms) == Some(end_ms)
     }
 
     /// Whether windows overlap, and what they have in common need be added up only a few times; sums take slices in no order.
-    fn shares_sums(&self) -> bool {
+    pub(super) fn shares_sums(&self) -> bool {
         let overlap = !self.slices.is_single() && !self.slices.is_cumulative();
         overlap && !self.shape.is_order_sensitive() && Waiting::suits(&self.shape)
     }
@@ -174,16 +195,22 @@ impl WindowAggregate {
         let (panes, key_numbers) = (&mut self.panes, &mut self.key_numbers);
         let after = |from: i64| panes.range(from + 1..=end_ms).map(|(&slice, _)| slice);
         let entry = self.sums.enter(start_ms, after)?;
-        let groups = self.sums.sum(shape, &entry, &mut |slice, sum| {
-            let pane = panes.get_mut(&slice).expect("entered").pane_mut();
-            pane.add_to(shape, pages, key_numbers, sum);
+        let groups = self.sums.sum(shape, &entry, &mut |slice, sum| match panes
+            .get_mut(&slice)
+            .expect("entered")
+        {
+            Slice::Fresh(fresh) => sum.absorb(shape, fresh),
+            slice => slice.pane_mut().add_to(shape, pages, key_numbers, sum),
         });
         // The older a slice, the sooner it has its last window.
         let oldest = |panes: &BTreeMap<i64, Slice>| {
             panes.range(start_ms + 1..=end_ms).next().map(|(&slice, _)| slice)
         };
         while let Some(slice) = oldest(&self.panes).filter(|&slice| self.is_last(slice, end_ms)) {
-            self.panes.remove(&slice).expect("just seen").into_pane().release(pages);
+            match self.panes.remove(&slice).expect("just seen") {
+                Slice::Fresh(sum) => self.sums.take_back(*sum),
+                slice => slice.into_pane().release(pages),
+            }
         }
         Some(Firing::Summed(Box::new(Summed { end_ms, groups, slot: 0 })))
     }
