@@ -117,6 +117,11 @@ impl NumberedSlots {
         self.numbers.len()
     }
 
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        (self.numbers.len() + self.slots.len()) * size_of::<u32>()
+    }
+
     /// The numbers of all slots.
     pub(super) fn numbers(&self) -> &[u32] {
         &self.numbers

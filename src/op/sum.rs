@@ -103,7 +103,7 @@ impl Sum {
 
     /// Bytes that its groups take, or little more.
     pub(super) fn bytes(&self) -> usize {
-        self.accumulators.bytes()
+        self.groups.bytes() + self.accumulators.bytes()
     }
 
     /// The pane that has these groups.

@@ -32,15 +32,16 @@ use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
 use crate::agg::{Partials, export};
 use crate::batch::{BATCH_ROWS_MAX, Keys};
 use crate::metrics::LateRows;
-use crate::state::{Pages, Saved, Sealed};
+use crate::state::{PAGE_WORDS, Pages, Saved, Sealed};
 use crate::window::{Emit, EmitClock, Slices, WallTime, WindowKind, WindowSpec};
 use firing::Firing;
 
 /// A slice with more groups than this has them wait: its table no longer fits the cache.
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 
-/// So many slices may have no table yet; the older ones are asked less often than they take memory.
-const FRESH_SLICES_MAX: usize = 32;
+/// So many slices may have no table yet whatever they take; older ones only if they take no more than this: three pages, as a table does.
+const FRESH_SLICES_MAX: usize = if cfg!(test) { 4 } else { 32 };
+const FRESH_BYTES_MAX: usize = if cfg!(test) { 1 << 10 } else { 3 * 8 * PAGE_WORDS };
 
 /// The receiving half of a windowed aggregation without triggers.
 pub struct WindowAggregate {
@@ -56,8 +57,9 @@ pub struct WindowAggregate {
     pages: Pages,
     ages: Ages,
     panes: BTreeMap<i64, Slice>,
-    /// The youngest slices, which may have no table yet.
+    /// Slices that may have no table yet, as they began; of the first `small_count` it is known that they take little.
     fresh: VecDeque<i64>,
+    small_count: usize,
     /// Of the groups' keys; derived from `panes`.
     key_numbers: KeyNumbers,
     /// HOP: what overlapping windows have in common, added up; derived from `panes`.
@@ -115,6 +117,7 @@ impl WindowAggregate {
             pages,
             panes: BTreeMap::new(),
             fresh: VecDeque::new(),
+            small_count: 0,
             key_numbers: KeyNumbers::new(),
             running: BTreeMap::new(),
             may_wait: false,
@@ -168,7 +171,7 @@ impl WindowAggregate {
             true => Slice::Waiting(Waiting::new()),
             false if self.opens_fresh() => {
                 self.fresh.push_back(end_ms);
-                self.settle_fresh(FRESH_SLICES_MAX);
+                self.settle_old();
                 Slice::fresh(self.sums.empty_sum(&self.shape))
             }
             false => Slice::new(&self.shape, self.slot_words()),
@@ -177,7 +180,7 @@ impl WindowAggregate {
         let folded =
             self.panes.values().chain(self.running.values()).filter(|slice| !slice.waits());
         if self.key_numbers.are_too_many(|| folded.map(Slice::groups_max).sum::<u64>() as usize) {
-            self.settle_fresh(0);
+            self.settle_fresh();
             self.key_numbers.forget();
             self.sums.forget();
         }
@@ -210,13 +213,37 @@ impl WindowAggregate {
             && !self.pages.is_durable()
     }
 
-    /// Gives all but the `count` youngest of fresh slices tables.
-    fn settle_fresh(&mut self, count: usize) {
+    /// Gives all slices tables.
+    fn settle_fresh(&mut self) {
         let Self { shape, pages, key_numbers, panes, .. } = self;
-        for end_ms in self.fresh.drain(..self.fresh.len().saturating_sub(count)) {
+        for end_ms in self.fresh.drain(..) {
             if let Some(slice) = panes.get_mut(&end_ms) {
                 slice.settle(shape, pages, key_numbers);
             }
+        }
+        self.small_count = 0;
+    }
+
+    /// Gives slices tables that are not young any more and take much without.
+    fn settle_old(&mut self) {
+        while self.fresh.front().is_some_and(|end_ms| !self.panes.contains_key(end_ms)) {
+            self.fresh.pop_front();
+            self.small_count = self.small_count.saturating_sub(1);
+        }
+        while self.fresh.len() > self.small_count + FRESH_SLICES_MAX {
+            let end_ms = self.fresh[self.small_count];
+            self.settle_large(end_ms);
+            self.small_count += 1;
+        }
+    }
+
+    /// Gives a slice a table if it takes much without.
+    fn settle_large(&mut self, end_ms: i64) {
+        let is_large =
+            |slice: &Slice| slice.as_fresh().is_some_and(|sum| sum.bytes() > FRESH_BYTES_MAX);
+        let Self { shape, pages, key_numbers, panes, .. } = self;
+        if let Some(slice) = panes.get_mut(&end_ms).filter(|slice| is_large(slice)) {
+            slice.settle(shape, pages, key_numbers);
         }
     }
 
@@ -255,6 +282,9 @@ impl WindowAggregate {
             false => slice.have_wait(shape, pages, key_numbers, self.folded_groups_max),
         }
         self.may_wait |= self.panes[&end_ms].waits();
+        if self.fresh.get(self.small_count).is_some_and(|&young_ms| end_ms < young_ms) {
+            self.settle_large(end_ms);
+        }
         if self.sums.newest() >= Some(end_ms) {
             self.amend_sums(end_ms, payload, rows);
         }

@@ -125,7 +125,7 @@ impl WindowAggregate {
         let shape = Arc::clone(&self.shape);
         let waits = self.has_waiting(end_ms);
         if waits {
-            self.settle_fresh(0);
+            self.settle_fresh();
         }
         let mut pages = std::mem::take(&mut self.pages);
         self.firing = match waits {

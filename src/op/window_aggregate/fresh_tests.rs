@@ -13,15 +13,15 @@ use crate::window::TimeDomain;
 
 const CHUNK_MS: i64 = 3_000;
 
-/// Rows: key, time within the chunk, value; and how many slices may stay without a table after them.
-type Chunk = (Vec<(i64, i64, f64)>, usize);
+/// Rows: key, time within the chunk, value; and whether slices get tables after them.
+type Chunk = (Vec<(i64, i64, f64)>, bool);
 
 fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
     let value = prop_oneof![-9.0..9.0f64, Just(1e-300), Just(f64::NAN)];
     // Keys far apart have no numbers.
     let key = prop_oneof![9 => 0..12i64, 2 => 0..60i64, 1 => Just(1_000_000)];
     let rows = prop::collection::vec((key, 0..2 * CHUNK_MS, value), 0..120);
-    prop::collection::vec((rows, prop_oneof![Just(0usize), Just(2), Just(40)]), 1..8)
+    prop::collection::vec((rows, prop::bool::weighted(0.2)), 1..8)
 }
 
 fn shape() -> Shape {
@@ -81,13 +81,15 @@ fn results(kind: WindowKind, chunks: &[Chunk], groups_max: usize, twin: bool) ->
             results.extend((0..batch.rows).map(row));
         }
     };
-    for (index, (rows, fresh_max)) in (0..).zip(chunks) {
+    for (index, (rows, settle)) in (0..).zip(chunks) {
         sender.push(&batch(rows, index * CHUNK_MS), i64::MIN, i64::MIN, 0);
         sender.end_chunk();
         for shipment in sender.drain() {
             let Shipment::Payload(_, payload) = shipment else { panic!("nothing fires early") };
             owner.receive(*payload);
-            owner.settle_fresh(if twin { 0 } else { *fresh_max });
+            if twin || *settle {
+                owner.settle_fresh();
+            }
         }
         owner.advance(index * CHUNK_MS, 0);
         read_out(&mut owner);
