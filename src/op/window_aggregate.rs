@@ -169,14 +169,15 @@ impl WindowAggregate {
         let slice = match many {
             // What comes will be as much, and need not go through a table first.
             true => Slice::Waiting(Waiting::new()),
-            false if self.opens_fresh() => {
-                self.fresh.push_back(end_ms);
-                self.settle_old();
-                Slice::fresh(self.sums.empty_sum(&self.shape))
-            }
+            false if self.opens_fresh() => Slice::fresh(self.sums.empty_sum(&self.shape)),
             false => Slice::new(&self.shape, self.slot_words()),
         };
+        let is_fresh = slice.as_fresh().is_some();
         self.panes.insert(end_ms, slice);
+        if is_fresh {
+            self.fresh.push_back(end_ms);
+            self.settle_old();
+        }
         let folded =
             self.panes.values().chain(self.running.values()).filter(|slice| !slice.waits());
         if self.key_numbers.are_too_many(|| folded.map(Slice::groups_max).sum::<u64>() as usize) {
