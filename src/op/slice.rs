@@ -80,7 +80,7 @@ impl Slice {
         let mut slots = Vec::new();
         let keys = &payload.keys;
         if let Slice::Fresh(sum) = self {
-            if payload.numbers.is_some() && matches!(payload.data, Data::Partials(_)) {
+            if matches!(payload.data, Data::Partials(_)) {
                 sum.receive(shape, key_numbers, payload, rows);
                 return slots;
             }
