@@ -3,8 +3,9 @@
 //! ```text
 //! sets ─── distinct values: dictionary (value → dense id) and for each group a set of ids, in blocks
 //! table ── groups: an index of hashes, slots of fixed width, keys and strings in a heap
-//! chains ─ records by key, several a key, with short keys in them (index: where a key's are; stack: which are free)
-//! timers ─ what comes up at a time
+//! chains ─ records by key, several a key, with short keys in them (index: where a key's are; shelves: slots by the time at which they
+//!          come up; stack: which are free)
+//! pairs ── values and sets that wait, to be counted without being numbered (digits: texts of digits as words)
 //! backlog ─ records that wait to be folded, by partition of their hashes
 //! probed ─ an index whose entries hold what is looked up (texts: of short bytes)
 //! heap ─── runs of bytes in power-of-two blocks
