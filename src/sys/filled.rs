@@ -1,4 +1,8 @@
 //! Vectors that are filled value by value: not zeroed before, and without noting their length in memory with every value.
+//!
+//! # Invariants
+//!
+//! 1. A vector gets its length when so many values have been written, one after another from its beginning.
 
 /// `count` values one after another.
 ///
@@ -15,7 +19,7 @@ pub fn filled<V: Copy>(count: usize, values: impl Iterator<Item = V>) -> Vec<V> 
         written + 1
     });
     assert_eq!(written, count, "a value for every row");
-    // SAFETY: the first `written` values have been written, one after another, and they are `count`.
+    // SAFETY: invariant 1: the first `written` values have been written, and they are `count`.
     unsafe { filled.set_len(count) };
     filled
 }

@@ -39,7 +39,7 @@ impl Pages {
         assert!(hot.word_count.get() as usize == PAGE_WORDS);
         let words = hot.words.get();
         let lines = if self.durable.is_some() { PAGE_LINES } else { 0 };
-        // SAFETY: invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
+        // SAFETY: the pages' invariant 3: the words are in a buffer that is ours alone, which has its change bytes behind them.
         let changes =
             unsafe { std::slice::from_raw_parts_mut(words.add(PAGE_WORDS).cast::<u8>(), lines) };
         // SAFETY: as above, and the two do not overlap.
