@@ -86,7 +86,8 @@ mod tests {
         fields.split_whitespace().nth(7).unwrap().parse().unwrap()
     }
 
-    /// What is freed is there again without a fault.
+    /// What is freed is there again without a fault: of some 3,200 pages hardly any has to be fetched in the second round. How many in
+    /// the first depends on what other tests' threads have left.
     #[test]
     #[cfg(target_env = "gnu")]
     fn freed_memory_is_kept() {
@@ -99,7 +100,7 @@ mod tests {
         };
         let rounds = std::thread::scope(|scope| scope.spawn(|| [round(), round()]).join());
         let [first, second] = rounds.expect("it only allocates");
-        assert!(first > 1000 && second < first / 10, "{first} faults, then {second}");
+        assert!(second < 320, "{first} faults, then {second}");
     }
 
     #[test]
