@@ -33,17 +33,17 @@ const SPLIT_ROWS: usize = 256;
 /// Words of a group at most: of a sum, a count and an extreme value.
 const WORDS_MAX: usize = 4 + 1 + 2;
 
-/// What rows of a group come to.
+/// What rows of a group come to. Not by the name of the standard library's cell, which compilers would then spell out in their messages.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
-pub struct Cell {
+pub struct GroupCell {
     /// In units of 2^-74, as [`super::exact`] has it.
     sum: i128,
     count: u64,
     extreme: f64,
 }
 
-impl Cell {
+impl GroupCell {
     /// Whether no row has come.
     #[inline]
     pub fn is_empty(&self) -> bool {
@@ -88,13 +88,13 @@ impl CellPlan {
     }
 
     /// A cell without rows.
-    pub fn empty(&self) -> Cell {
+    pub fn empty(&self) -> GroupCell {
         let extreme = match self.extreme {
             Some((_, true)) => f64::NEG_INFINITY,
             Some((_, false)) => f64::INFINITY,
             None => 0.0,
         };
-        Cell { sum: 0, count: 0, extreme }
+        GroupCell { sum: 0, count: 0, extreme }
     }
 
     /// Folds rows into the cells at `slots`. Since these were empty it is called for [`CELL_ROWS_MAX`] rows at most.
@@ -102,7 +102,7 @@ impl CellPlan {
     /// # Shapes
     ///
     /// `slots`, `values`: `[rows]`; the values fit, see [`CellPlan::values`].
-    pub fn fold(&self, cells: &mut [Cell], slots: &[u32], values: &[f64]) {
+    pub fn fold(&self, cells: &mut [GroupCell], slots: &[u32], values: &[f64]) {
         match self.extreme {
             None => vector::widest(Pass::<NO> { cells, slots, values }),
             Some((_, false)) => vector::widest(Pass::<LEAST> { cells, slots, values }),
@@ -117,7 +117,7 @@ impl CellPlan {
 
     /// Appends the accumulators that a cell stands for.
     #[inline]
-    pub fn export(&self, cell: &Cell, out: &mut Partials) {
+    pub fn export(&self, cell: &GroupCell, out: &mut Partials) {
         let mut words = [0; WORDS_MAX];
         let words = &mut words[..self.word_count];
         if let Some(count) = self.count {
@@ -168,7 +168,7 @@ fn split(values: &[f64], low: &mut [u64], high: &mut [u64]) {
 
 /// One pass: which extreme value it seeks.
 struct Pass<'a, const EXTREME: u8> {
-    cells: &'a mut [Cell],
+    cells: &'a mut [GroupCell],
     slots: &'a [u32],
     values: &'a [f64],
 }

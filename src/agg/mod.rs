@@ -25,7 +25,7 @@ mod update;
 mod user;
 
 pub use call::{AggregateCall, AggregateFunction, Travel, bind, travel};
-pub use cells::{CELL_ROWS_MAX, Cell, CellPlan};
+pub use cells::{CELL_ROWS_MAX, CellPlan, GroupCell};
 pub use collect::{Collect, elements};
 pub use finish::finish;
 pub use fused::Fused;

@@ -10,7 +10,7 @@
 //! 1. While there are no rows all cells are empty, whatever the width was.
 
 use super::shape::Shape;
-use crate::agg::{CELL_ROWS_MAX, Cell, CellPlan};
+use crate::agg::{CELL_ROWS_MAX, CellPlan, GroupCell};
 use crate::sys::vector;
 use crate::window::Cut;
 
@@ -21,7 +21,7 @@ const CELLS_MAX: usize = 1 << 15;
 #[derive(Clone, Debug)]
 pub(super) struct Grid {
     pub(super) plan: CellPlan,
-    cells: Vec<Cell>,
+    cells: Vec<GroupCell>,
     start_ms: i64,
     width_ms: i64,
     /// Keys have numbers below this, a power of two.
@@ -104,7 +104,7 @@ impl Grid {
 
     /// What rows have come to.
     #[inline]
-    pub(super) fn cell(&self, index: u32) -> &Cell {
+    pub(super) fn cell(&self, index: u32) -> &GroupCell {
         &self.cells[index as usize]
     }
 
