@@ -80,9 +80,8 @@ pub struct Session {
     emptied: Vec<i64>,
     leave_gaps: bool,
     taken: Taken,
-    /// The keys of a block of rows, and the length of all keys of the payload, if they have one.
+    /// The keys of a block of rows.
     words: Vec<KeyWords>,
-    key_length: Option<usize>,
     /// Watermarks rise from row to row, so sessions can be read out before the chunk's end.
     in_order: bool,
     /// Results that wait for the chunk's end.
@@ -124,7 +123,6 @@ impl Session {
             leave_gaps: false,
             taken: Taken::default(),
             words: Vec::new(),
-            key_length: None,
             in_order: false,
             early: VecDeque::new(),
             fires: false,
@@ -270,11 +268,13 @@ impl Session {
         self.sets.clear_set(&mut self.pages, record);
     }
 
-    /// Takes rows `block` of a payload, whose times are `time_ms`; those that are late are added to `late`.
+    /// Takes rows `block` of a payload, whose times are `time_ms` and whose keys have `key_length` bytes, if they have one length; those
+    /// that are late are added to `late`.
     fn take(
         &mut self,
         Payload { keys, arrival_ms, data, .. }: &Payload,
         time_ms: &[i64],
+        key_length: Option<usize>,
         block: Range<usize>,
         late: &mut Vec<u32>,
     ) {
@@ -284,7 +284,7 @@ impl Session {
             columns.iter().map(|column| column.slice(start, count)).collect();
         let mut pending: Pending = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut words = std::mem::take(&mut self.words);
-        key_words(keys, self.key_length, block.clone(), &mut words);
+        key_words(keys, key_length, block.clone(), &mut words);
         self.records.make_places(&mut self.pages, count);
         for (row, &words) in block.zip(&words) {
             self.records.look_ahead(&self.pages, &keys.hashes, row);
@@ -403,12 +403,12 @@ impl Receiver for Session {
         let row_count = payload.keys.count();
         let mut time_ms = std::mem::take(&mut payload.ends_ms);
         self.wall.localise(&mut time_ms);
-        self.key_length = payload.keys.common_length();
+        let key_length = payload.keys.common_length();
         let mut late = Vec::new();
         for start in (0..row_count).step_by(BLOCK_ROWS) {
             let block = start..row_count.min(start + BLOCK_ROWS);
             let arrival_ms = payload.arrival_ms[block.end - 1];
-            self.take(&payload, &time_ms, block, &mut late);
+            self.take(&payload, &time_ms, key_length, block, &mut late);
             if self.in_order {
                 self.fire_early(arrival_ms);
             }

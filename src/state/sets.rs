@@ -274,15 +274,16 @@ impl DistinctSets {
 
     /// Has pairs of short texts and sets wait.
     fn insert_texts(&mut self, pages: &mut Pages, pairs: &[TextPair]) {
-        let mut digits = Vec::new();
-        let others = match all_digits(pairs, &mut digits) {
-            true => Vec::new(),
-            false => {
-                digits.clear();
-                digits.extend(pairs.iter().filter_map(digits_of));
-                pairs.iter().copied().filter(|pair| digits_of(pair).is_none()).collect()
+        let (mut digits, mut others) = (Vec::new(), Vec::new());
+        if !all_digits(pairs, &mut digits) {
+            digits.clear();
+            for pair in pairs {
+                match digits_of(pair) {
+                    Some(pair) => digits.push(pair),
+                    None => others.push(*pair),
+                }
             }
-        };
+        }
         self.words.extend(pages, digits.len(), |index| digits[index]);
         self.texts.extend(pages, others.len(), |index| others[index]);
     }
