@@ -75,6 +75,23 @@ impl Packing {
         }
     }
 
+    /// Appends the hashes of the keys that rows of `stride` words begin with, of `WORDS` words each: none waits for another.
+    ///
+    /// # Panics
+    ///
+    /// If keys have not so many words.
+    #[inline]
+    pub fn hash_all<const WORDS: usize>(&self, rows: &[u64], stride: usize, hashes: &mut Vec<u64>) {
+        assert_eq!(self.words(), WORDS);
+        let rows = rows.chunks_exact(stride);
+        let keys = rows.map(|row| row.first_chunk::<WORDS>().expect("a key"));
+        if self.behind_zero && self.length == 8 * WORDS + 1 {
+            hashes.extend(keys.map(|key| hash_behind_zero(key, 8 * WORDS + 1)));
+        } else {
+            hashes.extend(keys.map(|key| self.hash(key)));
+        }
+    }
+
     /// Appends a key's bytes.
     pub fn unpack(&self, words: &[u64], bytes: &mut Vec<u8>) {
         if self.behind_zero {

@@ -1,4 +1,5 @@
-//! Accumulators in flat memory, by slot: those of a chunk's groups before they leave, and of a part of a window's keys.
+//! Accumulators in flat memory, by slot: those of a chunk's groups before they leave, of a part of a window's keys, and of
+//! sessions in bulk.
 //!
 //! # Invariants
 //!
@@ -27,6 +28,34 @@ impl Accumulators {
     #[inline]
     pub(super) fn grow_to(&mut self, count: usize) {
         self.words.resize(count * self.word_count, 0);
+    }
+
+    /// Forgets those from `count` on, which have no bytes.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.words.truncate(count * self.word_count);
+    }
+
+    /// Keeps those at `slots`, which rise: they become the first. Which of their words refer to bytes is in `blob_words`.
+    pub(super) fn keep(&mut self, slots: &[u32], blob_words: impl Iterator<Item = usize> + Clone) {
+        let width = self.word_count;
+        for (at, from) in slots.iter().map(|&slot| slot as usize * width).enumerate() {
+            self.words.copy_within(from..from + width, at * width);
+        }
+        self.words.truncate(slots.len() * width);
+        if self.blobs.is_empty() {
+            return;
+        }
+        let mut blobs = std::mem::take(&mut self.blobs);
+        for words in self.words.chunks_exact_mut(width) {
+            for word in blob_words.clone() {
+                if words[word] == 0 {
+                    continue;
+                }
+                self.blobs.push(std::mem::take(&mut blobs[words[word] as usize - 1]));
+                words[word] = self.blobs.len() as u64;
+            }
+        }
+        self.blob_bytes = self.blobs.iter().map(AlignedVec::len).sum();
     }
 
     /// Bytes that they take, or little more.

@@ -13,25 +13,21 @@ use std::ops::Range;
 use arrow_array::ArrayRef;
 
 use super::accumulators::Accumulators;
-use super::packed_rows::column_of;
-use super::pane::{finish_calls, update_calls};
+use super::found::Found;
+use super::pane::{finish_calls, merge_at};
 use super::part_keys::PartKeys;
 use super::shape::Shape;
 use super::waiting::widths;
-use crate::agg::{Partials, merge};
+use crate::agg::Partials;
 use crate::state::{Backlog, Entry, Group, Pages, Rows};
 
 /// A part has about so many rows and groups at most.
 const PART_RECORDS: usize = if cfg!(test) { 64 } else { 1 << 14 };
-/// So many rows that follow each other are folded at a time at most.
-const ROWS_AT_ONCE: usize = 4096;
 
 /// The groups of a part.
 #[derive(Debug)]
 pub(super) struct Gathered {
-    keys: PartKeys,
-    pub(super) accumulators: Accumulators,
-    found: Found,
+    groups: Groups,
     partition: usize,
     /// Where rows and groups lie, in the order of parts, if there are several.
     places: Vec<Place>,
@@ -41,12 +37,12 @@ pub(super) struct Gathered {
     done: usize,
 }
 
-/// Rows that have been found their groups, and are yet to be folded.
 #[derive(Debug)]
-struct Found {
-    slots: Vec<u32>,
-    /// By argument.
-    words: Vec<Vec<u64>>,
+struct Groups {
+    keys: PartKeys,
+    accumulators: Accumulators,
+    found: Found,
+    /// A group that is merged.
     partials: Partials,
 }
 
@@ -63,16 +59,13 @@ struct Place {
 
 impl Gathered {
     pub(super) fn new(shape: &Shape) -> Self {
-        let words = shape.shipped_types.iter().map(|_| Vec::new()).collect();
-        Self {
+        let groups = Groups {
             keys: PartKeys::new(),
             accumulators: Accumulators::new(shape.layout.word_count),
-            found: Found { slots: Vec::new(), words, partials: Partials::default() },
-            partition: 0,
-            places: Vec::new(),
-            part_ends: Vec::new(),
-            done: 0,
-        }
+            found: Found::new(shape),
+            partials: Partials::default(),
+        };
+        Self { groups, partition: 0, places: Vec::new(), part_ends: Vec::new(), done: 0 }
     }
 
     /// How many keys wait in a partition; of keys that have the same half of a hash one counts.
@@ -139,16 +132,16 @@ impl Gathered {
         let next = self.part_ends.pop();
         let end = next.unwrap_or(self.done);
         // Of much that repeats the table grows as it is met.
-        self.keys.begin((end - self.done).min(PART_RECORDS));
-        self.accumulators.clear();
+        self.groups.keys.begin((end - self.done).min(PART_RECORDS));
+        self.groups.accumulators.clear();
         if next.is_none() {
             return false;
         }
-        let Self { keys, accumulators, found, places, done, partition, .. } = self;
+        let Self { groups, places, done, partition, .. } = self;
         if places.is_empty() {
             for_each(shape, pages, slices, *partition, |entry, _| match entry {
-                Entry::Rows(rows) => found.add_rows(shape, keys, accumulators, &rows),
-                Entry::Group(group) => found.merge(shape, keys, accumulators, &group),
+                Entry::Rows(rows) => groups.add_rows(shape, &rows),
+                Entry::Group(group) => groups.merge(shape, &group),
             });
         } else {
             let widths = widths(shape);
@@ -157,13 +150,13 @@ impl Gathered {
                 match Entry::at(page, entry as usize, widths).expect("found there before").0 {
                     Entry::Rows(rows) => {
                         let words = &rows.words[row as usize * rows.stride..][..rows.stride];
-                        found.add_rows(shape, keys, accumulators, &Rows { words, ..rows });
+                        groups.add_rows(shape, &Rows { words, ..rows });
                     }
-                    Entry::Group(group) => found.merge(shape, keys, accumulators, &group),
+                    Entry::Group(group) => groups.merge(shape, &group),
                 }
             }
         }
-        found.fold(shape, keys, accumulators);
+        groups.fold(shape);
         *done = end;
         if self.part_ends.is_empty() {
             self.places = Vec::new();
@@ -173,68 +166,50 @@ impl Gathered {
 
     /// How many groups the part has.
     pub(super) fn count(&self) -> usize {
-        self.keys.count()
+        self.groups.keys.count()
+    }
+
+    /// The accumulators of the groups, by slot.
+    pub(super) fn accumulators(&self) -> &Accumulators {
+        &self.groups.accumulators
     }
 
     /// Puts a group's key into `key`; its hash.
     pub(super) fn read_key(&self, slot: u32, key: &mut Vec<u8>) -> u64 {
-        self.keys.read(slot, key)
+        self.groups.keys.read(slot, key)
     }
 
     /// The result rows of some groups: keys, then aggregates.
     pub(super) fn results(&self, shape: &Shape, slots: Range<u32>) -> Vec<ArrayRef> {
-        let keys = self.keys.columns(&shape.key_types, slots.clone());
+        let keys = self.groups.keys.columns(&shape.key_types, slots.clone());
         let slots: Vec<u32> = slots.collect();
-        finish_calls(shape, 0, keys, &self.accumulators, &slots)
+        finish_calls(shape, 0, keys, &self.groups.accumulators, &slots)
     }
 }
 
-impl Found {
+impl Groups {
     /// Puts rows to their groups.
-    fn add_rows(
-        &mut self,
-        shape: &Shape,
-        keys: &mut PartKeys,
-        accumulators: &mut Accumulators,
-        rows: &Rows<'_>,
-    ) {
-        keys.find_rows(rows, &mut self.slots);
-        let key_words = rows.packing.words();
-        for (argument, column) in (key_words..).zip(&mut self.words) {
-            column.extend(rows.words.chunks_exact(rows.stride).map(|row| row[argument]));
-        }
-        if self.slots.len() >= ROWS_AT_ONCE {
-            self.fold(shape, keys, accumulators);
+    fn add_rows(&mut self, shape: &Shape, rows: &Rows<'_>) {
+        self.keys.find_rows(rows, &mut self.found.slots);
+        self.found.add_arguments(rows, rows.packing.words());
+        if self.found.are_many() {
+            self.fold(shape);
         }
     }
 
     /// Adds what has been folded before to its group.
-    fn merge(
-        &mut self,
-        shape: &Shape,
-        keys: &mut PartKeys,
-        accumulators: &mut Accumulators,
-        group: &Group<'_>,
-    ) {
-        self.fold(shape, keys, accumulators);
-        let slot = keys.find(group.key);
-        accumulators.grow_to(keys.count());
+    fn merge(&mut self, shape: &Shape, group: &Group<'_>) {
+        self.fold(shape);
+        let slot = self.keys.find(group.key);
+        self.accumulators.grow_to(self.keys.count());
         self.partials.set_group(group.words, group.tail);
-        merge(&shape.layout, 0, &shape.calls, accumulators, slot, &self.partials, 0);
+        merge_at(shape, 0, &mut self.accumulators, slot, &self.partials);
     }
 
     /// Folds the rows that have come.
-    fn fold(&mut self, shape: &Shape, keys: &PartKeys, accumulators: &mut Accumulators) {
-        if self.slots.is_empty() {
-            return;
-        }
-        accumulators.grow_to(keys.count());
-        let types = shape.shipped_types.iter();
-        let columns: Vec<ArrayRef> =
-            types.zip(&self.words).map(|(&data_type, words)| column_of(data_type, words)).collect();
-        update_calls(shape, 0, accumulators, &self.slots, &columns);
-        self.slots.clear();
-        self.words.iter_mut().for_each(Vec::clear);
+    fn fold(&mut self, shape: &Shape) {
+        self.accumulators.grow_to(self.keys.count());
+        self.found.fold(shape, 0, &mut self.accumulators);
     }
 }
 

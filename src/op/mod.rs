@@ -20,6 +20,7 @@ mod dense;
 mod distinct;
 pub mod expand;
 mod folding;
+mod found;
 mod gathered;
 pub mod global_window;
 mod grid;
@@ -85,7 +86,8 @@ pub enum Data {
     Partials(Partials),
     /// Rows: the columns that [`shape::Shape::shipped`] names.
     Rows(Vec<ArrayRef>),
-    /// The same as they will wait, all in the slice whose end is the only one of `ends_ms`; `keys` has none.
+    /// The same as they will wait, all in the slice whose end is the only one of `ends_ms`; `keys` has none. Of sessions times, and arrivals
+    /// where they count, lie in the rows.
     Packed(PackedRows),
     /// Rows where keys repeat: they are sent once each, and with every row goes which of them is its own, counted from 0.
     Grouped(Vec<u32>, Vec<ArrayRef>),
@@ -111,6 +113,13 @@ pub trait Receiver: Send {
     fn advance(&mut self, watermark_ms: i64, now_ms: i64);
     /// The next piece of what `receive` and `advance` yielded.
     fn next_output(&mut self) -> Option<Output>;
+    /// Whether results wait that could have been made: of more rows at a time they cost less. It holds some back while there is other work
+    /// at most.
+    fn holds(&self) -> bool {
+        false
+    }
+    /// Makes the results that it holds back.
+    fn let_go(&mut self) {}
     /// Rows found late here.
     fn late_rows(&self) -> Option<&LateRows> {
         None

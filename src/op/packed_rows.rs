@@ -4,8 +4,10 @@
 //! copies runs without looking at a row.
 //!
 //! ```text
-//! words:   partition 0: row │ row │ …   partition 1: …        row: key … │ arguments …
+//! words:   partition 0: row │ row │ …   partition 1: …        row: key … │ times … │ arguments …
 //! ```
+//!
+//! Rows of sessions have their time with them, and where it counts the watermark at their arrival; others have neither.
 //!
 //! # Invariants
 //!
@@ -30,6 +32,8 @@ use crate::state::{Backlog, PARTITIONS, Rows};
 #[derive(Clone, Debug)]
 pub struct PackedRows {
     packing: Packing,
+    /// Words of times.
+    time_count: usize,
     stride: usize,
     words: Vec<u64>,
     /// Where each partition's rows begin, and the last's end.
@@ -37,17 +41,20 @@ pub struct PackedRows {
 }
 
 impl PackedRows {
-    /// Some rows of a batch, by the shards that own their keys. `None`: keys are too long, or not all arguments are numbers.
+    /// Some rows of a batch, by the shards that own their keys, with `times` of each. `None`: keys are too long, or not all arguments are
+    /// numbers.
     pub(super) fn by_shard(
         shape: &Shape,
         keys: &KeyWords<'_>,
         rows: impl Iterator<Item = u32> + Clone,
-        columns: &[ArrayRef],
+        (times, columns): (&[&[i64]], &[ArrayRef]),
         shard_count: usize,
     ) -> Option<Vec<Self>> {
         let KeyWords { packing, words, hashes } = keys;
         let arguments = words_of_columns(shape, columns)?;
-        let arguments: Vec<&[u64]> = arguments.iter().map(|words| &**words).collect();
+        let times = times.iter().map(|times| bytemuck::cast_slice(times));
+        let time_count = times.len();
+        let arguments: Vec<&[u64]> = times.chain(arguments.iter().map(|words| &**words)).collect();
         if !Backlog::runs_hold(packing.length) {
             return None;
         }
@@ -70,26 +77,53 @@ impl PackedRows {
                 }
             };
             let starts = starts.iter().map(|start| start - first).collect();
-            Self { packing: *packing, stride, words: packed, starts }
+            Self { packing: *packing, time_count, stride, words: packed, starts }
         };
         Some((0..shard_count).map(of_shard).collect())
     }
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.starts[PARTITIONS] == 0
+        self.count() == 0
+    }
+
+    /// How many.
+    pub(super) fn count(&self) -> usize {
+        self.starts[PARTITIONS] as usize
+    }
+
+    /// How their keys lie.
+    pub(super) fn packing(&self) -> Packing {
+        self.packing
+    }
+
+    /// How many words of times each row has.
+    pub(super) fn time_count(&self) -> usize {
+        self.time_count
+    }
+
+    /// How many a partition has.
+    pub(super) fn count_in(&self, partition: usize) -> usize {
+        (self.starts[partition + 1] - self.starts[partition]) as usize
+    }
+
+    /// The rows of a partition.
+    pub(super) fn run(&self, partition: usize) -> Rows<'_> {
+        let at = |index: usize| self.starts[index] as usize * self.stride;
+        let words = &self.words[at(partition)..at(partition + 1)];
+        Rows { packing: self.packing, words, stride: self.stride }
     }
 
     /// The partitions that have rows, with these.
     pub(super) fn runs(&self) -> impl Iterator<Item = (usize, Rows<'_>)> {
-        let (packing, stride) = (self.packing, self.stride);
-        let rows = move |partition: usize| {
-            let at = |index: usize| self.starts[index] as usize * stride;
-            Rows { packing, words: &self.words[at(partition)..at(partition + 1)], stride }
-        };
-        (0..PARTITIONS)
-            .map(move |partition| (partition, rows(partition)))
-            .filter(|(_, rows)| !rows.words.is_empty())
+        let rows = (0..PARTITIONS).map(|partition| (partition, self.run(partition)));
+        rows.filter(|(_, rows)| !rows.words.is_empty())
+    }
+
+    /// Times `index` of all rows.
+    pub(super) fn times(&self, index: usize) -> Vec<i64> {
+        let at = self.packing.words() + index;
+        self.words.chunks_exact(self.stride).map(|row| row[at].cast_signed()).collect()
     }
 
     /// Keys and columns, as if the rows had come in this order.
@@ -106,7 +140,8 @@ impl PackedRows {
                 self.words.chunks_exact(self.stride).map(|row| row[argument]).collect();
             column_of(data_type, &words)
         };
-        (keys, (key_words..).zip(&shape.shipped_types).map(column).collect())
+        let arguments = (key_words + self.time_count..).zip(&shape.shipped_types);
+        (keys, arguments.map(column).collect())
     }
 }
 
@@ -239,8 +274,10 @@ mod tests {
                 Arc::new(rows.iter().map(|row| Some(row.1)).collect::<PrimitiveArray<Int32Type>>()),
                 Arc::new(rows.iter().map(|row| Some(row.2)).collect::<BooleanArray>()),
             ];
+            let times = [numbers.as_slice()];
+            let times = &times[..every - 1];
             let picked: Vec<u32> = (0..rows.len() as u32).step_by(every).collect();
-            let packed = PackedRows::by_shard(&shape, &KeyWords::of_keys(&keys).unwrap(), picked.iter().copied(), &columns, shard_count).unwrap();
+            let packed = PackedRows::by_shard(&shape, &KeyWords::of_keys(&keys).unwrap(), picked.iter().copied(), (times, &columns), shard_count).unwrap();
             prop_assert_eq!(packed.len(), shard_count);
             for (shard, packed) in packed.iter().enumerate() {
                 let mut expected = picked.clone();
@@ -262,6 +299,10 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(at, expected.len());
+                if every == 2 {
+                    let taken: Vec<i64> = expected.iter().map(|&row| numbers[row as usize]).collect();
+                    prop_assert_eq!(packed.times(0), taken);
+                }
                 prop_assert_eq!(unpacked_columns, take_columns(&columns, &UInt32Array::from(expected)));
             }
         }
@@ -279,8 +320,9 @@ mod tests {
         };
         let keys = keys(0, &numbers);
         let key_words = KeyWords::of_keys(&keys).unwrap();
-        let packs =
-            |null| PackedRows::by_shard(&shape, &key_words, 0..2, &columns(null), 1).is_some();
+        let packs = |null| {
+            PackedRows::by_shard(&shape, &key_words, 0..2, (&[], &columns(null)), 1).is_some()
+        };
         assert!(packs(false) && !packs(true));
     }
 }

@@ -12,7 +12,7 @@ use std::ops::Range;
 use arrow_array::ArrayRef;
 
 use super::key_table::KeyTable;
-use crate::batch::hash::{hash_behind_zero, hash_bytes};
+use crate::batch::hash::hash_bytes;
 use crate::batch::{DataType, Keys, Packing};
 use crate::state::Rows;
 
@@ -154,16 +154,11 @@ impl Packed {
 
     fn find_rows<const WORDS: usize>(&mut self, rows: &Rows<'_>, slots: &mut Vec<u32>) {
         let packing = rows.packing;
-        // All hashes first: none waits for another.
         let mut hashes = std::mem::take(&mut self.hashes);
         hashes.clear();
+        packing.hash_all::<WORDS>(rows.words, rows.stride, &mut hashes);
         let each = rows.words.chunks_exact(rows.stride);
         let keys = each.map(|row| row.first_chunk::<WORDS>().expect("a key"));
-        if packing.behind_zero && packing.length == 8 * WORDS + 1 {
-            hashes.extend(keys.clone().map(|key| hash_behind_zero(key, 8 * WORDS + 1)));
-        } else {
-            hashes.extend(keys.clone().map(|key| packing.hash(key)));
-        }
         slots.reserve(hashes.len());
         for (key, &hash) in keys.zip(&hashes) {
             slots.push(self.slot(packing, key, hash));

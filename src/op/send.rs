@@ -15,6 +15,7 @@
 
 mod cells;
 mod judge;
+mod packed;
 mod whole;
 
 use std::collections::VecDeque;
@@ -28,14 +29,13 @@ use arrow_array::{ArrayRef, UInt32Array};
 use super::folding::Folding;
 use super::grid::{Grid, Lanes};
 use super::numbered::Numbered;
-use super::packed_rows::PackedRows;
 use super::pane::update_calls;
 use super::partition::{destinations, renumbered, ship_by_key};
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, KeyWords, Keys, take_columns};
+use crate::batch::{Batch, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 use judge::Judge;
@@ -96,6 +96,8 @@ pub struct AggregateSender {
     /// Where ever it suits, and then there is none in `groups`.
     grid: Option<Grid>,
     folding: bool,
+    /// Rows of sessions leave packed if they can be.
+    packs_sessions: bool,
     judge: Judge,
     marked_ms: i64,
     /// In a zone: for a slice and a mark what [`Self::next_firing`] said.
@@ -129,6 +131,7 @@ impl AggregateSender {
                 .then(|| Grid::of(&shape))
                 .flatten(),
             folding: plan.ship == Ship::Folded,
+            packs_sessions: false,
             // Nobody can tell then which chunks were folded.
             judge: Judge::new(plan.emit.is_once() && shape.layout.hides_grouping()),
             shape,
@@ -143,6 +146,12 @@ impl AggregateSender {
             late_out: None,
             out: VecDeque::new(),
         }
+    }
+
+    /// A sender whose rows leave packed, for sessions in bulk.
+    #[must_use]
+    pub(crate) fn packing_sessions(self) -> Self {
+        Self { packs_sessions: true, ..self }
     }
 
     /// Takes a batch. `others_ms` is the lowest watermark of the other inputs of this exchange, `floor_ms` what the
@@ -171,7 +180,7 @@ impl AggregateSender {
             _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
         let Some(slices) = self.slices else {
-            self.ship_rows(batch, time_ms, arrival_ms);
+            self.ship_timed(batch, time_ms, arrival_ms);
             return;
         };
         if !matches!(self.plan.window.kind, WindowKind::Attached { .. }) {
@@ -392,35 +401,6 @@ impl AggregateSender {
 
     fn encode_keys(&mut self, batch: &Batch) {
         self.keys.encode(&self.key_columns(batch), batch.rows);
-    }
-
-    /// Ships rows that lie in one slice.
-    fn ship_slice(&mut self, batch: &Batch, end_ms: i64) {
-        let columns = self.shape.ship(&batch.columns);
-        let keys = self.key_columns(batch);
-        let direct = KeyWords::of_columns(&keys);
-        let is_encoded = direct.is_none();
-        if is_encoded {
-            self.keys.encode(&keys, batch.rows);
-        }
-        let words = direct.or_else(|| KeyWords::of_keys(&self.keys));
-        let packed = words.filter(|_| self.plan.emit.is_once()).and_then(|keys| {
-            let rows = 0..batch.rows as u32;
-            PackedRows::by_shard(&self.shape, &keys, rows, &columns, self.shard_count)
-        });
-        let Some(packed) = packed else {
-            if !is_encoded {
-                self.keys.encode(&keys, batch.rows);
-            }
-            self.ship_columns(columns, vec![end_ms; batch.rows], Vec::new());
-            return;
-        };
-        for (shard, packed) in packed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
-            let data = Data::Packed(packed);
-            let (keys, ends_ms) = (Keys::default(), vec![end_ms]);
-            let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers: None, data };
-            self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
-        }
     }
 
     fn ship_rows(&mut self, batch: &Batch, ends_ms: Vec<i64>, arrival_ms: Vec<i64>) {

@@ -5,7 +5,9 @@
 //! together and sessions read out at the chunk's end.
 //!
 //! Most sessions are the only one of their key, and many have one row. So a session is one record, which has its key in it, and is
-//! touched when a row comes and when it is over. It lies with those that are over at about the same time, where they are read in order.
+//! touched when a row comes and when it is over. It lies with those that are over at about the same time, where they are read in order:
+//! on a shelf. Where nothing is saved, and many rows come at a time, sessions lie in [`bulk`] instead, which has no record for a
+//! row to find; which is better, [`judge`] says as they go.
 //!
 //! # A record's words
 //!
@@ -22,6 +24,7 @@
 //!    the list of no key, and waits, empty, until it comes up.
 //! 3. A key's records are listed by when they began to be, the youngest first. Of two that are merged the older takes the other in, so
 //!    that what goes by the order of rows gets those of sessions that were merged one session after the other.
+//! 4. While sessions are in bulk none is on a shelf.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -29,22 +32,24 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt32Array};
 
+use self::bulk::{Bulk, Open};
+use self::judge::Judge;
 use self::results::by_end;
 use super::ages::Ages;
 use super::distinct::{SessionSets, blank_distinct};
 use super::moving::{Moved, MovedPart, Standing};
 use super::pane::{TableSlots, merge_at, update_calls};
 use super::shape::Shape;
-use super::{Census, Data, Output, Payload, Receiver, WATERMARK_START};
-use crate::agg::{self, Partials};
-use crate::batch::hash::hash_bytes;
+use super::{Census, Data, Output, Payload, Receiver, WATERMARK_END, WATERMARK_START};
+use crate::agg::{self, Partials, Travel, travel};
 use crate::batch::{Batch, take_columns};
 use crate::metrics::LateRows;
-use crate::state::{
-    Chains, KeyWords, Pages, Saved, Sealed, Seat, Taken, WordSlots, key_words, words_of,
-};
+use crate::state::{Chains, KeyWords, Pages, Saved, Sealed, Seat, Taken, WordSlots, key_words};
 use crate::window::{WallTime, WindowKind, WindowSpec};
 
+mod bulk;
+mod judge;
+mod moves;
 mod results;
 #[cfg(test)]
 mod tests;
@@ -73,6 +78,15 @@ pub struct Session {
     ages: Ages,
     records: Chains,
     sets: SessionSets,
+    /// Sessions are here if there are any; `None`: they are on shelves.
+    bulk: Option<Box<Bulk>>,
+    /// Where sessions may be in bulk.
+    judge: Option<Judge>,
+    /// Results may be held back.
+    may_hold: bool,
+    holds: bool,
+    /// Packed rows that have come to shelves since bulk would have put them to sessions.
+    packed_count: usize,
     /// Records that are over, in the order of their ends, and how many of them have been read out.
     due: Vec<u32>,
     read_out: usize,
@@ -115,6 +129,11 @@ impl Session {
             pages,
             records: Chains::new(HEADER + shape.layout.word_count, shelf_ms(gap_ms)),
             sets: SessionSets::new(&shape),
+            bulk: None,
+            judge: None,
+            may_hold: false,
+            holds: false,
+            packed_count: 0,
             ages: Ages::new(shape.calls.len()),
             shape,
             due: Vec::new(),
@@ -138,6 +157,20 @@ impl Session {
     pub fn in_order(self) -> Self {
         // Distinct values are merged in bulk, the fewer times the better; and local time takes all records of a day to be looked at.
         Self { in_order: self.shape.distinct.is_empty() && self.wall.is_utc(), ..self }
+    }
+
+    /// An owner whose sessions may be in bulk: rows that [`Session::suits_bulk`] come packed. `may_hold`: results may come a little later
+    /// than they could, for nobody counts on time to have passed with them.
+    #[must_use]
+    pub fn in_bulk(self, may_hold: bool) -> Self {
+        let bulk = Bulk::new(Arc::clone(&self.shape), self.gap_ms);
+        Self { bulk: Some(Box::new(bulk)), judge: Some(Judge::default()), may_hold, ..self }
+    }
+
+    /// Whether sessions of `shape` may be in bulk: their accumulators are all that there is of them, and local time goes like time.
+    pub fn suits_bulk(shape: &Shape, window: &WindowSpec) -> bool {
+        let is_whole = travel(&shape.calls) == Travel::Accumulators && shape.late.is_empty();
+        is_whole && WallTime::new(window.time_zone).is_utc()
     }
 
     /// Goes on from what [`Receiver::seal`] saved.
@@ -398,8 +431,9 @@ impl Session {
     }
 }
 
-impl Receiver for Session {
-    fn receive(&mut self, mut payload: Payload) {
+impl Session {
+    /// Takes rows that came as rows; `in_order`: no row's arrival is below one before it.
+    fn receive_rows(&mut self, mut payload: Payload, in_order: bool) {
         let row_count = payload.keys.count();
         let mut time_ms = std::mem::take(&mut payload.ends_ms);
         self.wall.localise(&mut time_ms);
@@ -409,32 +443,75 @@ impl Receiver for Session {
             let block = start..row_count.min(start + BLOCK_ROWS);
             let arrival_ms = payload.arrival_ms[block.end - 1];
             self.take(&payload, &time_ms, key_length, block, &mut late);
-            if self.in_order {
+            if in_order {
                 self.fire_early(arrival_ms);
             }
         }
         self.hand_out(late, &payload.data);
     }
 
-    fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {
-        assert!(!self.fires, "the last firing was not read out");
+    /// Begins to read out what is over by now.
+    fn fire(&mut self) {
         self.fires = true;
-        self.watermark_ms = self.watermark_ms.max(watermark_ms);
+        if let Some(bulk) = &mut self.bulk {
+            bulk.advance(self.watermark_ms);
+            return;
+        }
         self.expire(self.watermark_ms);
         if !self.due.is_empty() {
             let shape = Arc::clone(&self.shape);
             self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
         }
     }
+}
+
+impl Receiver for Session {
+    fn receive(&mut self, payload: Payload) {
+        let Data::Packed(packed) = payload.data else {
+            self.leave_bulk(true);
+            self.receive_rows(payload, self.in_order);
+            return;
+        };
+        if self.bulk.as_ref().is_some_and(|bulk| !bulk.suits(packed.packing())) {
+            self.leave_bulk(true);
+        }
+        match &mut self.bulk {
+            Some(bulk) => bulk.push(packed),
+            None => self.receive_packed(&packed),
+        }
+    }
+
+    fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {
+        assert!(!self.fires, "the last firing was not read out");
+        self.watermark_ms = self.watermark_ms.max(watermark_ms);
+        let may_hold = self.may_hold && self.watermark_ms < WATERMARK_END;
+        self.holds = may_hold && self.bulk.as_ref().is_some_and(|bulk| !bulk.is_worth_a_look());
+        if !self.holds {
+            self.fire();
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.holds
+    }
+
+    fn let_go(&mut self) {
+        self.holds = false;
+        self.fire();
+    }
 
     fn next_output(&mut self) -> Option<Output> {
         if !self.fires {
             return None;
         }
-        let batch = self.early.pop_front().or_else(|| self.next_results());
+        let batch = self.early.pop_front().or_else(|| match &mut self.bulk {
+            Some(_) => self.next_of_bulk(),
+            None => self.next_results(),
+        });
         if batch.is_none() {
             self.fires = false;
             self.sets.compact(&mut self.pages);
+            self.settle_down();
         }
         batch.map(Output::Rows)
     }
@@ -452,7 +529,7 @@ impl Receiver for Session {
     }
 
     fn state_bytes(&self) -> usize {
-        self.pages.state_bytes()
+        self.pages.state_bytes() + self.bulk.as_ref().map_or(0, |bulk| bulk.bytes())
     }
 
     fn seal(&mut self) -> Sealed {
@@ -476,38 +553,24 @@ impl Receiver for Session {
     fn give(&mut self, to: &mut dyn FnMut(Moved)) {
         let shape = Arc::clone(&self.shape);
         self.sets.flush(&shape, HEADER, &mut self.pages, &mut self.records);
-        for newest in self.records.newest_records(&self.pages) {
-            let key = self.records.key(&self.pages, newest).to_vec();
-            let hash = hash_bytes(&key);
-            let older = |&record: &u32| self.records.next(&self.pages, record);
-            let records: Vec<u32> = std::iter::successors(Some(newest), older).collect();
-            // Who adopts them puts each in front.
-            for record in records.into_iter().rev() {
-                let [start, end, age] = [START, END, AGE].map(|word| self.word(record, word));
-                let part = MovedPart::Session(start.cast_signed(), end.cast_signed());
-                let values = self.sets.values(&self.pages, record);
-                let mut accumulators = Partials::default();
-                let table = TableSlots { pages: &mut self.pages, table: &mut self.records };
-                agg::export(&shape.layout, HEADER, &table, record, &mut accumulators);
-                let (accumulators, key) = (Some(accumulators), key.clone());
-                let (shown, flags, named) = (Partials::default(), 0, None);
-                to(Moved { part, hash, key, accumulators, shown, flags, age, values, named });
-            }
-        }
+        self.each_session(&mut |session, open, record| {
+            let part = MovedPart::Session(open.span.0, open.span.1);
+            let values = session.sets.values(&session.pages, record);
+            let age = session.word(record, AGE);
+            let (accumulators, key) = (Some(open.accumulators.clone()), open.key.to_vec());
+            let (hash, shown, flags, named) = (open.hash, Partials::default(), 0, None);
+            to(Moved { part, hash, key, accumulators, shown, flags, age, values, named });
+        });
     }
 
     fn adopt(&mut self, moved: Moved) {
         let MovedPart::Session(start, end) = moved.part else {
             unreachable!("a session window has sessions")
         };
-        let shape = Arc::clone(&self.shape);
-        let key = || &moved.key[..];
-        self.records.make_places(&mut self.pages, 1);
-        let seat = self.records.seek(&self.pages, moved.hash, words_of(key()), key);
-        let record = self.new_record(&seat, key, (start, end), moved.age);
         let accumulators = moved.accumulators.expect("sessions are not partitioned by value");
-        let mut slots = TableSlots { pages: &mut self.pages, table: &mut self.records };
-        merge_at(&shape, HEADER, &mut slots, record, &accumulators);
+        let (hash, key, span) = (moved.hash, moved.key.as_slice(), (start, end));
+        let open = Open { hash, key, span, accumulators: &accumulators };
+        let record = self.take_in(&open, moved.age);
         self.sets.adopt_values(&mut self.pages, record, &moved.values);
     }
 

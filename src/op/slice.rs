@@ -213,7 +213,7 @@ impl Slice {
                 for slot in 0..gathered.count() as u32 {
                     let (mut key, mut partials) = (Vec::new(), Partials::default());
                     let hash = gathered.read_key(slot, &mut key);
-                    export(&shape.layout, 0, &gathered.accumulators, slot, &mut partials);
+                    export(&shape.layout, 0, gathered.accumulators(), slot, &mut partials);
                     to(Moved {
                         part,
                         hash,

@@ -91,7 +91,7 @@ impl Waiting {
     ) {
         let picked = rows.iter().copied();
         let packed = KeyWords::of_keys(keys)
-            .and_then(|keys| PackedRows::by_shard(shape, &keys, picked, columns, 1));
+            .and_then(|keys| PackedRows::by_shard(shape, &keys, picked, (&[], columns), 1));
         if let Some(packed) = packed {
             packed.iter().for_each(|packed| self.push_packed(pages, packed));
             return;
@@ -221,7 +221,7 @@ impl Waiting {
         let (mut key, mut partials) = (Vec::new(), Partials::default());
         for slot in 0..gathered.count() as u32 {
             partials.clear();
-            export(&shape.layout, 0, &gathered.accumulators, slot, &mut partials);
+            export(&shape.layout, 0, gathered.accumulators(), slot, &mut partials);
             let hash = gathered.read_key(slot, &mut key);
             self.backlog.push_group(pages, hash, &key, &partials.words, &partials.blobs);
         }

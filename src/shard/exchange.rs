@@ -138,7 +138,7 @@ impl ExchangeEnds {
     ) -> Self {
         let shard_count = ends.to.len();
         let from_scans = matches!(exchange.feeds, Feeds::Scans(_));
-        let mut sender = exchange.sender(shard_count);
+        let mut sender = exchange.sender(shard_count, origin.pages.is_durable());
         sender.restore_late(origin.late);
         Self {
             sender,
@@ -238,6 +238,20 @@ impl ExchangeEnds {
             self.output = self.owner.next_output();
         }
         self.output.is_some() || self.reached.is_some()
+    }
+
+    /// Whether the owner holds results back.
+    pub(crate) fn holds(&self) -> bool {
+        self.owner.holds()
+    }
+
+    /// Has the owner make results that it holds back; true if there may be some.
+    pub(crate) fn let_go(&mut self) -> bool {
+        let holds = self.owner.holds();
+        if holds {
+            self.owner.let_go();
+        }
+        holds
     }
 
     /// One step of the owner's side. A sender may sleep until its full ring has room, so it is told when it has.

@@ -88,6 +88,8 @@ pub(crate) struct Shard {
     pub(super) released_epoch: u64,
     /// A stream could not keep what it received, because the disk is full.
     pub(super) full: bool,
+    /// Since when an owner holds results back.
+    held_at_ms: Option<i64>,
 }
 
 /// What a shard is made of.
@@ -112,6 +114,9 @@ pub(crate) struct Parts {
 
 /// Messages of an owner that one step takes at most.
 const STEP_ITEMS: usize = 8;
+
+/// So long at most a shard that has nothing else to do lets owners hold results back: other shards may be about to send more.
+const HOLD_MS: i64 = 1;
 
 /// How long a stream that met a full disk is left alone.
 const FULL_DISK_WAIT_MS: i64 = 200;
@@ -159,6 +164,7 @@ impl Shard {
             sealed_epoch: epoch,
             released_epoch: epoch,
             full: false,
+            held_at_ms: None,
             topology,
         }
     }
@@ -218,7 +224,18 @@ impl Shard {
         if self.running.is_none() && !self.control.is_failing() {
             busy |= self.take_turn()?;
         }
-        Ok(busy || self.prepare_ahead()?)
+        Ok(busy || self.prepare_ahead()? || self.let_go())
+    }
+
+    /// Has owners make the results that they hold back, when they have held them long enough; false: none does.
+    fn let_go(&mut self) -> bool {
+        if !self.exchanges.iter().any(ExchangeEnds::holds) {
+            self.held_at_ms = None;
+            return false;
+        }
+        let held_at_ms = *self.held_at_ms.get_or_insert(self.now_ms);
+        let is_due = self.now_ms >= held_at_ms.saturating_add(HOLD_MS) || self.input_over;
+        is_due && self.exchanges.iter_mut().fold(false, |let_go, ends| ends.let_go() | let_go)
     }
 
     fn rest(&mut self) -> Step {
@@ -232,6 +249,8 @@ impl Shard {
         // Also for a stream that is not live and yet has nothing: it may be read by a thread of its own.
         let descriptors = if self.token.is_some() { self.input.descriptors() } else { Vec::new() };
         let wake_at_ms = if waits { self.wake_at_ms() } else { None };
+        let let_go_at_ms = self.held_at_ms.map(|held_at_ms| held_at_ms + HOLD_MS);
+        let wake_at_ms = [wake_at_ms, let_go_at_ms].into_iter().flatten().min();
         Step::Idle { descriptors, wake_at_ms }
     }
 
@@ -277,6 +296,7 @@ impl Shard {
             && self.running.is_none()
             && self.turn_out.is_empty()
             && self.exchanges.iter().all(|exchange| exchange.is_over && exchange.is_clear())
+            && !self.exchanges.iter().any(ExchangeEnds::holds)
     }
 
     fn finish(&mut self) -> Step {

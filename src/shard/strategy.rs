@@ -27,6 +27,7 @@ pub(super) fn stages(
         instant_time,
         feeds,
         in_turn: true,
+        is_end: false,
         targets: Vec::new(),
         late_targets: Vec::new(),
         second_stage,

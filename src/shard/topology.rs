@@ -13,6 +13,7 @@
 //!    stage follows its first at once.
 //! 2. Every shard builds the same topology from the same plan.
 
+mod ends;
 mod feeds;
 mod process;
 
@@ -30,18 +31,13 @@ use crate::batch::{DataType, Field, Schema};
 use crate::connector::{Sink, Source};
 use crate::error::JobError;
 use crate::expr::Expr;
-use crate::op::Receiver;
 use crate::op::apply::Applied;
-use crate::op::process::{ProcessOwner, ProcessPlan};
-use crate::op::send::{AggregateSender, SendPlan, Ship};
-use crate::op::sender::{RowSender, Sender};
-use crate::op::session::Session;
+use crate::op::process::ProcessPlan;
+use crate::op::send::{SendPlan, Ship};
 use crate::op::session_table;
 use crate::op::shape::Shape;
-use crate::op::trigger::Trigger;
-use crate::op::window_aggregate::{Stage, WindowAggregate};
+use crate::op::window_aggregate::Stage;
 use crate::plan::{self, GroupingSet, Identity, Lineage, NodeIndex, Op, Plan, Watermark};
-use crate::state::{Pages, Saved};
 use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
@@ -116,6 +112,8 @@ pub(crate) struct Exchange {
     pub(crate) feeds: Feeds,
     /// No feed yields between its points, see [`super::exchange`].
     pub(crate) in_turn: bool,
+    /// No exchange is fed by it.
+    pub(crate) is_end: bool,
     /// The steps that take its result rows.
     pub(crate) targets: Vec<usize>,
     /// The steps that take the rows which are late for it, whole.
@@ -178,67 +176,6 @@ impl Exchange {
         );
         xxh64(text.as_bytes())
     }
-
-    /// What stands before it, one a shard.
-    pub(crate) fn sender(&self, shard_count: usize) -> Sender {
-        let shape = Arc::clone(&self.shape);
-        match self.owner {
-            Owner::Process(_) => Sender::Rows(Box::new(RowSender::new(shape, shard_count))),
-            _ => {
-                let sender = AggregateSender::new(shape, self.send.clone(), shard_count);
-                Sender::Aggregate(Box::new(sender))
-            }
-        }
-    }
-
-    /// The operator itself, one a shard, over `pages`; it goes on from `header` if there is one.
-    pub(crate) fn receiver(&self, pages: Pages, header: Option<&[u64]>) -> Box<dyn Receiver> {
-        let (shape, window) = (Arc::clone(&self.shape), &self.send.window);
-        let (instant_time, send) = (self.instant_time, &self.send);
-        let mut saved = header.map(Saved::new);
-        match &self.owner {
-            &Owner::Aggregate(stage) => {
-                let owner = WindowAggregate::new(
-                    shape,
-                    window,
-                    send.per_window,
-                    instant_time,
-                    stage,
-                    pages,
-                );
-                Box::new(match &mut saved {
-                    Some(saved) => owner.restored(saved),
-                    None => owner,
-                })
-            }
-            Owner::Trigger => {
-                let owner = Trigger::new(shape, window, instant_time, send.emit, pages);
-                Box::new(match &mut saved {
-                    Some(saved) => owner.restored(saved),
-                    None => owner,
-                })
-            }
-            Owner::Session => {
-                let owner = Session::new(shape, window, instant_time, pages);
-                let owner = match &self.feeds {
-                    Feeds::Scans(_) => owner.in_order(),
-                    Feeds::Exchanges(_) => owner,
-                };
-                Box::new(match &mut saved {
-                    Some(saved) => owner.restored(saved),
-                    None => owner,
-                })
-            }
-            Owner::Count | Owner::Global => row_windows::receiver(self, pages, saved),
-            Owner::Process(plan) => {
-                let owner = ProcessOwner::new(plan, pages);
-                Box::new(match &mut saved {
-                    Some(saved) => owner.restored(saved),
-                    None => owner,
-                })
-            }
-        }
-    }
 }
 
 impl Topology {
@@ -280,6 +217,7 @@ impl Topology {
         topology.origins = topology.sink_origins();
         for exchange in 0..topology.exchanges.len() {
             topology.exchanges[exchange].in_turn = topology.is_in_turn(exchange);
+            topology.exchanges[exchange].is_end = topology.is_end(exchange);
         }
         Ok(topology)
     }
@@ -315,6 +253,15 @@ impl Topology {
             };
             !by_row || matches!(feed.feeds, Feeds::Scans(_))
         })
+    }
+
+    /// Whether no exchange is fed by one.
+    fn is_end(&self, exchange: usize) -> bool {
+        let is_fed = |other: &Exchange| match &other.feeds {
+            Feeds::Exchanges(feeds) => feeds.contains(&exchange),
+            Feeds::Scans(_) => false,
+        };
+        self.exchanges[exchange].second_stage.is_none() && !self.exchanges.iter().any(is_fed)
     }
 
     fn sink_origins(&self) -> Vec<Vec<usize>> {
@@ -573,6 +520,7 @@ impl Builder<'_> {
             instant_time,
             feeds,
             in_turn: true,
+            is_end: false,
             targets: vec![unpack],
             late_targets: Vec::new(),
             second_stage: None,

@@ -1,4 +1,5 @@
-//! The owner of sessions against a naive twin, with chunks long enough for sessions to be read out before their end.
+//! The owner of sessions against a naive twin: with chunks long enough for sessions to be read out before their end, and in bulk, with moves
+//! from there to shelves and back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array, StringViewArray};
 use proptest::prelude::*;
 
+use super::super::packed_rows::PackedRows;
 use super::super::shape::Shape;
 use super::super::{Data, Output, Payload, Receiver, WATERMARK_END};
 use super::Session;
 use crate::agg::{AggregateCall, AggregateFunction};
-use crate::batch::{DataType, Field, Keys, Schema};
+use crate::batch::{DataType, Field, KeyWords, Keys, Schema};
 use crate::state::Pages;
 use crate::sys::random::Random;
 use crate::window::{TimeDomain, WindowKind, WindowSpec};
@@ -168,5 +170,124 @@ proptest! {
         prop_assert_eq!(read_out(&mut owner), twin.take(i64::MAX));
         prop_assert_eq!(owner.late_rows().unwrap().count, twin.late);
         prop_assert_eq!(owner.records.key_count(), 0);
+    }
+}
+
+/// COUNT, SUM, FIRST_VALUE and LAST_VALUE of a number by a number.
+fn numbers_shape() -> Arc<Shape> {
+    use AggregateFunction::*;
+    let input =
+        Schema::new(vec![Field::new("k", DataType::BigInt), Field::new("n", DataType::BigInt)]);
+    let call = |function: AggregateFunction| AggregateCall {
+        function,
+        args: vec![1],
+        distinct: false,
+        filter: None,
+        separator: String::new(),
+        arg_type: DataType::BigInt,
+        data_type: DataType::BigInt,
+        name: "a".into(),
+    };
+    Arc::new(Shape::new(&input, &[0], &[Count, Sum, FirstValue, LastValue].map(call)))
+}
+
+/// Rows whose number is their time, packed if `is_packed`; a NULL cannot be.
+fn numbers(shape: &Shape, rows: &[Arrived], is_packed: bool) -> Payload {
+    let mut payload = payload(shape, rows);
+    let times = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
+    let columns = vec![Arc::new(times) as ArrayRef];
+    payload.data = Data::Rows(columns.clone());
+    if is_packed {
+        let (time_ms, arrival_ms) = (payload.ends_ms.clone(), payload.arrival_ms.clone());
+        let all = [time_ms.as_slice(), arrival_ms.as_slice()];
+        let counts = time_ms.iter().zip(&arrival_ms).any(|(&time, &arrival)| time <= arrival + 1);
+        let (keys, times) =
+            (KeyWords::of_keys(&payload.keys).unwrap(), &all[..1 + usize::from(counts)]);
+        let count = rows.len() as u32;
+        let packed = PackedRows::by_shard(shape, &keys, 0..count, (times, &columns), 1);
+        payload.data = Data::Packed(packed.unwrap().remove(0));
+    }
+    payload
+}
+
+/// What the twin's texts come to, in the order of the shape's calls.
+fn numbers_of(row: Row) -> [i64; 7] {
+    let (key, start, end, text) = row;
+    let numbers: Vec<i64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
+    let sum = numbers.iter().sum();
+    [key, numbers.len() as i64, sum, numbers[0], *numbers.last().unwrap(), start, end]
+}
+
+fn read_numbers(owner: &mut Session) -> Vec<[i64; 7]> {
+    let mut rows = Vec::new();
+    while let Some(output) = owner.next_output() {
+        let Output::Rows(batch) = output else { panic!("sessions show rows") };
+        let columns: Vec<&[i64]> = (0..8)
+            .map(|column| &**batch.columns[column].as_primitive::<Int64Type>().values())
+            .collect();
+        let shown = |row| columns.iter().map(move |column| column[row]).collect::<Vec<i64>>();
+        for row in (0..batch.rows).map(shown) {
+            assert_eq!(row[7], row[6] - 1, "the time of a session");
+            rows.push(*row.first_chunk().expect("eight columns"));
+        }
+    }
+    rows.sort_unstable();
+    rows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// In bulk, on shelves when rows come that are not packed or when few come at a time, and back; with results held back or not.
+    #[test]
+    fn sessions_in_bulk_are_those_of_the_twin(
+        seed in any::<u64>(),
+        key_count in prop::sample::select(vec![3u64, 200, 5_000]),
+        gap in prop::sample::select(vec![1i64, 40, 3_000]),
+        disorder in prop::sample::select(vec![1u64, 2_000]),
+        chunk_rows in prop::sample::select(vec![20usize, 700, 9_000]),
+        payload_rows in 1..3_000usize,
+        unpacked in prop::sample::select(vec![0u64, 1, 200]),
+        may_hold in any::<bool>(),
+    ) {
+        let shape = numbers_shape();
+        let kind = WindowKind::Session { gap_ms: gap };
+        let domain = TimeDomain::Event;
+        let window =
+            WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false };
+        prop_assert!(Session::suits_bulk(&shape, &window));
+        let mut owner = Session::new(Arc::clone(&shape), &window, false, Pages::default());
+        owner = owner.in_order().in_bulk(may_hold);
+        let (mut twin, mut expected) = (Twin::default(), Vec::new());
+        let mut random = Random::new(seed);
+        let all = rows(&mut random, 12_000, key_count, disorder);
+        let (mut in_bulk, mut on_shelves) = (0, 0);
+        for chunk in all.chunks(chunk_rows) {
+            for part in chunk.chunks(payload_rows) {
+                let is_packed = random.below(1_000) >= unpacked;
+                owner.receive(numbers(&shape, part, is_packed));
+                prop_assert!(owner.next_output().is_none(), "nothing shows before the chunk's end");
+                part.iter().for_each(|&row| twin.add(row, gap));
+            }
+            *(if owner.bulk.is_some() { &mut in_bulk } else { &mut on_shelves }) += 1;
+            let watermark = chunk[chunk.len() - 1].2;
+            owner.advance(watermark, 0);
+            expected.extend(twin.take(watermark).into_iter().map(numbers_of));
+            if owner.holds() && random.below(3) == 0 {
+                owner.let_go();
+            }
+            if owner.holds() {
+                prop_assert!(may_hold && owner.next_output().is_none());
+                continue;
+            }
+            expected.sort_unstable();
+            prop_assert_eq!(read_numbers(&mut owner), std::mem::take(&mut expected));
+        }
+        owner.advance(WATERMARK_END, 0);
+        expected.extend(twin.take(i64::MAX).into_iter().map(numbers_of));
+        expected.sort_unstable();
+        prop_assert_eq!(read_numbers(&mut owner), expected);
+        prop_assert_eq!(owner.late_rows().unwrap().count, twin.late);
+        prop_assert!(unpacked == 0 || in_bulk + on_shelves > 0);
     }
 }

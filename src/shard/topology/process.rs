@@ -71,6 +71,7 @@ impl Builder<'_> {
             instant_time: false,
             feeds,
             in_turn: true,
+            is_end: false,
             targets: Vec::new(),
             late_targets: Vec::new(),
             second_stage: None,

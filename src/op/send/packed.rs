@@ -1,0 +1,73 @@
+//! Rows that leave as they will wait: packed, in the order of their owners' partitions.
+
+use arrow_array::ArrayRef;
+
+use super::{AggregateSender, Shipment};
+use crate::batch::{Batch, KeyWords, Keys};
+use crate::op::packed_rows::PackedRows;
+use crate::op::{Data, Payload};
+
+impl AggregateSender {
+    /// Ships rows that lie in one slice.
+    pub(super) fn ship_slice(&mut self, batch: &Batch, end_ms: i64) {
+        let columns = self.shape.ship(&batch.columns);
+        if !self.plan.emit.is_once() {
+            self.encode_keys(batch);
+        } else if let Some(packed) = self.pack(batch, &[], &columns) {
+            self.ship_packed(packed, &[end_ms]);
+            return;
+        }
+        self.ship_columns(columns, vec![end_ms; batch.rows], Vec::new());
+    }
+
+    /// Packs rows with `times` of each. `None`: they cannot be packed, and their keys have been encoded.
+    fn pack(
+        &mut self,
+        batch: &Batch,
+        times: &[&[i64]],
+        columns: &[ArrayRef],
+    ) -> Option<Vec<PackedRows>> {
+        let keys = self.key_columns(batch);
+        let direct = KeyWords::of_columns(&keys);
+        let is_encoded = direct.is_none();
+        if is_encoded {
+            self.keys.encode(&keys, batch.rows);
+        }
+        let packed = direct.or_else(|| KeyWords::of_keys(&self.keys)).and_then(|keys| {
+            let rows = 0..batch.rows as u32;
+            PackedRows::by_shard(&self.shape, &keys, rows, (times, columns), self.shard_count)
+        });
+        if packed.is_none() && !is_encoded {
+            self.keys.encode(&keys, batch.rows);
+        }
+        packed
+    }
+
+    fn ship_packed(&mut self, packed: Vec<PackedRows>, ends_ms: &[i64]) {
+        for (shard, packed) in packed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            let data = Data::Packed(packed);
+            let (keys, ends_ms) = (Keys::default(), ends_ms.to_vec());
+            let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers: None, data };
+            self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
+        }
+    }
+
+    /// Ships rows that are in no slice, each with its time.
+    pub(super) fn ship_timed(&mut self, batch: &Batch, time_ms: Vec<i64>, arrival_ms: Vec<i64>) {
+        if !self.packs_sessions {
+            self.ship_rows(batch, time_ms, arrival_ms);
+            return;
+        }
+        let columns = self.shape.ship(&batch.columns);
+        // A session that such a row touches ends behind the watermark: that is not over, whatever the watermark was.
+        let is_ahead = |(&time, &watermark): (&i64, &i64)| time > watermark.saturating_add(1);
+        let packed = match time_ms.iter().zip(&arrival_ms).all(is_ahead) {
+            true => self.pack(batch, &[&time_ms], &columns),
+            false => self.pack(batch, &[&time_ms, &arrival_ms], &columns),
+        };
+        match packed {
+            Some(packed) => self.ship_packed(packed, &[]),
+            None => self.ship_columns(columns, time_ms, arrival_ms),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Sessions in bulk: rows wait, partitioned, and are put to the open sessions a partition at a time.
+//!
+//! To look a row up among all open sessions costs a miss of memory or three, and to enter a session into an index and take it out again as
+//! many, for a session that has a row or two. Here open sessions have no index. When enough rows wait one is made of a
+//! partition's sessions, which fits the cache, the rows are looked up in it, and what is over leaves. So each row costs a few
+//! sessions to be looked through, and no miss.
+//!
+//! # A partition
+//!
+//! ```text
+//! tags:     the low half of the hash of each record's key
+//! ends:     when each record's session ends; i64::MIN: it is gone
+//! records:  key … │ start │ accumulators …               the key as a packing has it
+//! ```
+//!
+//! To look through sessions is to go through tags and ends. Records that are gone lie where they are until they are as many as the others.
+//!
+//! # Invariants
+//!
+//! 1. Keys of all records, and of all rows that wait, lie in one packing.
+//! 2. Records of a partition lie in the order in which they began to be.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use self::index::Index;
+use self::join::Join;
+use self::partition::Partition;
+use super::super::accumulators::Accumulators;
+use super::super::found::Found;
+use super::super::packed_rows::PackedRows;
+use super::super::pane::merge_at;
+use super::super::shape::Shape;
+use crate::agg::{Partials, Slots, export};
+use crate::batch::{BATCH_ROWS_MAX, Batch, Packing};
+use crate::metrics::LateRows;
+use crate::state::{Backlog, PARTITIONS};
+
+mod index;
+mod join;
+mod partition;
+
+/// So many rows at least pay for a look.
+const ROWS_MIN: usize = if cfg!(test) { 64 } else { 4096 };
+/// When a session ends that is gone.
+const GONE: i64 = i64::MIN;
+/// Words of the longest key that is told by its words at once.
+const KEY_WORDS_MAX: usize = 4;
+
+/// Open sessions, and rows that wait to be put to them.
+#[derive(Debug)]
+pub(super) struct Bulk {
+    shape: Arc<Shape>,
+    gap_ms: i64,
+    /// `None`: nothing has come yet.
+    packing: Option<Packing>,
+    partitions: Vec<Partition>,
+    record_count: usize,
+    waiting: Vec<PackedRows>,
+    waiting_count: usize,
+    index: Index,
+    found: Found,
+    hashes: Vec<u64>,
+    /// What is over, of one partition.
+    over: Vec<u32>,
+    /// The partition that is looked through next, while sessions are read out that are over.
+    next: usize,
+    /// Up to here sessions are over that end, of what is read out.
+    over_ms: i64,
+    results: VecDeque<Batch>,
+    work: Work,
+}
+
+/// What reading out once took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Work {
+    /// Rows that were put to sessions.
+    pub(super) rows: usize,
+    /// Sessions that were looked through.
+    pub(super) records: usize,
+}
+
+/// An open session.
+pub(super) struct Open<'a> {
+    pub(super) hash: u64,
+    pub(super) key: &'a [u8],
+    pub(super) span: (i64, i64),
+    pub(super) accumulators: &'a Partials,
+}
+
+impl Bulk {
+    pub(super) fn new(shape: Arc<Shape>, gap_ms: i64) -> Self {
+        Self {
+            gap_ms,
+            packing: None,
+            partitions: Vec::new(),
+            record_count: 0,
+            waiting: Vec::new(),
+            waiting_count: 0,
+            index: Index::default(),
+            found: Found::new(&shape),
+            hashes: Vec::new(),
+            over: Vec::new(),
+            next: PARTITIONS,
+            over_ms: i64::MIN,
+            results: VecDeque::new(),
+            work: Work::default(),
+            shape,
+        }
+    }
+
+    /// Whether enough rows wait for a look through all sessions to be cheap.
+    pub(super) fn is_worth_a_look(&self) -> bool {
+        is_worth_a_look(self.waiting_count, self.record_count)
+    }
+
+    /// How many sessions were open when they were last looked through.
+    pub(super) fn record_count(&self) -> usize {
+        self.record_count
+    }
+
+    /// Bytes that sessions take.
+    pub(super) fn bytes(&self) -> usize {
+        self.partitions.iter().map(|partition| partition.records.bytes()).sum()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.record_count == 0 && self.waiting_count == 0
+    }
+
+    /// Whether keys may be packed like this: as those that are here.
+    pub(super) fn suits(&self, packing: Packing) -> bool {
+        packing.words() <= KEY_WORDS_MAX && (self.packing == Some(packing) || self.is_empty())
+    }
+
+    /// Has rows wait, whose keys' packing suits.
+    pub(super) fn push(&mut self, rows: PackedRows) {
+        self.pack(rows.packing());
+        self.waiting_count += rows.count();
+        self.waiting.push(rows);
+    }
+
+    /// Takes in a session, the oldest of a key first.
+    pub(super) fn adopt(&mut self, session: &Open<'_>) {
+        let packing = Packing::of(session.key);
+        self.pack(packing);
+        let at = packing.words();
+        let mut words = vec![0; at];
+        packing.pack(session.key, &mut words);
+        let partition = &mut self.partitions[Backlog::partition_of(session.hash)];
+        partition.records.grow_to(partition.ends.len() + 1);
+        let slot = partition.push(session.hash, session.span.1);
+        words.push(session.span.0.cast_unsigned());
+        partition.records.words_mut(slot)[..=at].copy_from_slice(&words);
+        merge_at(&self.shape, at + 1, &mut partition.records, slot, session.accumulators);
+        partition.earliest_end_ms = partition.earliest_end_ms.min(session.span.1);
+        self.record_count += 1;
+    }
+
+    fn pack(&mut self, packing: Packing) {
+        if self.packing == Some(packing) {
+            return;
+        }
+        assert!(self.is_empty(), "keys are packed alike");
+        self.packing = Some(packing);
+        let width = packing.words() + 1 + self.shape.layout.word_count;
+        let partition = || Partition {
+            tags: Vec::new(),
+            ends: Vec::new(),
+            records: Accumulators::new(width),
+            gone_count: 0,
+            earliest_end_ms: i64::MAX,
+        };
+        self.partitions = std::iter::repeat_with(partition).take(PARTITIONS).collect();
+    }
+
+    /// Calls `to` with all sessions, the oldest of a key first; nothing is here then. Rows that are late are noted.
+    pub(super) fn drain(&mut self, late: &mut LateRows, mut to: impl FnMut(&Open<'_>)) {
+        let Some(packing) = self.packing.take() else { return };
+        let at = packing.words();
+        let (mut key, mut accumulators) = (Vec::new(), Partials::default());
+        for number in 0..PARTITIONS {
+            self.join(packing, number, late);
+            let Partition { ends, records, .. } = &self.partitions[number];
+            for (slot, &end) in (0..).zip(ends).filter(|&(_, &end)| end != GONE) {
+                let words = records.words(slot);
+                let span = (words[at].cast_signed(), end);
+                key.clear();
+                packing.unpack(&words[..at], &mut key);
+                accumulators.clear();
+                export(&self.shape.layout, at + 1, records, slot, &mut accumulators);
+                let hash = packing.hash(&words[..at]);
+                to(&Open { hash, key: &key, span, accumulators: &accumulators });
+            }
+        }
+        *self = Self::new(Arc::clone(&self.shape), self.gap_ms);
+    }
+
+    /// Begins to read out what is over at a watermark; [`Bulk::next_results`] goes on.
+    pub(super) fn advance(&mut self, watermark_ms: i64) {
+        self.over_ms = watermark_ms.saturating_add(1);
+        (self.next, self.work) = (0, Work { rows: self.waiting_count, records: 0 });
+    }
+
+    /// The next sessions that are over.
+    pub(super) fn next_results(&mut self, late: &mut LateRows) -> Option<Batch> {
+        while self.results.is_empty() && self.next < PARTITIONS {
+            self.look_through(self.next, late);
+            self.next += 1;
+            if self.next == PARTITIONS {
+                self.waiting.clear();
+                self.waiting_count = 0;
+            }
+        }
+        self.results.pop_front()
+    }
+
+    /// What it took to read out, when [`Bulk::next_results`] has said `None`.
+    pub(super) fn work(&self) -> Work {
+        self.work
+    }
+
+    /// Puts the rows of a partition to its sessions, and makes results of what is over.
+    fn look_through(&mut self, number: usize, late: &mut LateRows) {
+        let Some(packing) = self.packing else { return };
+        let has_rows = self.join(packing, number, late);
+        let partition = &mut self.partitions[number];
+        if !has_rows && partition.earliest_end_ms > self.over_ms {
+            return;
+        }
+        self.work.records += partition.ends.len();
+        partition.take_over(self.over_ms, &mut self.over);
+        for slots in self.over.chunks(BATCH_ROWS_MAX) {
+            self.results.push_back(partition.results(&self.shape, packing, slots));
+        }
+        self.record_count -= self.over.len();
+        partition.forget(&self.over, &self.shape, packing);
+    }
+
+    /// Puts the rows of a partition to its sessions; whether there are any.
+    fn join(&mut self, packing: Packing, number: usize, late: &mut LateRows) -> bool {
+        let partition = &mut self.partitions[number];
+        let rows = self.waiting.iter().map(|rows| rows.count_in(number)).sum::<usize>();
+        if rows == 0 {
+            return false;
+        }
+        let before = partition.open_count();
+        self.index.begin(before + rows, partition.ends.len() + rows);
+        let sessions = (0..).zip(partition.tags.iter().zip(&partition.ends));
+        for (slot, (&tag, _)) in sessions.filter(|&(_, (_, &end))| end != GONE) {
+            self.index.insert(tag, slot);
+        }
+        let mut join = Join {
+            shape: &self.shape,
+            gap_ms: self.gap_ms,
+            partition,
+            index: &mut self.index,
+            found: &mut self.found,
+            hashes: &mut self.hashes,
+            late,
+        };
+        for rows in &self.waiting {
+            let (run, time_count) = (rows.run(number), rows.time_count());
+            match packing.words() {
+                1 => join.add::<1>(&run, time_count),
+                2 => join.add::<2>(&run, time_count),
+                3 => join.add::<3>(&run, time_count),
+                _ => join.add::<KEY_WORDS_MAX>(&run, time_count),
+            }
+        }
+        join.fold(packing.words() + 1);
+        self.record_count = self.record_count + partition.open_count() - before;
+        true
+    }
+}
+
+/// Whether so many rows pay for a look through so many sessions.
+pub(super) fn is_worth_a_look(rows: usize, records: usize) -> bool {
+    rows >= ROWS_MIN.max(records / 2)
+}
