@@ -21,7 +21,7 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
     let each = || table.each(slots).map(|words| &words[offset..end]);
     match accumulator {
         Accumulator::Count => {
-            Arc::new(Int64Array::from_iter_values(each().map(|words| words[0] as i64)))
+            Arc::new(Int64Array::from(each().map(|words| words[0] as i64).collect::<Vec<i64>>()))
         }
         Accumulator::SumInt => {
             let average = call.function == AggregateFunction::Avg;

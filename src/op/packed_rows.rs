@@ -27,6 +27,7 @@ use super::shape::Shape;
 use crate::batch::hash::shard_of;
 use crate::batch::{DataType, KeyWords, Keys, Packing};
 use crate::state::{Backlog, PARTITIONS, Rows};
+use crate::sys::filled::filled;
 
 /// Rows for one shard.
 #[derive(Clone, Debug)]
@@ -68,14 +69,7 @@ impl PackedRows {
             let starts = &starts[shard * PARTITIONS..=(shard + 1) * PARTITIONS];
             let first = starts[0];
             let rows = &rows[first as usize..starts[PARTITIONS] as usize];
-            // Of the commonest lengths the compiler knows how many words it copies.
-            let packed = match packing.words() {
-                1 => packed(rows, stride, &arguments, |row| &words.as_chunks::<1>().0[row]),
-                2 => packed(rows, stride, &arguments, |row| &words.as_chunks::<2>().0[row]),
-                key_words => {
-                    packed(rows, stride, &arguments, |row| &words[row * key_words..][..key_words])
-                }
-            };
+            let packed = packed(rows, (packing.words(), &**words), &arguments);
             let starts = starts.iter().map(|start| start - first).collect();
             Self { packing: *packing, time_count, stride, words: packed, starts }
         };
@@ -145,20 +139,43 @@ impl PackedRows {
     }
 }
 
-/// Rows, each of `stride` words: its key's, which `key` says, before those of its arguments.
-#[inline]
-fn packed<'k>(
-    rows: &[u32],
-    stride: usize,
-    arguments: &[&[u64]],
-    key: impl Fn(usize) -> &'k [u64],
-) -> Vec<u64> {
-    let mut packed = Vec::with_capacity(rows.len() * stride);
-    for row in rows.iter().map(|&row| row as usize) {
-        packed.extend_from_slice(key(row));
-        arguments.iter().for_each(|column| packed.push(column[row]));
+/// Rows, each a key's words before those of its arguments.
+fn packed(rows: &[u32], (key_words, keys): (usize, &[u64]), arguments: &[&[u64]]) -> Vec<u64> {
+    // Of the commonest shapes the compiler knows how many words it copies.
+    match (key_words, arguments) {
+        (1, &[a]) => packed_fixed::<1, 1, 2>(rows, keys, [a]),
+        (1, &[a, b]) => packed_fixed::<1, 2, 3>(rows, keys, [a, b]),
+        (1, &[a, b, c]) => packed_fixed::<1, 3, 4>(rows, keys, [a, b, c]),
+        (2, &[a]) => packed_fixed::<2, 1, 3>(rows, keys, [a]),
+        (2, &[a, b]) => packed_fixed::<2, 2, 4>(rows, keys, [a, b]),
+        (2, &[a, b, c]) => packed_fixed::<2, 3, 5>(rows, keys, [a, b, c]),
+        _ => {
+            let mut packed = Vec::with_capacity(rows.len() * (key_words + arguments.len()));
+            for row in rows.iter().map(|&row| row as usize) {
+                packed.extend_from_slice(&keys[row * key_words..][..key_words]);
+                arguments.iter().for_each(|column| packed.push(column[row]));
+            }
+            packed
+        }
     }
-    packed
+}
+
+/// The same, of `WORDS` words, which are `KEY` of the key and one of each argument.
+fn packed_fixed<const KEY: usize, const ARGUMENTS: usize, const WORDS: usize>(
+    rows: &[u32],
+    keys: &[u64],
+    arguments: [&[u64]; ARGUMENTS],
+) -> Vec<u64> {
+    let keys = keys.as_chunks::<KEY>().0;
+    let row = |&row: &u32| {
+        let mut words = [0; WORDS];
+        words[..KEY].copy_from_slice(&keys[row as usize]);
+        for (word, argument) in words[KEY..].iter_mut().zip(arguments) {
+            *word = argument[row as usize];
+        }
+        words
+    };
+    filled(rows.len(), rows.iter().map(row)).into_flattened()
 }
 
 /// Columns as words, if they are, and no value is NULL.

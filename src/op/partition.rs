@@ -16,13 +16,14 @@ pub(super) fn sorted(
     bucket_count: usize,
 ) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0; bucket_count + 1];
-    rows.clone().for_each(|row| starts[bucket(row) + 1] += 1);
+    let buckets: Vec<u32> = rows.clone().map(|row| bucket(row) as u32).collect();
+    buckets.iter().for_each(|&bucket| starts[bucket as usize + 1] += 1);
     for index in 0..bucket_count {
         starts[index + 1] += starts[index];
     }
-    let (mut places, mut sorted) = (starts.clone(), vec![0; starts[bucket_count] as usize]);
-    for row in rows {
-        let place = &mut places[bucket(row)];
+    let (mut places, mut sorted) = (starts.clone(), vec![0; buckets.len()]);
+    for (row, &bucket) in rows.zip(&buckets) {
+        let place = &mut places[bucket as usize];
         sorted[*place as usize] = row;
         *place += 1;
     }

@@ -250,6 +250,8 @@ impl Bulk {
         for (slot, (&tag, _)) in sessions.filter(|&(_, (_, &end))| end != GONE) {
             self.index.insert(tag, slot);
         }
+        // Room for all that may be new: taken back where rows had sessions.
+        partition.records.grow_to(partition.ends.len() + rows);
         let mut join = Join {
             shape: &self.shape,
             gap_ms: self.gap_ms,
@@ -269,6 +271,7 @@ impl Bulk {
             }
         }
         join.fold(packing.words() + 1);
+        partition.records.truncate(partition.ends.len());
         self.record_count = self.record_count + partition.open_count() - before;
         true
     }

@@ -60,8 +60,6 @@ impl Join<'_> {
         has_arrival: bool,
     ) -> (usize, Option<Odd>) {
         let Self { partition, index, found, .. } = self;
-        // Room for all that may be new: taken back for those that are not.
-        partition.records.grow_to(partition.ends.len() + self.hashes.len() - begin);
         let each = rows.words[begin * rows.stride..].chunks_exact(rows.stride);
         let (mut at, mut odd) = (begin, None);
         for (words, &hash) in each.zip(&self.hashes[begin..]) {
@@ -98,7 +96,6 @@ impl Join<'_> {
             found.slots.push(slot);
             at += 1;
         }
-        partition.records.truncate(partition.ends.len());
         (at, odd)
     }
 
