@@ -121,6 +121,10 @@
 //!   the keys' hashes, and when a window fires each partition is folded in a table that fits the cache, and read out of it. Senders pack rows
 //!   as they will wait, in the order of their partitions, where keys have one length and arguments are numbers; owners copy runs. What repeats
 //!   much is folded before it fires, so that it takes at most about twice what the groups would.
+//! - **Sessions** lie on shelves by the time at which they are over, one record each, found by an index. Most have a row or two, so that the way in
+//!   and out of the index is all that they cost. Where nothing is saved they lie without one, partitioned, as long as many rows come at a time:
+//!   rows wait as above, and a partition is indexed, in the cache, when they are put to its sessions. An owner that feeds
+//!   no other exchange holds results back for that while its shard has other work: 20 ms at most, and 1 ms when it has none.
 //! - **State beyond memory** leaves it a page at a time, of a page with few changes those alone. What waits is written once, and read
 //!   once, a partition after the other.
 //! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.

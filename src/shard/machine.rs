@@ -117,6 +117,8 @@ const STEP_ITEMS: usize = 8;
 
 /// So long at most a shard that has nothing else to do lets owners hold results back: other shards may be about to send more.
 const HOLD_MS: i64 = 1;
+/// So long at most one does that is busy.
+const HOLD_MS_MAX: i64 = 20;
 
 /// How long a stream that met a full disk is left alone.
 const FULL_DISK_WAIT_MS: i64 = 200;
@@ -224,17 +226,18 @@ impl Shard {
         if self.running.is_none() && !self.control.is_failing() {
             busy |= self.take_turn()?;
         }
-        Ok(busy || self.prepare_ahead()? || self.let_go())
+        busy = busy || self.prepare_ahead()?;
+        Ok(self.let_go(if busy { HOLD_MS_MAX } else { HOLD_MS }) || busy)
     }
 
-    /// Has owners make the results that they hold back, when they have held them long enough; false: none does.
-    fn let_go(&mut self) -> bool {
+    /// Has owners make the results that they have held back for `hold_ms`; false: none has.
+    fn let_go(&mut self, hold_ms: i64) -> bool {
         if !self.exchanges.iter().any(ExchangeEnds::holds) {
             self.held_at_ms = None;
             return false;
         }
         let held_at_ms = *self.held_at_ms.get_or_insert(self.now_ms);
-        let is_due = self.now_ms >= held_at_ms.saturating_add(HOLD_MS) || self.input_over;
+        let is_due = self.now_ms >= held_at_ms.saturating_add(hold_ms) || self.input_over;
         is_due && self.exchanges.iter_mut().fold(false, |let_go, ends| ends.let_go() | let_go)
     }
 

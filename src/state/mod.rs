@@ -64,6 +64,7 @@ pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
 pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
+pub use prefetch::prefetch_lines;
 pub use saved::Saved;
 pub use sets::DistinctSets;
 pub use space::Space;

@@ -19,7 +19,7 @@ pub(super) fn prefetch_word(pages: &Pages, page: PageId, at: usize) {
 #[inline]
 pub(super) fn prefetch_range(pages: &Pages, page: PageId, range: Range<usize>) {
     if let Some(words) = pages.peek(page) {
-        words[range].chunks(LINE_WORDS).for_each(|line| prefetch(&line[0]));
+        prefetch_lines(&words[range]);
     }
 }
 
@@ -29,6 +29,12 @@ pub(super) fn prefetch_words(pages: &Pages, page: PageId, at: [usize; 2]) {
     if let Some(words) = pages.peek(page) {
         at.iter().filter_map(|&at| words.get(at)).for_each(prefetch);
     }
+}
+
+/// Has words fetched into the cache that are in memory.
+#[inline]
+pub fn prefetch_lines(words: &[u64]) {
+    words.chunks(LINE_WORDS).for_each(|line| prefetch(&line[0]));
 }
 
 #[inline]

@@ -34,7 +34,7 @@ use super::super::shape::Shape;
 use crate::agg::{Partials, Slots, export};
 use crate::batch::{BATCH_ROWS_MAX, Batch, Packing};
 use crate::metrics::LateRows;
-use crate::state::{Backlog, PARTITIONS};
+use crate::state::{Backlog, PARTITIONS, prefetch_lines};
 
 mod index;
 mod join;
@@ -261,7 +261,11 @@ impl Bulk {
             hashes: &mut self.hashes,
             late,
         };
-        for rows in &self.waiting {
+        for (at, rows) in self.waiting.iter().enumerate() {
+            // Each run is a few lines in a place of its own.
+            if let Some(next) = self.waiting.get(at + 1) {
+                prefetch_lines(next.run(number).words);
+            }
             let (run, time_count) = (rows.run(number), rows.time_count());
             match packing.words() {
                 1 => join.add::<1>(&run, time_count),

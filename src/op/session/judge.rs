@@ -25,12 +25,12 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// Adds up what a look through sessions gained.
-    pub(super) fn note(&mut self, work: Work) {
+    /// Adds up what a look gained, of `records` sessions that there are.
+    pub(super) fn note(&mut self, work: Work, records: usize) {
         let gain = ROW_GAIN * work.rows as i64 - work.records as i64;
         let paid = gain.clamp(0, self.debt);
         self.debt -= paid;
-        let limit = Self::limit(work.records);
+        let limit = Self::limit(records);
         self.gain = (self.gain + gain - paid).clamp(-limit, limit);
     }
 
@@ -52,5 +52,45 @@ impl Judge {
 
     fn limit(records: usize) -> i64 {
         GAIN_MIN.max(MOVE_COST * records as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many looks of `rows` at `records` sessions they should move, and where to.
+    fn moves(judge: &mut Judge, rows: usize, records: usize) -> (usize, bool) {
+        for looks in 1..1_000_000 {
+            judge.note(Work { rows, records }, records);
+            if let Some(in_bulk) = judge.verdict(records) {
+                return (looks, in_bulk);
+            }
+        }
+        panic!("they never move");
+    }
+
+    #[test]
+    fn sessions_go_where_they_are_better_off() {
+        let mut judge = Judge::default();
+        let (looks, in_bulk) = moves(&mut judge, 100_000, 200_000);
+        assert!(in_bulk && looks < 10, "{looks}");
+        let (looks, in_bulk) = moves(&mut judge, 10, 200_000);
+        assert!(
+            !in_bulk && (30..40).contains(&looks),
+            "a look costs a thirtieth of a move: {looks}"
+        );
+    }
+
+    #[test]
+    fn what_was_for_nothing_is_tried_later_each_time() {
+        let mut judge = Judge::default();
+        let mut last = 0;
+        for _ in 0..5 {
+            let (looks, in_bulk) = moves(&mut judge, 1_000, 5_000);
+            assert!(in_bulk && looks > last, "{looks} after {last}");
+            last = looks;
+            judge.note_unfit(5_000);
+        }
     }
 }

@@ -79,7 +79,7 @@ impl Session {
                 (Work { rows: std::mem::take(&mut self.packed_count), records }, records)
             }
         };
-        judge.note(work);
+        judge.note(work, records);
         match judge.verdict(records) {
             Some(true) if self.bulk.is_none() => self.enter_bulk(),
             Some(false) => self.leave_bulk(false),

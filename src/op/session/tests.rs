@@ -291,3 +291,32 @@ proptest! {
         prop_assert!(unpacked == 0 || in_bulk + on_shelves > 0);
     }
 }
+
+/// Many rows at a time have sessions in bulk, few on shelves.
+#[test]
+fn sessions_move_as_rows_come() {
+    let (shape, gap_ms) = (numbers_shape(), 60_000);
+    let kind = WindowKind::Session { gap_ms };
+    let domain = TimeDomain::Event;
+    let window = WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false };
+    let mut owner = Session::new(Arc::clone(&shape), &window, false, Pages::default());
+    owner = owner.in_bulk(false);
+    let mut random = Random::new(7);
+    let all = rows(&mut random, 300_000, 20_000, 1);
+    let (many, rest) = all.split_at(80_000);
+    let (few, more) = rest.split_at(20_000);
+    let mut shown = 0;
+    for (rows, chunk_rows, in_bulk) in [(many, 8_000, true), (few, 10, false), (more, 8_000, true)]
+    {
+        for chunk in rows.chunks(chunk_rows) {
+            owner.receive(numbers(&shape, chunk, true));
+            owner.advance(chunk[chunk.len() - 1].2, 0);
+            shown += read_numbers(&mut owner).iter().map(|row| row[1]).sum::<i64>();
+        }
+        assert_eq!(owner.bulk.is_some(), in_bulk);
+        assert_eq!(owner.records.key_count() == 0, in_bulk);
+    }
+    owner.advance(WATERMARK_END, 0);
+    shown += read_numbers(&mut owner).iter().map(|row| row[1]).sum::<i64>();
+    assert_eq!(shown as u64 + owner.late_rows().unwrap().count, 300_000);
+}
