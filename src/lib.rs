@@ -108,8 +108,8 @@
 //!   gets them from there, whole: a filter's output, in effect, or, of sessions, one more output of their owner.
 //! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
 //! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices, and a second exchange adds
-//!   up. Where a count is read once, pairs of device and page wait, partitioned by the devices' hashes, and equal ones are found a part
-//!   at a time; where it is read more often, or they repeat much, devices get numbers, and pages bitmaps of those.
+//!   up. Where a count is read once, devices wait in runs by page, partitioned so that equal ones of a page lie together, and are
+//!   found a part at a time; where it is read more often, or they repeat much, devices get numbers, and pages bitmaps of those.
 //! - **Records** of a Rust type are one column of archives ([`sys::archive`]), and a closure over them is an expression ([`expr::Native`]): the
 //!   typed builder ([`job`]) makes the plan that SQL makes, and everything below the plan is the same.
 //! - **Functions** in Rust ([`plan::function`]) get rows as columns. One with state is called where the key lives, and keeps its values

@@ -144,7 +144,7 @@ impl Keys {
     pub fn hashes_of(columns: &[ArrayRef], rows: usize) -> Vec<u64> {
         let mut keys = Self::default();
         if let Some(integers) = Integers::of(columns) {
-            return (0..rows).map(|row| integers.encoded(row).0).collect();
+            return integers.hashes();
         }
         if let Some(strings) = Strings::of(columns) {
             return (0..rows).map(|row| strings.hash(row)).collect();

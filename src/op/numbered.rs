@@ -25,7 +25,7 @@ use crate::window::Cut;
 /// The number of what has none.
 const NONE: u32 = u32::MAX;
 /// Slots that [`Seen`] remembers without regard to how many groups there are.
-const SEEN_MIN: usize = 4096;
+const SEEN_MIN: usize = 1 << 15;
 /// How many it remembers for a group at most.
 const SEEN_PER_GROUP: usize = 4;
 

@@ -42,7 +42,7 @@ use crate::sys::checksum::xxh64;
 use crate::window::{Emit, WindowKind, WindowSpec};
 
 /// Changes when an operator lays out its state anew.
-const STATE_VERSION: u32 = 11;
+const STATE_VERSION: u32 = 12;
 
 /// What every shard runs.
 #[derive(Debug)]

@@ -72,7 +72,7 @@ impl Array {
     }
 
     /// All pages, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = PageId> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = PageId> + Clone + '_ {
         self.pages.iter().copied()
     }
 

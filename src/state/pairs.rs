@@ -1,34 +1,34 @@
 //! Pairs of a value and a set that wait, each once for each time that it came: to be numbered, or to be counted without ever being numbered.
 //!
 //! To number a value is to look it up in a dictionary of all values, and to add its number to a set costs as much again. Who wants
-//! nothing but how many different values each set has, once, needs neither: pairs wait partitioned by the hashes of their values,
-//! and equal ones are found a part at a time, in an index that stays in the cache.
+//! nothing but how many different values each set has, once, needs neither: pairs wait so that equal ones lie together ([`super::runs`]),
+//! and are found a part at a time, in an index that stays in the cache.
 //!
 //! # Layout
 //!
 //! ```text
-//! pair:     words of the value … │ set u32, the owner's u32
+//! pair:     words of the value … │ set u32, the owner's u8, 0
 //! pending:  pairs as they came, [`SPILLED_PAIRS`] at most once there is a backlog
-//! backlog:  pairs as rows, each page of one partition
+//! backlog:  runs of values, each of one set
 //! ```
 //!
 //! # Invariants
 //!
 //! 1. Equal pairs lie in one partition of the backlog, or are pending.
 //! 2. While they wait unnumbered, pairs take at most about [`REPEATS`] times what numbers of their values, and sets of those, would
-//!    ([`Pairs::is_costly`]). How much that is, is judged by the largest partition, whenever a certain share has come.
+//!    ([`Pairs::is_costly`]). How much that is, is judged by a sample of the values, whenever a certain share has come.
 
 use std::iter::once;
 
 use super::array::Array;
-use super::backlog::{Backlog, Entry, PARTITIONS, Rows, Widths};
 use super::pages::{PAGE_WORDS, Pages};
+use super::radix::{part, sort};
+use super::runs::{PARTITIONS, Runs};
 use super::saved::Saved;
-use crate::batch::Packing;
 use crate::batch::hash::hash_with;
 
 /// With so many pairs pending, a backlog begins: each of its partitions has a page at least.
-const PENDING_MAX: usize = if cfg!(test) { 300 } else { 1 << 19 };
+const PENDING_MAX: usize = if cfg!(test) { 300 } else { 1 << 17 };
 /// So many pairs are moved to a backlog at a time: they fit the second cache.
 const SPILLED_PAIRS: usize = if cfg!(test) { 100 } else { 1 << 16 };
 /// At least so many pairs are numbered at a time, if there are as many.
@@ -43,15 +43,24 @@ const REPEATS: usize = 3;
 const NUMBER_BYTES: usize = 3;
 /// About what entries of a dictionary take besides their words, of which they have twice as many as values, for they are half empty.
 const ENTRY_BYTES: usize = 16;
+/// One of so many values is in the sample.
+const SAMPLED: usize = if cfg!(test) { 8 } else { 512 };
 
 /// Pairs of `STRIDE` words.
 #[derive(Debug, Default)]
 pub(super) struct Pairs<const STRIDE: usize> {
     pending: Array,
     pending_count: usize,
-    backlog: Option<Box<Backlog>>,
-    /// With so many in the backlog it is judged next; not saved.
-    judged_at: u64,
+    backlog: Option<Box<Runs>>,
+    sample: Sample<STRIDE>,
+}
+
+/// All pairs of some values, each once when it has been judged, of those that have gone to the backlog since it was made or loaded.
+#[derive(Debug, Default)]
+struct Sample<const STRIDE: usize> {
+    pairs: Vec<[u64; STRIDE]>,
+    /// When so many words have gone there it is judged next.
+    judged_at: usize,
 }
 
 /// Memory for pairs that are looked at, kept from one time to the next.
@@ -65,15 +74,14 @@ pub(super) struct PairRoom<const STRIDE: usize> {
 
 impl<const STRIDE: usize> Pairs<STRIDE> {
     const PAGE_PAIRS: usize = PAGE_WORDS / STRIDE;
-    const PACKING: Packing = Packing { length: 8 * (STRIDE - 1), behind_zero: false };
-    const WIDTHS: Widths = Widths { row: 1, group: 0 };
 
     /// The pairs that were saved.
     pub(super) fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let pending = Array::load(saved, pages);
         let (pending_count, has_backlog) = saved.pair();
-        let backlog = (has_backlog != 0).then(|| Box::new(Backlog::load(saved, pages)));
-        Self { pending, pending_count: pending_count as usize, backlog, judged_at: 0 }
+        let backlog = (has_backlog != 0).then(|| Box::new(Runs::load(saved, pages)));
+        let sample = Sample::default();
+        Self { pending, pending_count: pending_count as usize, backlog, sample }
     }
 
     /// Saves what is not in pages.
@@ -127,49 +135,53 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
 
     /// Moves what is pending to the backlog.
     pub(super) fn spill(&mut self, pages: &mut Pages, room: &mut PairRoom<STRIDE>) {
-        let ends = part(self.pending_runs(pages), &mut room.parted, PARTITIONS, |pair| {
-            Backlog::partition_of(value_hash(pair))
-        });
-        self.pending_count = 0;
+        let pending = pairs_in(&self.pending, self.pending_count, pages);
+        pending.clone().for_each(|run| self.sample.pairs.extend(run.filter(is_sampled)));
+        let begins = self.backlog.is_none();
         let backlog = self.backlog.get_or_insert_with(|| {
+            let last_set = pending.clone().flatten().map(|pair| set_of(&pair)).max();
+            Box::new(Runs::new(last_set.map_or(0, |set| set as usize + 1), SPILLED_PAIRS))
+        });
+        let division = backlog.division();
+        let run_of = |pair: &[u64; STRIDE]| division.run_of(pair[STRIDE - 1], spread(pair));
+        sort(pending, &mut room.parted, &mut room.pairs, run_of);
+        for run in room.parted.chunk_by(|a, b| run_of(a) == run_of(b)) {
+            backlog.push(pages, run_of(&run[0]), run);
+        }
+        if begins {
             // There will never be as many again.
             self.pending.release(pages);
-            Box::default()
-        });
-        let mut start = 0;
-        for (partition, end) in ends.into_iter().enumerate() {
-            let words = room.parted[start..end].as_flattened();
-            let rows = Rows { packing: Self::PACKING, words, stride: STRIDE };
-            backlog.push_rows(pages, partition, &rows);
-            start = end;
         }
+        self.pending_count = 0;
     }
 
     /// Whether it is time to number what waits: see the module's invariant 2.
-    pub(super) fn is_costly(&mut self, pages: &Pages, room: &mut PairRoom<STRIDE>) -> bool {
-        let Some(backlog) = self.backlog.as_ref() else { return false };
-        let count = backlog.record_count();
-        if count < self.judged_at {
+    pub(super) fn is_costly(&mut self, room: &mut PairRoom<STRIDE>) -> bool {
+        let (Some(backlog), sample) = (&self.backlog, &mut self.sample) else { return false };
+        let word_count = backlog.word_count();
+        if word_count < sample.judged_at {
             return false;
         }
-        self.judged_at = count + count / 4;
-        let largest = backlog.largest();
-        let (mut pair_count, mut value_count) = (0, 0);
-        room.each_distinct(partition_runs(backlog, pages, largest), |_| pair_count += 1);
-        let PairRoom { pairs, parted, index } = room;
-        std::mem::swap(pairs, parted);
-        pairs.iter_mut().for_each(|pair| pair[STRIDE - 1] &= !u64::from(u32::MAX));
-        each_distinct(pairs, index, |_| value_count += 1);
+        sample.judged_at = word_count + word_count / 4;
+        let mut value_count = 0;
+        let mut distinct = Vec::new();
+        room.each_distinct(once(sample.pairs.iter().copied()), |pair| distinct.push(*pair));
+        let value = |mut pair: [u64; STRIDE]| {
+            pair[STRIDE - 1] &= !u64::from(u32::MAX);
+            pair
+        };
+        room.each_distinct(once(distinct.iter().copied().map(value)), |_| value_count += 1);
+        sample.pairs = distinct;
         let entry_bytes = ENTRY_BYTES + 8 * 2 * (STRIDE - 1);
-        let numbered_bytes = pair_count * NUMBER_BYTES + value_count * entry_bytes;
-        backlog.records_in(largest) * STRIDE * 8 > numbered_bytes * REPEATS
+        let numbered_bytes = sample.pairs.len() * NUMBER_BYTES + value_count * entry_bytes;
+        word_count * 8 > numbered_bytes * SAMPLED * REPEATS
     }
 
     /// Moves some pairs to `room`; false: none waited.
     pub(super) fn take_some(&mut self, pages: &mut Pages, room: &mut PairRoom<STRIDE>) -> bool {
         let Some(backlog) = &mut self.backlog else {
             room.pairs.clear();
-            self.pending_runs(pages).for_each(|run| room.pairs.extend_from_slice(run));
+            self.pending(pages).for_each(|run| room.pairs.extend(run));
             self.pending_count = 0;
             return !room.pairs.is_empty();
         };
@@ -179,8 +191,7 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
                 return true;
             }
             backlog.prefetch(pages, partition + 1);
-            let runs = partition_runs(backlog, pages, partition);
-            runs.for_each(|run| room.pairs.extend_from_slice(run));
+            backlog.each(pages, partition).for_each(|run| room.pairs.extend(run));
             backlog.release_partition(pages, partition);
         }
         self.backlog = None;
@@ -196,7 +207,7 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
     ) {
         let mut count = |pair: &[u64; STRIDE]| counts[set_of(pair) as usize] += 1;
         if self.backlog.is_none() {
-            room.each_distinct(self.pending_runs(pages), &mut count);
+            room.each_distinct(self.pending(pages), &mut count);
             self.pending_count = 0;
             return;
         }
@@ -204,21 +215,17 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
         let mut backlog = self.backlog.take().expect("there is one");
         for partition in 0..PARTITIONS {
             backlog.prefetch(pages, partition + 1);
-            room.each_distinct(partition_runs(&backlog, pages, partition), &mut count);
+            room.each_distinct(backlog.each(pages, partition), &mut count);
             backlog.release_partition(pages, partition);
         }
     }
 
     /// The pairs that are pending.
-    fn pending_runs<'a>(
-        &self,
+    fn pending<'a>(
+        &'a self,
         pages: &'a Pages,
-    ) -> impl Iterator<Item = &'a [[u64; STRIDE]]> + Clone {
-        let page_count = self.pending_count.div_ceil(Self::PAGE_PAIRS);
-        (0..page_count).map(move |index| {
-            let count = (self.pending_count - index * Self::PAGE_PAIRS).min(Self::PAGE_PAIRS);
-            pages.get(self.pending.page(index))[..count * STRIDE].as_chunks().0
-        })
+    ) -> impl Iterator<Item = impl ExactSizeIterator<Item = [u64; STRIDE]>> + Clone {
+        pairs_in(&self.pending, self.pending_count, pages)
     }
 
     /// Frees all pages.
@@ -230,35 +237,31 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
     }
 }
 
-/// The pairs of a partition.
-fn partition_runs<'a, const STRIDE: usize>(
-    backlog: &Backlog,
+/// The first `count` pairs that lie in `numbers`, page by page.
+fn pairs_in<'a, const STRIDE: usize>(
+    numbers: &'a Array,
+    count: usize,
     pages: &'a Pages,
-    partition: usize,
-) -> impl Iterator<Item = &'a [[u64; STRIDE]]> + Clone {
-    (0..backlog.pages_in(partition)).flat_map(move |index| {
-        let (page, mut at) = (backlog.page(pages, partition, index), 0);
-        std::iter::from_fn(move || {
-            let (entry, next) = Entry::at(page, at, Pairs::<STRIDE>::WIDTHS)?;
-            let Entry::Rows(rows) = entry else { unreachable!("pairs are rows") };
-            at = next;
-            Some(rows.words.as_chunks().0)
-        })
+) -> impl Iterator<Item = impl ExactSizeIterator<Item = [u64; STRIDE]>> + Clone {
+    let page_pairs = Pairs::<STRIDE>::PAGE_PAIRS;
+    numbers.iter().zip((0..count).step_by(page_pairs)).map(move |(page, start)| {
+        let words = (count - start).min(page_pairs) * STRIDE;
+        pages.get(page)[..words].as_chunks().0.iter().copied()
     })
 }
 
 impl<const STRIDE: usize> PairRoom<STRIDE> {
     /// Calls `to` with each pair of `runs` once.
-    fn each_distinct<'a>(
+    fn each_distinct<R: ExactSizeIterator<Item = [u64; STRIDE]>>(
         &mut self,
-        runs: impl Iterator<Item = &'a [[u64; STRIDE]]> + Clone,
+        runs: impl Iterator<Item = R> + Clone,
         mut to: impl FnMut(&[u64; STRIDE]),
     ) {
-        let count: usize = runs.clone().map(<[_]>::len).sum();
+        let count: usize = runs.clone().map(|run| run.len()).sum();
         let part_count = (count / PART_PAIRS).next_power_of_two().min(PARTS_MAX);
         // Not the bits that say the partition.
         let ends = part(runs, &mut self.parted, part_count, |pair| {
-            (value_hash(pair) >> 40) as usize & (part_count - 1)
+            (spread(pair) >> 32) as usize & (part_count - 1)
         });
         let mut start = 0;
         for end in ends {
@@ -308,65 +311,26 @@ pub(super) fn set_of<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u32 {
 /// The hash of a pair.
 #[inline]
 fn pair_hash<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
-    hash_from(pair[STRIDE - 1], pair)
+    pair[..STRIDE - 1].iter().fold(pair[STRIDE - 1], |hash, &word| hash_with(hash, word))
 }
 
-/// The hash of a pair's value.
+/// A number in whose upper half values differ, so that each of its bits divides them about evenly.
 #[inline]
-fn value_hash<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
-    hash_from(pair[STRIDE - 1] >> 32 << 32, pair)
+fn spread<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
+    let value = pair[..STRIDE - 1].iter();
+    let fold =
+        |spread: u64, word: u64| (spread.rotate_left(32) ^ word ^ word >> 32).wrapping_mul(SPREAD);
+    value.fold(0, |spread, &word| fold(spread, word))
 }
 
+/// An odd number of many bits: 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Whether a pair's value is in the sample.
 #[inline]
-fn hash_from<const STRIDE: usize>(seed: u64, pair: &[u64; STRIDE]) -> u64 {
-    pair[..STRIDE - 1].iter().fold(seed, |hash, &word| hash_with(hash, word))
-}
-
-/// Puts the items of `runs` into `parted`, in the order of their buckets, and those of one bucket in the order that they have. Says
-/// where each bucket ends.
-pub(super) fn part<'a, T: Copy + 'a>(
-    runs: impl Iterator<Item = &'a [T]> + Clone,
-    parted: &mut Vec<T>,
-    bucket_count: usize,
-    bucket: impl Fn(&T) -> usize,
-) -> Vec<usize> {
-    let mut places = vec![0; bucket_count + 1];
-    runs.clone().flatten().for_each(|item| places[bucket(item) + 1] += 1);
-    for index in 0..bucket_count {
-        places[index + 1] += places[index];
-    }
-    if let Some(&item) = runs.clone().flatten().next() {
-        parted.resize(places[bucket_count], item);
-    }
-    for item in runs.flatten() {
-        let place = &mut places[bucket(item)];
-        parted[*place] = *item;
-        *place += 1;
-    }
-    places.truncate(bucket_count);
-    places
-}
-
-/// Bits of a digit: as many buckets as have their ends in the second cache.
-const DIGIT_BITS: u32 = 11;
-
-/// Sorts pairs of one word by a radix over the bits that vary; small inputs by comparison.
-pub(super) fn sort_pairs(pairs: &mut Vec<u64>, scratch: &mut Vec<u64>) {
-    if pairs.len() < 1 << 12 {
-        pairs.sort_unstable();
-        return;
-    }
-    let varying = pairs.iter().fold(0, |bits, &pair| bits | (pair ^ pairs[0]));
-    let mut shift = varying.trailing_zeros();
-    while shift < u64::BITS {
-        part(once(&pairs[..]), scratch, 1 << DIGIT_BITS, |&pair| {
-            (pair >> shift) as usize & ((1 << DIGIT_BITS) - 1)
-        });
-        std::mem::swap(pairs, scratch);
-        let done = shift + DIGIT_BITS;
-        let rest = varying.checked_shr(done).unwrap_or(0);
-        shift = done.saturating_add(rest.trailing_zeros());
-    }
+fn is_sampled<const STRIDE: usize>(pair: &[u64; STRIDE]) -> bool {
+    // Neither the bits that say the partition nor those that say the part.
+    ((spread(pair) >> 44) as usize).is_multiple_of(SAMPLED)
 }
 
 #[cfg(test)]
@@ -431,14 +395,6 @@ mod tests {
             sets.release(&mut pages);
             prop_assert_eq!(pages.state_bytes(), 0);
         }
-
-        #[test]
-        fn radix_sorts(mut pairs in prop::collection::vec(any::<u64>(), 5000..6000)) {
-            let mut expected = pairs.clone();
-            expected.sort_unstable();
-            sort_pairs(&mut pairs, &mut Vec::new());
-            prop_assert_eq!(pairs, expected);
-        }
     }
 
     #[test]
@@ -464,7 +420,9 @@ mod tests {
         let mut room = PairRoom::default();
         let pairs = (0..5 * PART_PAIRS as u64).map(|row| [7, row % 3]);
         let (pairs, mut found): (Vec<_>, _) = (pairs.collect(), Vec::new());
-        room.each_distinct(pairs.chunks(1000), |pair| found.push(*pair));
+        room.each_distinct(pairs.chunks(1000).map(|some| some.iter().copied()), |pair| {
+            found.push(*pair)
+        });
         assert_eq!(found, [[7, 0], [7, 1], [7, 2]]);
     }
 }

@@ -17,8 +17,8 @@ use std::iter::once;
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, PageId, Pages};
-use super::pairs::part;
 use super::prefetch::prefetch_word;
+use super::radix::part;
 use super::saved::Saved;
 
 /// Words of a part of the index that stays in the second cache while its values are looked up.
@@ -76,7 +76,7 @@ impl<const WORDS: usize> Probed<WORDS> {
         let part_count = (entries / part_entries).min(PARTS_MAX);
         let shift = (entries / part_count).ilog2();
         let bucket = |item: &T| self.bucket(hash_of(item)) >> shift;
-        part(once(&items[..]), scratch, part_count, bucket);
+        part(once(items.iter().copied()), scratch, part_count, bucket);
         std::mem::swap(items, scratch);
     }
 

@@ -18,13 +18,15 @@
 //! 4. Until the first flush no id has been given to what waits unnumbered; after it there is no backlog.
 
 use std::cell::RefCell;
+use std::iter::once;
 
 use super::array::Array;
 use super::blocks::Blocks;
 use super::dictionary::{Dictionary, Value, Values};
 use super::digits::{all_digits, digits_of, text_of};
 use super::pages::{PAGE_WORDS, Pages};
-use super::pairs::{PairRoom, Pairs, sort_pairs};
+use super::pairs::{PairRoom, Pairs};
+use super::radix::sort;
 use super::saved::Saved;
 use super::texts::{TextPair, pair_of};
 use crate::batch::{ShortKey, Strings};
@@ -59,6 +61,7 @@ struct Scratch {
     /// Sets and ids.
     pairs: Vec<u64>,
     sorted: Vec<u64>,
+    spare: Vec<u64>,
     ids: Vec<u32>,
     new: Vec<u32>,
 }
@@ -308,7 +311,7 @@ impl DistinctSets {
             if self.texts.is_full() {
                 self.texts.spill(pages, texts);
             }
-            self.words.is_costly(pages, words) || self.texts.is_costly(pages, texts)
+            self.words.is_costly(words) || self.texts.is_costly(texts)
         })
     }
 
@@ -363,10 +366,10 @@ impl DistinctSets {
         scratch: &mut Scratch,
         added: &mut impl FnMut(u32, &[u32]),
     ) {
-        let Scratch { pairs, sorted, ids, new, .. } = scratch;
-        sort_pairs(pairs, sorted);
-        pairs.dedup();
-        for run in pairs.chunk_by(|a, b| a >> 32 == b >> 32) {
+        let Scratch { pairs, sorted, spare, ids, new, .. } = scratch;
+        sort(once(pairs.iter().copied()), sorted, spare, |&pair| pair);
+        sorted.dedup();
+        for run in sorted.chunk_by(|a, b| a >> 32 == b >> 32) {
             let set = (run[0] >> 32) as u32;
             ids.clear();
             ids.extend(run.iter().map(|&pair| pair as u32));

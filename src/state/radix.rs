@@ -1,0 +1,119 @@
+//! Items in the order of small numbers: one pass to count them, one to put them where they belong.
+
+use std::iter::once;
+
+/// Bits of a digit: as many buckets as have their ends in the second cache.
+const DIGIT_BITS: u32 = 12;
+
+/// Fewer items are sorted by comparison.
+const SORTED_MIN: usize = if cfg!(test) { 100 } else { 1 << DIGIT_BITS };
+
+/// Puts the items of `runs` into `parted`, in the order of their buckets, and those of one bucket in the order that they have. Says
+/// where each bucket ends.
+pub(super) fn part<T: Copy, R: Iterator<Item = T>>(
+    runs: impl Iterator<Item = R> + Clone,
+    parted: &mut Vec<T>,
+    bucket_count: usize,
+    bucket: impl Fn(&T) -> usize,
+) -> Vec<usize> {
+    let mut places = vec![0; bucket_count + 1];
+    let mut first = None;
+    for run in runs.clone() {
+        for item in run {
+            places[bucket(&item) + 1] += 1;
+            first = Some(item);
+        }
+    }
+    for index in 0..bucket_count {
+        places[index + 1] += places[index];
+    }
+    let Some(item) = first else {
+        parted.clear();
+        return vec![0; bucket_count];
+    };
+    parted.resize(places[bucket_count], item);
+    for run in runs {
+        for item in run {
+            let place = &mut places[bucket(&item)];
+            parted[*place] = item;
+            *place += 1;
+        }
+    }
+    places.truncate(bucket_count);
+    places
+}
+
+/// Puts the items of `runs` into `sorted`, in the order of their keys, and those of one key in the order that they have: digit by digit of
+/// the bits in which keys differ.
+pub(super) fn sort<T: Copy, R: ExactSizeIterator<Item = T>>(
+    runs: impl Iterator<Item = R> + Clone,
+    sorted: &mut Vec<T>,
+    scratch: &mut Vec<T>,
+    key: impl Fn(&T) -> u64,
+) {
+    let count: usize = runs.clone().map(|run| run.len()).sum();
+    if count < SORTED_MIN {
+        sorted.clear();
+        sorted.extend(runs.flatten());
+        return sorted.sort_by_key(key);
+    }
+    let mut varying = 0;
+    let mut first = None;
+    for run in runs.clone() {
+        for item in run {
+            let key = key(&item);
+            varying |= key ^ *first.get_or_insert(key);
+        }
+    }
+    let digit = |item: &T, shift: u32| (key(item) >> shift) as usize & ((1 << DIGIT_BITS) - 1);
+    let mut shift = varying.trailing_zeros().min(u64::BITS - 1);
+    part(runs, sorted, 1 << DIGIT_BITS, |item| digit(item, shift));
+    while let Some(next) = next_digit(varying, shift) {
+        shift = next;
+        let runs = once(sorted.iter().copied());
+        part(runs, scratch, 1 << DIGIT_BITS, |item| digit(item, shift));
+        std::mem::swap(sorted, scratch);
+    }
+}
+
+/// Where the digit after the one at `shift` begins, if there is one.
+fn next_digit(varying: u64, shift: u32) -> Option<u32> {
+    let done = shift + DIGIT_BITS;
+    let rest = varying.checked_shr(done).filter(|&rest| rest > 0)?;
+    Some(done + rest.trailing_zeros())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the standard library's sort: keys of few and of many bits, in any place; no item, one, and runs without items.
+        #[test]
+        fn items_are_sorted_by_key(
+            runs in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..300), 0..5),
+            mask in prop::sample::select(vec![0, 1, 0xff0, 1 << 63, 0xf00_0000_0f00, u64::MAX]),
+        ) {
+            let items: Vec<(u64, usize)> = runs.concat().into_iter().zip(0..).collect();
+            let mut expected = items.clone();
+            expected.sort_by_key(|item| item.0 & mask);
+            let (mut sorted, mut scratch) = (vec![(7, 7)], Vec::new());
+            let chunks = items.chunks(100).map(|chunk| chunk.iter().copied());
+            sort(chunks, &mut sorted, &mut scratch, |item| item.0 & mask);
+            prop_assert_eq!(sorted, expected);
+        }
+
+        #[test]
+        fn buckets_end_where_it_says(items in prop::collection::vec(0..40usize, 0..300)) {
+            let mut parted = vec![7];
+            let ends = part(once(items.iter().copied()), &mut parted, 40, |&item| item);
+            let mut expected = items;
+            expected.sort_unstable();
+            prop_assert_eq!(&parted, &expected);
+            let end = |bucket: usize| expected.partition_point(|&item| item <= bucket);
+            prop_assert_eq!(ends, (0..40).map(end).collect::<Vec<_>>());
+        }
+    }
+}
