@@ -321,6 +321,19 @@ proptest! {
     }
 }
 
+/// What stood between two values was taken for the beginning of a record, and the other way round: `,"c1":1}` and `{"c0":1{"c1":2}` were
+/// records once `,"c1":` and `{"c1":` had been met.
+#[test]
+fn spellings_stand_where_they_were_learned() {
+    let schema = wide();
+    let known = "{\"c0\":\"a\",\"c1\":1}\n{\"c1\":1,\"c0\":\"a\"}\n";
+    for record in [",\"c1\":1}", ",\"c1\":1,\"c0\":\"a\"}", "{\"c0\":\"a\"{\"c1\":1}"] {
+        let decoded = decode_all(FORMATS[1], &schema, [known, record, "\n"].concat().as_bytes());
+        assert_eq!(decoded.skipped_count, 1, "{record}");
+        assert_eq!(printed(&decoded.batches, &schema).len(), 2, "{record}");
+    }
+}
+
 /// A record of many bytes that makes a reader start over at each byte would take minutes.
 #[test]
 fn long_records_take_no_longer_than_their_length() {
