@@ -18,13 +18,13 @@ use arrow_buffer::Buffer;
 use memchr::memchr;
 
 use super::JsonOptions;
-use super::alike::{MARKS, Template};
+use super::alike::Template;
 use super::scan::{self, Malformed, Value, malformed};
 use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
 use crate::format::rows::{self, Rows, STRETCH_BYTES, Span, Wanted, bad_record, kind};
 use crate::format::{Decode, Decoded};
-use crate::sys::scan::find_either;
+use crate::sys::scan::{find_either, index_keys};
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -143,8 +143,8 @@ impl JsonDecoder {
         let stretch = &bytes[..bytes.len().min(start + STRETCH_BYTES)];
         self.marks.clear();
         self.marks.push((start as u32).wrapping_sub(1));
-        MARKS.index(stretch, start, &mut self.marks);
-        let records = template.records(bytes, &self.marks)?;
+        let keyed = index_keys(stretch, start, &mut self.marks);
+        let records = template.records(bytes, &self.marks, keyed)?;
         let rows = &mut self.rows;
         let grows = rows.may_grow(&self.wanted);
         let places = template.fit(bytes, records, |column| grows && rows.checks_numbers(column))?;

@@ -179,7 +179,7 @@ proptest! {
     fn stretches_of_like_records_do_not_change_json(
         values in prop::collection::vec((json_text(), json_number(), json_number(), json_text()), 1..40),
         other in prop::option::of((any::<prop::sample::Index>(), json_record())),
-        changed in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        changed in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), prop::sample::select(b"\"\":,".to_vec())]), 0..4),
         blanks in 0..4usize,
         end in prop::sample::select(vec!["\n", "\r\n"]),
     ) {
@@ -191,7 +191,7 @@ proptest! {
         if let Some((at, record)) = other {
             records.insert(at.index(records.len()), record.into_bytes());
         }
-        if let Some((at, byte)) = changed {
+        for (at, byte) in changed {
             let index = at.index(records.len());
             let at = at.index(records[index].len());
             records[index][at] = if byte == b'\n' { b'"' } else { byte };
