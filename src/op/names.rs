@@ -57,8 +57,7 @@ impl Names {
     #[inline]
     fn number_of(&mut self, view: u128) -> Option<u32> {
         let mut at = place(view);
-        loop {
-            let Some(number) = self.index[at].checked_sub(1) else { break };
+        while let Some(number) = self.index[at].checked_sub(1) {
             if self.views[usize::from(number)] == view {
                 return Some(number.into());
             }
