@@ -6,20 +6,21 @@
 //!
 //! 1. Numbers are dense, from 0; a string keeps its number until all are forgotten.
 //! 2. A view of at most [`INLINE_BYTES_MAX`] bytes is its string: equal strings have equal views.
-//! 3. At most half of the index is full.
+//! 3. At most half of the index is full. It holds numbers alone, and the strings are found by these: both stay in the first cache, where
+//!    strings in the index itself, most of it empty, would not.
 
 use arrow_array::StringViewArray;
 
 use crate::sys::views::INLINE_BYTES_MAX;
 
-/// Entries of the index.
+/// Entries of the index; half as many strings have numbers, which fit 16 bits.
 const ENTRIES: usize = 1 << 13;
 
 /// Strings and their numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
-    /// A view and its number + 1, 0: empty; open addressing. Empty until the first string comes.
-    index: Vec<(u128, u32)>,
+    /// A string's number + 1, 0: empty; open addressing. Empty until the first string comes.
+    index: Vec<u16>,
     /// By number.
     views: Vec<u128>,
 }
@@ -36,7 +37,7 @@ impl Names {
             return false;
         }
         if self.index.is_empty() {
-            self.index.resize(ENTRIES, (0, 0));
+            self.index.resize(ENTRIES, 0);
         }
         numbers.clear();
         for &view in views.iter() {
@@ -56,13 +57,9 @@ impl Names {
     #[inline]
     fn number_of(&mut self, view: u128) -> Option<u32> {
         let mut at = place(view);
-        loop {
-            let entry = &mut self.index[at];
-            if entry.1 == 0 {
-                break;
-            }
-            if entry.0 == view {
-                return Some(entry.1 - 1);
+        while let Some(number) = self.index[at].checked_sub(1) {
+            if self.views[usize::from(number)] == view {
+                return Some(number.into());
             }
             at = (at + 1) % ENTRIES;
         }
@@ -70,7 +67,7 @@ impl Names {
             return None;
         }
         self.views.push(view);
-        self.index[at] = (view, self.views.len() as u32);
+        self.index[at] = self.views.len() as u16;
         Some(self.views.len() as u32 - 1)
     }
 
@@ -83,7 +80,7 @@ impl Names {
 
     /// Forgets all.
     pub(super) fn forget(&mut self) {
-        self.index.fill((0, 0));
+        self.index.fill(0);
         self.views.clear();
     }
 }

@@ -10,7 +10,11 @@
 //! 2. As many bytes are loaded or stored as the array has whose address is given.
 //! 3. [`Marks::index`] has room for a position of each byte that it looks at, and `STRIDE` more, before it looks.
 
+mod keys;
+
 use std::mem::MaybeUninit;
+
+pub use keys::{Keyed, index_keys};
 
 /// The first position from `at` on that holds `first` or `second`; `bytes.len()` if there is none.
 ///
@@ -79,7 +83,7 @@ impl Marks {
                 return unsafe { self.index_avx2(bytes, from, positions) };
             }
         }
-        self.index_by(bytes, from, positions, |block| self.find(block), write_bits)
+        self.index_by(bytes, from, positions, |block| self.find(block), write_bits::<PLACES>)
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -151,7 +155,7 @@ impl Marks {
                 stops: low.stops | high.stops << 32,
             }
         };
-        self.index_by(bytes, from, positions, find, write_bits)
+        self.index_by(bytes, from, positions, find, write_bits::<PLACES>)
     }
 
     /// A block, byte by byte.
@@ -207,10 +211,13 @@ impl Marks {
     }
 }
 
-/// Writes the position of each bit that is set, counted from `start`, and more to a multiple of half a stride.
+/// Positions that are written at a time where no instruction does it: as many as 64 bytes of CSV mostly hold.
+const PLACES: usize = 6;
+
+/// Writes the position of each bit that is set, counted from `start`, and more to a multiple of `PLACES`, which is at most a stride.
 #[inline(always)]
-fn write_bits(room: &mut [MaybeUninit<u32>], start: u32, mut bits: u64) {
-    for places in room.as_chunks_mut::<{ STRIDE / 2 }>().0 {
+fn write_bits<const PLACES: usize>(room: &mut [MaybeUninit<u32>], start: u32, mut bits: u64) {
+    for places in room.as_chunks_mut::<PLACES>().0 {
         for place in places {
             place.write(start.wrapping_add(bits.trailing_zeros()));
             bits &= bits.wrapping_sub(1);
@@ -282,7 +289,7 @@ mod tests {
                 prop_assert_eq!((indexed, &half), (Indexed { end, newline_count }, &ends));
             }
             prop_assert_eq!(marks.index(&bytes, from, &mut fast), Indexed { end, newline_count });
-            prop_assert_eq!(marks.index_by(&bytes, from, &mut plain, |block| marks.find(block), write_bits), Indexed { end, newline_count });
+            prop_assert_eq!(marks.index_by(&bytes, from, &mut plain, |block| marks.find(block), write_bits::<PLACES>), Indexed { end, newline_count });
             prop_assert_eq!(&fast[1..], &ends);
             prop_assert_eq!(plain, ends);
         }

@@ -172,14 +172,15 @@ impl Cut {
     ///
     /// `time_ms`: `[rows]`, within what the cut was made for; `indices` is replaced.
     pub fn indices(&self, time_ms: &[i64], indices: &mut Vec<u32>) {
-        indices.clear();
         if self.count == 1 {
+            indices.clear();
             indices.resize(time_ms.len(), 0);
             return;
         }
         // Distances fit 32 bits, so that a product with 2^64 / width, rounded up, has the quotient in its upper half
         // (Lemire et al., "Faster remainder by direct computation", 2019): a division takes ten times as long.
         let inverse = u64::MAX / self.width_ms as u64 + 1;
+        // What is there is overwritten, and not cleared before.
         indices.resize(time_ms.len(), 0);
         vector::widest(Divide { time_ms, start_ms: self.start_ms, inverse, quotients: indices });
     }

@@ -1,24 +1,24 @@
-//! Records that are spelled as one before, found by their quotes: a stretch of them at once.
+//! Records that are spelled as one before, found by their keys: a stretch of them at once.
 //!
-//! The quotes and newlines of a stretch are noted in one go. Where every record has the same text between its values
-//! (a [`Separator`]: `","page":"`), each value lies between two quotes of known number, and nothing else is looked at
-//! but numbers, which must be some. What differs anywhere in a stretch is left to the ways that go line by line.
+//! The marks of a stretch are noted in one go: the colons behind its keys, and its newlines. Where every record has the same text between
+//! its values (a [`Separator`]: `","page":"`), each value lies between two marks of known number, and nothing else is looked at
+//! but numbers, which must be some. What differs anywhere in a stretch is left to the ways that go line by line; so are records that have
+//! blanks before their colons, and texts that begin with one.
 //!
 //! # Invariants
 //!
-//! 1. A separator that stands where it should holds all marks (quotes, newlines) from its first to its last. So values
-//!    hold none, and the next separator's marks are the next ones.
-//! 2. Nothing in a stretch is escaped: a search for marks ends at a backslash.
+//! 1. A separator holds one mark, and stands around the mark of its number. Its last mark is a record's newline.
+//! 2. Separators that stand where they should do not overlap, and follow each other as in the first record: the first one stands directly
+//!    behind a newline, and the mark of any other is at least so far behind the mark before as both have bytes between these.
+//! 3. All quotes of a stretch's records are in separators, for they are as many. So values hold none.
+//! 4. Nothing in a stretch is escaped: a search for marks ends at a backslash.
 
 use super::scan;
 use crate::format::lanes::{Numbers, Places, window};
 use crate::format::rows::{Alike, At, KindOf, Place, kind};
 use crate::format::short;
-use crate::sys::scan::Marks;
+use crate::sys::scan::Keyed;
 use crate::sys::vector::{self, Loop};
-
-/// What ends texts and records; and what says that texts are not what they seem.
-pub(super) const MARKS: Marks = Marks { delimiter: b'"', stops: [b'\\'; 3] };
 
 /// Longer separators are left to the other ways.
 const SEPARATOR_BYTES_MAX: usize = 256;
@@ -28,6 +28,8 @@ const SEPARATOR_BYTES_MAX: usize = 256;
 pub(super) struct Template {
     /// How many marks a record has.
     stride: usize,
+    /// How many quotes it has.
+    quote_count: usize,
     /// How many bytes stand between a record and its newline: a carriage return or none.
     blank_bytes: u32,
     separators: Vec<Separator>,
@@ -42,6 +44,8 @@ struct Separator {
     start: At,
     end: At,
     pieces: Vec<Piece>,
+    /// How far its mark is at least from the mark before, unless it is the first.
+    gap_bytes: u32,
 }
 
 /// Sixteen bytes of a separator, and which of their bits count.
@@ -99,16 +103,19 @@ impl Template {
 
     /// Adds the next separator.
     fn separate(&mut self, text: &[u8]) -> Option<()> {
-        let mut marks = (0..text.len()).filter(|&at| matches!(text[at], b'"' | b'\n'));
-        let (first, others) = (marks.next()?, marks.by_ref().count());
-        let last = text.iter().rposition(|byte| matches!(byte, b'"' | b'\n'))?;
-        let start = if self.separators.is_empty() {
-            At { mark: 0, offset_bytes: 1 }
-        } else {
-            At { mark: self.stride + 1, offset_bytes: (first as u32).wrapping_neg() }
+        let is_mark =
+            |&at: &usize| text[at] == b'\n' || text[at] == b':' && text[..at].ends_with(b"\"");
+        let mut marks = (0..text.len()).filter(is_mark);
+        let (Some(at), None) = (marks.next(), marks.next()) else { return None };
+        self.stride += 1;
+        self.quote_count += count_quotes(text);
+        let before = self.separators.last();
+        let start = match before {
+            None => At { mark: 0, offset_bytes: 1 },
+            Some(_) => At { mark: self.stride, offset_bytes: (at as u32).wrapping_neg() },
         };
-        self.stride += 1 + others;
-        let end = At { mark: self.stride, offset_bytes: (text.len() - last) as u32 };
+        let end = At { mark: self.stride, offset_bytes: (text.len() - at) as u32 };
+        let gap_bytes = before.map_or(0, |before| before.end.offset_bytes + at as u32);
         let piece = |(index, text): (usize, &[u8])| {
             let (mut bits, mut mask) = ([0; 16], [0; 16]);
             bits[..text.len()].copy_from_slice(text);
@@ -117,7 +124,7 @@ impl Template {
             Piece { at: At { offset_bytes, ..start }, bits, mask }
         };
         let pieces = text.chunks(16).enumerate().map(piece).collect();
-        self.separators.push(Separator { start, end, pieces });
+        self.separators.push(Separator { start, end, pieces, gap_bytes });
         (text.len() <= SEPARATOR_BYTES_MAX).then_some(())
     }
 
@@ -142,15 +149,25 @@ impl Template {
         Some(())
     }
 
-    /// The records that `marks` belong to, if they are spelled like this. After the last one sixteen bytes are left, which are
-    /// compared with, or it is left out.
-    pub(super) fn records<'a>(&self, bytes: &[u8], marks: &'a [u32]) -> Option<Alike<'a>> {
+    /// The records that `marks` belong to, if they are spelled like this; `keyed` says what else was found. After the last one sixteen bytes
+    /// are left, which are compared with, or it is left out.
+    pub(super) fn records<'a>(
+        &self,
+        bytes: &[u8],
+        marks: &'a [u32],
+        keyed: Keyed,
+    ) -> Option<Alike<'a>> {
         let mut count = (marks.len() - 1) / self.stride;
         while count > 0 && marks[count * self.stride] as usize + 16 > bytes.len() {
             count -= 1;
         }
         let marks = &marks[..=count * self.stride];
-        (count > 0).then_some(Alike { marks, stride: self.stride, blank_bytes: self.blank_bytes })
+        let records = Alike { marks, stride: self.stride, blank_bytes: self.blank_bytes };
+        let has_all = || {
+            let behind = count_quotes(&bytes[records.end() + 1..keyed.end]);
+            keyed.quote_count - behind == count * self.quote_count
+        };
+        (count > 0 && has_all()).then_some(records)
     }
 
     /// Where the values of `records` stand, if these are spelled like this indeed, but for numbers in columns that `checks` tells: these
@@ -188,9 +205,38 @@ impl Template {
 }
 
 impl Separator {
-    /// Whether it stands in all `records`.
+    /// Whether it stands in all `records`, and in none too near to the one before.
     fn stands(&self, bytes: &[u8], records: Alike) -> bool {
-        self.pieces.iter().all(|&piece| vector::widest(Stands { bytes, records, piece }))
+        let At { mark, .. } = self.end;
+        let far_enough =
+            mark == 1 || vector::widest(Apart { records, mark, gap_bytes: self.gap_bytes });
+        far_enough
+            && self.pieces.iter().all(|&piece| vector::widest(Stands { bytes, records, piece }))
+    }
+}
+
+/// How many quotes there are.
+fn count_quotes(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte == b'"').count()
+}
+
+/// Whether in all records the mark of this number is so far from the one before.
+struct Apart<'a> {
+    records: Alike<'a>,
+    mark: usize,
+    gap_bytes: u32,
+}
+
+impl Loop for Apart<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let Self { records, mark, gap_bytes } = self;
+        let (before, own) = (At { mark: mark - 1, offset_bytes: 0 }, At { mark, offset_bytes: 0 });
+        records
+            .texts(before, own)
+            .fold(true, |all, (before, own)| all & (own - before >= gap_bytes))
     }
 }
 
@@ -269,6 +315,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sys::scan::index_keys;
 
     proptest! {
         #[test]
@@ -300,13 +347,13 @@ mod tests {
 
     #[test]
     fn a_template_knows_where_values_are() {
-        let line = b"{\"a\":\"xy\", \"b\" : 12,\"c\":\"\"}\r\n";
+        let line = b"{\"a\":\"xy\", \"b\": 12,\"c\":\"\"}\r\n";
         let column = |key: &[u8]| (key != b"a").then(|| usize::from(key == b"c"));
         let template = Template::of(line, 2, column).unwrap();
-        let text = [&line[..], b"{\"a\":\"\", \"b\" : 3,\"c\":\"z\"}\r\n", &[b' '; 16]].concat();
+        let text = [&line[..], b"{\"a\":\"\", \"b\": 3,\"c\":\"z\"}\r\n", &[b' '; 16]].concat();
         let mut marks = vec![u32::MAX];
-        MARKS.index(&text, 0, &mut marks);
-        let records = template.records(&text, &marks).unwrap();
+        let keyed = index_keys(&text, 0, &mut marks);
+        let records = template.records(&text, &marks, keyed).unwrap();
         let mut template = template;
         let places = template.fit(&text, records, |_| false).unwrap();
         let texts = places.iter().map(|place| {
@@ -314,5 +361,21 @@ mod tests {
             ranges.map(|(start, end)| &text[start as usize..end as usize]).collect::<Vec<_>>()
         });
         assert_eq!(texts.collect::<Vec<_>>(), [[&b"12"[..], b"3"], [b"", b"z"]]);
+    }
+
+    /// What two wrongs would hide from one who only counts: a quote that two separators share, and one in a text.
+    #[test]
+    fn quotes_that_make_up_for_others_are_found() {
+        let line = b"{\"a\":\"x\",\"b\":\"yy\"}\n";
+        let mut template = Template::of(line, 1, |key| (key == b"b").then_some(0)).unwrap();
+        for (record, fits) in
+            [("{\"a\":\"x\",\"b\":\"yy\"}\n", true), ("{\"a\":\",\"b\":\"y\"y\"}\n", false)]
+        {
+            let text = [record.as_bytes(), &[b' '; 16]].concat();
+            let mut marks = vec![u32::MAX];
+            let keyed = index_keys(&text, 0, &mut marks);
+            let records = template.records(&text, &marks, keyed).expect("as many quotes and marks");
+            assert_eq!(template.fit(&text, records, |_| false).is_some(), fits, "{record}");
+        }
     }
 }

@@ -18,13 +18,13 @@ use arrow_buffer::Buffer;
 use memchr::memchr;
 
 use super::JsonOptions;
-use super::alike::{MARKS, Template};
+use super::alike::Template;
 use super::scan::{self, Malformed, Value, malformed};
 use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
 use crate::format::rows::{self, Rows, STRETCH_BYTES, Span, Wanted, bad_record, kind};
 use crate::format::{Decode, Decoded};
-use crate::sys::scan::find_either;
+use crate::sys::scan::{find_either, index_keys};
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -47,10 +47,12 @@ struct Segment {
     column: u32,
     /// The segment that followed it last.
     next: usize,
+    /// Whether it stands before the first value of a record, and only there.
+    opens: bool,
 }
 
 impl Segment {
-    fn new(literal: &[u8], column: u32, next: usize) -> Self {
+    fn new(literal: &[u8], column: u32, next: usize, opens: bool) -> Self {
         let mut start = [0; 16];
         let length = literal.len().min(16);
         start[..length].copy_from_slice(&literal[..length]);
@@ -61,6 +63,7 @@ impl Segment {
             start_mask,
             column,
             next,
+            opens,
         }
     }
 
@@ -140,8 +143,8 @@ impl JsonDecoder {
         let stretch = &bytes[..bytes.len().min(start + STRETCH_BYTES)];
         self.marks.clear();
         self.marks.push((start as u32).wrapping_sub(1));
-        MARKS.index(stretch, start, &mut self.marks);
-        let records = template.records(bytes, &self.marks)?;
+        let keyed = index_keys(stretch, start, &mut self.marks);
+        let records = template.records(bytes, &self.marks, keyed)?;
         let rows = &mut self.rows;
         let grows = rows.may_grow(&self.wanted);
         let places = template.fit(bytes, records, |column| grows && rows.checks_numbers(column))?;
@@ -192,7 +195,9 @@ impl JsonDecoder {
             if columns == 0 { 0 } else { u128::MAX >> (FAST_COLUMNS_MAX - columns) };
         let (mut at, mut index, mut previous) = (start, self.first, None::<usize>);
         loop {
-            if !self.segments.get(index).is_some_and(|segment| segment.is_at(bytes, at)) {
+            let fits =
+                |segment: &Segment| segment.opens == previous.is_none() && segment.is_at(bytes, at);
+            if !self.segments.get(index).is_some_and(fits) {
                 match self.find_segment(bytes, at, previous) {
                     Some(found) => index = found,
                     None => {
@@ -249,7 +254,10 @@ impl JsonDecoder {
     /// The longest segment that stands at `at`; remembered as the one that follows `previous`.
     #[cold]
     fn find_segment(&mut self, bytes: &[u8], at: usize, previous: Option<usize>) -> Option<usize> {
-        let fits = |index: &usize| self.segments[*index].is_at(bytes, at);
+        let fits = |index: &usize| {
+            let segment = &self.segments[*index];
+            segment.opens == previous.is_none() && segment.is_at(bytes, at)
+        };
         let length = |&index: &usize| self.segments[index].literal.len();
         let found = (0..self.segments.len()).filter(fits).max_by_key(length)?;
         match previous {
@@ -331,6 +339,7 @@ impl JsonDecoder {
             return malformed(at, "a JSON object was expected here");
         }
         let start = at;
+        let mut opens = true;
         let mut at = scan::skip_blanks(bytes, at + 1);
         let mut more = bytes.get(at) != Some(&b'}');
         while more {
@@ -339,7 +348,7 @@ impl JsonDecoder {
             let value = scan::read_value(bytes, key.next)?;
             if let Some(from) = &mut learn_from {
                 let literal = &bytes[std::mem::replace(from, value.next)..key.next];
-                self.learn(literal, column);
+                self.learn(literal, column, std::mem::replace(&mut opens, false));
             }
             if column != UNWANTED && !std::mem::replace(&mut self.seen[column as usize], true) {
                 let span = self.span(source, value);
@@ -375,14 +384,14 @@ impl JsonDecoder {
         self.columns.get(if escaped { text.as_str() } else { key }).copied().unwrap_or(UNWANTED)
     }
 
-    fn learn(&mut self, literal: &[u8], column: u32) {
+    fn learn(&mut self, literal: &[u8], column: u32, opens: bool) {
         let known = |segment: &Segment| *segment.literal == *literal;
         if self.segments.len() < SEGMENTS_MAX
             && literal.len() <= SEGMENT_BYTES_MAX
             && self.rows.spans.len() <= FAST_COLUMNS_MAX
             && !self.segments.iter().any(known)
         {
-            self.segments.push(Segment::new(literal, column, self.segments.len() + 1));
+            self.segments.push(Segment::new(literal, column, self.segments.len() + 1, opens));
         }
     }
 

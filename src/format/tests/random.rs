@@ -179,7 +179,7 @@ proptest! {
     fn stretches_of_like_records_do_not_change_json(
         values in prop::collection::vec((json_text(), json_number(), json_number(), json_text()), 1..40),
         other in prop::option::of((any::<prop::sample::Index>(), json_record())),
-        changed in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        changed in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![any::<u8>(), prop::sample::select(b"\"\":,".to_vec())]), 0..4),
         blanks in 0..4usize,
         end in prop::sample::select(vec!["\n", "\r\n"]),
     ) {
@@ -191,7 +191,7 @@ proptest! {
         if let Some((at, record)) = other {
             records.insert(at.index(records.len()), record.into_bytes());
         }
-        if let Some((at, byte)) = changed {
+        for (at, byte) in changed {
             let index = at.index(records.len());
             let at = at.index(records[index].len());
             records[index][at] = if byte == b'\n' { b'"' } else { byte };
@@ -318,6 +318,19 @@ proptest! {
         let expected = [&around[..], &printed(&alone.batches, &schema), &around].concat();
         prop_assert_eq!(printed(&warm.batches, &schema), expected);
         prop_assert_eq!(warm.skipped_count, alone.skipped_count);
+    }
+}
+
+/// What stood between two values was taken for the beginning of a record, and the other way round: `,"c1":1}` and `{"c0":1{"c1":2}` were
+/// records once `,"c1":` and `{"c1":` had been met.
+#[test]
+fn spellings_stand_where_they_were_learned() {
+    let schema = wide();
+    let known = "{\"c0\":\"a\",\"c1\":1}\n{\"c1\":1,\"c0\":\"a\"}\n";
+    for record in [",\"c1\":1}", ",\"c1\":1,\"c0\":\"a\"}", "{\"c0\":\"a\"{\"c1\":1}"] {
+        let decoded = decode_all(FORMATS[1], &schema, [known, record, "\n"].concat().as_bytes());
+        assert_eq!(decoded.skipped_count, 1, "{record}");
+        assert_eq!(printed(&decoded.batches, &schema).len(), 2, "{record}");
     }
 }
 
