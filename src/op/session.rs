@@ -6,8 +6,8 @@
 //!
 //! Most sessions are the only one of their key, and many have one row. So a session is one record, which has its key in it, and is
 //! touched when a row comes and when it is over. It lies with those that are over at about the same time, where they are read in order:
-//! on a shelf. Where nothing is saved, and many rows come at a time, sessions lie in [`bulk`] instead, which has no record for a
-//! row to find; which is better, [`judge`] says as they go.
+//! on a shelf. Where nothing is saved, and many rows come at a time, sessions lie in `bulk` instead, which has no record for a
+//! row to find; which is better, `judge` says as they go.
 //!
 //! # A record's words
 //!
