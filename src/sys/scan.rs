@@ -14,7 +14,7 @@ mod keys;
 
 use std::mem::MaybeUninit;
 
-pub use keys::{Keyed, index_keys};
+pub use keys::{KeyScan, index_keys};
 
 /// The first position from `at` on that holds `first` or `second`; `bytes.len()` if there is none.
 ///

@@ -17,7 +17,7 @@ use super::scan;
 use crate::format::lanes::{Numbers, Places, window};
 use crate::format::rows::{Alike, At, KindOf, Place, kind};
 use crate::format::short;
-use crate::sys::scan::Keyed;
+use crate::sys::scan::KeyScan;
 use crate::sys::vector::{self, Loop};
 
 /// Longer separators are left to the other ways.
@@ -155,7 +155,7 @@ impl Template {
         &self,
         bytes: &[u8],
         marks: &'a [u32],
-        keyed: Keyed,
+        keyed: KeyScan,
     ) -> Option<Alike<'a>> {
         let mut count = (marks.len() - 1) / self.stride;
         while count > 0 && marks[count * self.stride] as usize + 16 > bytes.len() {

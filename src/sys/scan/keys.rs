@@ -15,7 +15,7 @@ use super::{STRIDE, write_bits};
 
 /// How far [`index_keys`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keyed {
+pub struct KeyScan {
     /// Where it ended: at the end, or where a block of 64 bytes begins that holds a backslash.
     pub end: usize,
     /// How many quotes it passed.
@@ -42,7 +42,7 @@ const PLACES: usize = 4;
 /// # Panics
 ///
 /// If `from` is out of bounds, or a position does not fit 32 bits.
-pub fn index_keys(bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> Keyed {
+pub fn index_keys(bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> KeyScan {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
@@ -56,7 +56,7 @@ pub fn index_keys(bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> Keyed 
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,popcnt")]
-fn by_avx2(bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> Keyed {
+fn by_avx2(bytes: &[u8], from: usize, positions: &mut Vec<u32>) -> KeyScan {
     use std::arch::x86_64::{
         __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
         _mm256_or_si256, _mm256_set1_epi8,
@@ -106,7 +106,7 @@ fn index_by(
     from: usize,
     positions: &mut Vec<u32>,
     find: impl Fn(&Window) -> Found,
-) -> Keyed {
+) -> KeyScan {
     assert!(from <= bytes.len() && u32::try_from(bytes.len()).is_ok(), "positions have 32 bits");
     positions.reserve(bytes.len() - from + STRIDE);
     let mut pass = Pass { at: from, quotes_before: 0, count: 0 };
@@ -128,7 +128,7 @@ fn index_by(
     let is_quote = |at: Option<usize>| at.is_some_and(|at| bytes[at] == b'"');
     let (before, last) = (from.checked_sub(1), end.checked_sub(1));
     let quote_count = quotes_before + usize::from(is_quote(last)) - usize::from(is_quote(before));
-    Keyed { end, quote_count }
+    KeyScan { end, quote_count }
 }
 
 /// What a pass knows between two blocks.
@@ -199,8 +199,8 @@ mod tests {
             let quote_count = bytes[from..end].iter().filter(|&&byte| byte == b'"').count();
 
             let (mut fast, mut plain) = (vec![7], Vec::new());
-            prop_assert_eq!(index_keys(&bytes, from, &mut fast), Keyed { end, quote_count });
-            prop_assert_eq!(index_by(&bytes, from, &mut plain, find), Keyed { end, quote_count });
+            prop_assert_eq!(index_keys(&bytes, from, &mut fast), KeyScan { end, quote_count });
+            prop_assert_eq!(index_by(&bytes, from, &mut plain, find), KeyScan { end, quote_count });
             prop_assert_eq!(&fast[1..], &marks);
             prop_assert_eq!(plain, marks);
         }
