@@ -82,11 +82,13 @@ pub struct Session {
     bulk: Option<Box<Bulk>>,
     /// Where sessions may be in bulk.
     judge: Option<Judge>,
-    /// Results may be held back.
-    may_hold: bool,
+    /// Results are held back.
     holds: bool,
     /// Packed rows that have come to shelves since bulk would have put them to sessions.
     packed_count: usize,
+    /// When that would have been, and the time now, as shards tell it.
+    looked_at_ms: i64,
+    now_ms: i64,
     /// Records that are over, in the order of their ends, and how many of them have been read out.
     due: Vec<u32>,
     read_out: usize,
@@ -131,9 +133,10 @@ impl Session {
             sets: SessionSets::new(&shape),
             bulk: None,
             judge: None,
-            may_hold: false,
             holds: false,
             packed_count: 0,
+            looked_at_ms: 0,
+            now_ms: 0,
             ages: Ages::new(shape.calls.len()),
             shape,
             due: Vec::new(),
@@ -159,12 +162,12 @@ impl Session {
         Self { in_order: self.shape.distinct.is_empty() && self.wall.is_utc(), ..self }
     }
 
-    /// An owner whose sessions may be in bulk: rows that [`Session::suits_bulk`] come packed. `may_hold`: results may come a little later
-    /// than they could, for nobody counts on time to have passed with them.
+    /// An owner whose sessions may be in bulk: rows come packed where they can be. Results may come a little later than they could, and not in
+    /// the order of their ends, so nobody may count on time or order.
     #[must_use]
-    pub fn in_bulk(self, may_hold: bool) -> Self {
+    pub fn in_bulk(self) -> Self {
         let bulk = Bulk::new(Arc::clone(&self.shape), self.gap_ms);
-        Self { bulk: Some(Box::new(bulk)), judge: Some(Judge::default()), may_hold, ..self }
+        Self { bulk: Some(Box::new(bulk)), judge: Some(Judge::default()), ..self }
     }
 
     /// Whether sessions of `shape` may be in bulk: their accumulators are all that there is of them, and local time goes like time.
@@ -481,11 +484,12 @@ impl Receiver for Session {
         }
     }
 
-    fn advance(&mut self, watermark_ms: i64, _now_ms: i64) {
+    fn advance(&mut self, watermark_ms: i64, now_ms: i64) {
         assert!(!self.fires, "the last firing was not read out");
         self.watermark_ms = self.watermark_ms.max(watermark_ms);
-        let may_hold = self.may_hold && self.watermark_ms < WATERMARK_END;
-        self.holds = may_hold && self.bulk.as_ref().is_some_and(|bulk| !bulk.is_worth_a_look());
+        self.now_ms = now_ms;
+        let is_end = self.watermark_ms == WATERMARK_END;
+        self.holds = !is_end && self.bulk.as_ref().is_some_and(|bulk| !bulk.is_worth_a_look());
         if !self.holds {
             self.fire();
         }

@@ -12,6 +12,9 @@ use crate::op::pane::{TableSlots, merge_at};
 use crate::op::{Data, Payload};
 use crate::state::{Chains, words_of};
 
+/// So long bulk would have held results back at most.
+const LOOK_MS: i64 = 20;
+
 impl Session {
     /// Takes packed rows to shelves. They come by partition, so in no order.
     pub(super) fn receive_packed(&mut self, packed: &PackedRows) {
@@ -73,9 +76,11 @@ impl Session {
             Some(bulk) => (bulk.work(), bulk.record_count()),
             None => {
                 let records = self.records.key_count();
-                if self.may_hold && !is_worth_a_look(self.packed_count, records) {
+                let is_early = self.now_ms < self.looked_at_ms + LOOK_MS;
+                if is_early && !is_worth_a_look(self.packed_count, records) {
                     return;
                 }
+                self.looked_at_ms = self.now_ms;
                 (Work { rows: std::mem::take(&mut self.packed_count), records }, records)
             }
         };

@@ -14,10 +14,10 @@ use crate::op::window_aggregate::WindowAggregate;
 use crate::state::{Pages, Saved};
 
 impl Exchange {
-    /// Whether sessions may be in bulk: what lies there is not saved.
+    /// Whether sessions may be in bulk: what lies there is not saved, and comes out in no order, which would show behind another exchange.
     fn suits_bulk(&self, is_durable: bool) -> bool {
-        let is_session = matches!(self.owner, Owner::Session);
-        is_session && !is_durable && Session::suits_bulk(&self.shape, &self.send.window)
+        let is_end = matches!(self.owner, Owner::Session) && self.is_end;
+        is_end && !is_durable && Session::suits_bulk(&self.shape, &self.send.window)
     }
 
     /// What stands before it, one a shard.
@@ -65,7 +65,7 @@ impl Exchange {
             Owner::Session => {
                 let in_bulk = self.suits_bulk(pages.is_durable());
                 let owner = Session::new(shape, window, instant_time, pages);
-                let owner = if in_bulk { owner.in_bulk(self.is_end) } else { owner };
+                let owner = if in_bulk { owner.in_bulk() } else { owner };
                 let owner = match &self.feeds {
                     Feeds::Scans(_) => owner.in_order(),
                     Feeds::Exchanges(_) => owner,
