@@ -102,6 +102,9 @@ pub enum Output {
     Partials(Payload),
 }
 
+/// So long at most a busy shard lets an owner hold results back, see [`Receiver::holds`].
+pub const HOLD_MS_MAX: i64 = 20;
+
 /// The owning half of a keyed operator.
 ///
 /// The shard calls `receive` for each payload, `advance` at every mark and chunk end, and then `next_output`
@@ -113,8 +116,8 @@ pub trait Receiver: Send {
     fn advance(&mut self, watermark_ms: i64, now_ms: i64);
     /// The next piece of what `receive` and `advance` yielded.
     fn next_output(&mut self) -> Option<Output>;
-    /// Whether results wait that could have been made: of more rows at a time they cost less. It holds some back while there is other work
-    /// at most.
+    /// Whether results wait that could have been made: of more rows at a time they cost less. Its shard lets it hold them back while there is
+    /// other work, for [`HOLD_MS_MAX`] at most.
     fn holds(&self) -> bool {
         false
     }

@@ -6,8 +6,8 @@
 //!
 //! Most sessions are the only one of their key, and many have one row. So a session is one record, which has its key in it, and is
 //! touched when a row comes and when it is over. It lies with those that are over at about the same time, where they are read in order:
-//! on a shelf. Where nothing is saved, and many rows come at a time, sessions lie in `bulk` instead, which has no record for a
-//! row to find; which is better, `judge` says as they go.
+//! on a shelf. Where nothing is saved, and many rows come at a time, sessions lie in `bulk` instead, where rows are
+//! put to many sessions at once; which is better, `judge` says as they go.
 //!
 //! # A record's words
 //!
@@ -116,6 +116,11 @@ fn shelf_ms(gap_ms: i64) -> i64 {
     gap_ms / 128
 }
 
+/// Shelves without records.
+fn shelves(shape: &Shape, gap_ms: i64) -> Chains {
+    Chains::new(HEADER + shape.layout.word_count, shelf_ms(gap_ms))
+}
+
 impl Session {
     /// An owner of sessions of `shape`.
     ///
@@ -129,7 +134,7 @@ impl Session {
             wall: WallTime::new(window.time_zone),
             instant_time,
             pages,
-            records: Chains::new(HEADER + shape.layout.word_count, shelf_ms(gap_ms)),
+            records: shelves(&shape, gap_ms),
             sets: SessionSets::new(&shape),
             bulk: None,
             judge: None,
@@ -432,9 +437,7 @@ impl Session {
         let moved = self.records.move_record(&mut self.pages, record, end_ms);
         self.sets.move_set(&mut self.pages, record, moved);
     }
-}
 
-impl Session {
     /// Takes rows that came as rows; `in_order`: no row's arrival is below one before it.
     fn receive_rows(&mut self, mut payload: Payload, in_order: bool) {
         let row_count = payload.keys.count();

@@ -29,7 +29,7 @@ use super::token::Token;
 use super::topology::{Feeds, Topology};
 use crate::error::JobError;
 use crate::metrics::LateRows;
-use crate::op::Output;
+use crate::op::{HOLD_MS_MAX, Output};
 use crate::ring::mesh::Ends;
 use crate::state::caught;
 use crate::window::TimeDomain;
@@ -117,8 +117,6 @@ const STEP_ITEMS: usize = 8;
 
 /// So long at most a shard that has nothing else to do lets owners hold results back: other shards may be about to send more.
 const HOLD_MS: i64 = 1;
-/// So long at most one does that is busy.
-const HOLD_MS_MAX: i64 = 20;
 
 /// How long a stream that met a full disk is left alone.
 const FULL_DISK_WAIT_MS: i64 = 200;

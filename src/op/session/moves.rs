@@ -3,17 +3,14 @@
 use std::sync::Arc;
 
 use super::bulk::{Bulk, Open, Work, is_worth_a_look};
-use super::{END, HEADER, START, Session, shelf_ms};
+use super::{END, HEADER, START, Session, shelves};
 use crate::agg::{self, Partials};
 use crate::batch::hash::hash_bytes;
 use crate::batch::{Batch, Packing};
 use crate::op::packed_rows::PackedRows;
 use crate::op::pane::{TableSlots, merge_at};
-use crate::op::{Data, Payload};
-use crate::state::{Chains, words_of};
-
-/// So long bulk would have held results back at most.
-const LOOK_MS: i64 = 20;
+use crate::op::{Data, HOLD_MS_MAX, Payload};
+use crate::state::words_of;
 
 impl Session {
     /// Takes packed rows to shelves. They come by partition, so in no order.
@@ -76,7 +73,8 @@ impl Session {
             Some(bulk) => (bulk.work(), bulk.record_count()),
             None => {
                 let records = self.records.key_count();
-                let is_early = self.now_ms < self.looked_at_ms + LOOK_MS;
+                // Bulk would not have held results back for longer.
+                let is_early = self.now_ms < self.looked_at_ms + HOLD_MS_MAX;
                 if is_early && !is_worth_a_look(self.packed_count, records) {
                     return;
                 }
@@ -103,9 +101,8 @@ impl Session {
             }
         });
         if is_fit {
-            let (word_count, shelf_ms) =
-                (HEADER + self.shape.layout.word_count, shelf_ms(self.gap_ms));
-            let records = std::mem::replace(&mut self.records, Chains::new(word_count, shelf_ms));
+            let empty = shelves(&self.shape, self.gap_ms);
+            let records = std::mem::replace(&mut self.records, empty);
             records.release(&mut self.pages);
             self.bulk = Some(Box::new(bulk));
         }

@@ -25,20 +25,36 @@ type Row = (i64, i64, i64, String);
 /// A row's time, its key, and the watermark at its arrival.
 type Arrived = (i64, i64, i64);
 
-/// LISTAGG of a text by a number.
-fn shape() -> Arc<Shape> {
-    let input =
-        Schema::new(vec![Field::new("k", DataType::BigInt), Field::new("s", DataType::STRING)]);
-    let call = AggregateCall {
-        function: AggregateFunction::ListAgg,
+/// A call of the second column, whose type is that of the result.
+fn call(function: AggregateFunction, data_type: DataType) -> AggregateCall {
+    AggregateCall {
+        function,
         args: vec![1],
         distinct: false,
         filter: None,
         separator: " ".into(),
-        arg_type: DataType::STRING,
-        data_type: DataType::STRING,
+        arg_type: data_type,
+        data_type,
         name: "a".into(),
-    };
+    }
+}
+
+/// Sessions by event time.
+fn window(gap_ms: i64) -> WindowSpec {
+    WindowSpec {
+        kind: WindowKind::Session { gap_ms },
+        domain: TimeDomain::Event,
+        time_column: 0,
+        time_zone: None,
+        group_window: false,
+    }
+}
+
+/// LISTAGG of a text by a number.
+fn shape() -> Arc<Shape> {
+    let input =
+        Schema::new(vec![Field::new("k", DataType::BigInt), Field::new("s", DataType::STRING)]);
+    let call = call(AggregateFunction::ListAgg, DataType::STRING);
     Arc::new(Shape::new(&input, &[0], &[call]))
 }
 
@@ -146,10 +162,7 @@ proptest! {
         in_order in any::<bool>(),
     ) {
         let shape = shape();
-        let kind = WindowKind::Session { gap_ms: gap };
-        let domain = TimeDomain::Event;
-        let window =
-            WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false };
+        let window = window(gap);
         let mut owner = Session::new(Arc::clone(&shape), &window, false, Pages::default());
         if in_order {
             owner = owner.in_order();
@@ -178,17 +191,9 @@ fn numbers_shape() -> Arc<Shape> {
     use AggregateFunction::*;
     let input =
         Schema::new(vec![Field::new("k", DataType::BigInt), Field::new("n", DataType::BigInt)]);
-    let call = |function: AggregateFunction| AggregateCall {
-        function,
-        args: vec![1],
-        distinct: false,
-        filter: None,
-        separator: String::new(),
-        arg_type: DataType::BigInt,
-        data_type: DataType::BigInt,
-        name: "a".into(),
-    };
-    Arc::new(Shape::new(&input, &[0], &[Count, Sum, FirstValue, LastValue].map(call)))
+    let calls =
+        [Count, Sum, FirstValue, LastValue].map(|function| call(function, DataType::BigInt));
+    Arc::new(Shape::new(&input, &[0], &calls))
 }
 
 /// Rows whose number is their time, packed if `is_packed`; a NULL cannot be.
@@ -251,10 +256,7 @@ proptest! {
         may_hold in any::<bool>(),
     ) {
         let shape = numbers_shape();
-        let kind = WindowKind::Session { gap_ms: gap };
-        let domain = TimeDomain::Event;
-        let window =
-            WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false };
+        let window = window(gap);
         prop_assert!(Session::suits_bulk(&shape, &window));
         let mut owner = Session::new(Arc::clone(&shape), &window, false, Pages::default());
         owner = owner.in_order().in_bulk();
@@ -295,10 +297,7 @@ proptest! {
 /// Many rows at a time have sessions in bulk, few on shelves.
 #[test]
 fn sessions_move_as_rows_come() {
-    let (shape, gap_ms) = (numbers_shape(), 60_000);
-    let kind = WindowKind::Session { gap_ms };
-    let domain = TimeDomain::Event;
-    let window = WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false };
+    let (shape, window) = (numbers_shape(), window(60_000));
     let mut owner = Session::new(Arc::clone(&shape), &window, false, Pages::default());
     owner = owner.in_bulk();
     let mut random = Random::new(7);

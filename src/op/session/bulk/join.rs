@@ -77,7 +77,7 @@ impl Join<'_> {
                     break;
                 }
                 Some(slot) => {
-                    row.widen(partition, slot);
+                    partition.widen(slot, KEY, (row.start, row.end));
                     slot
                 }
                 None if row.end <= row.over => {
@@ -125,12 +125,10 @@ impl Join<'_> {
         let mut accumulators = Partials::default();
         export(&self.shape.layout, key_words + 1, records, from, &mut accumulators);
         merge_at(self.shape, key_words + 1, records, into, &accumulators);
-        let [start] = *records.part_mut(from, key_words);
-        let held: &mut [u64; 1] = records.part_mut(into, key_words);
-        *held = [start.cast_signed().min(held[0].cast_signed()).cast_unsigned()];
+        let start = records.words(from)[key_words].cast_signed();
         let end = std::mem::replace(&mut ends[from as usize], GONE);
-        ends[into as usize] = end.max(ends[into as usize]);
         *gone_count += 1;
+        self.partition.widen(into, key_words, (start, end));
     }
 
     /// Folds rows whose sessions have been found.
@@ -168,14 +166,5 @@ impl<'a, const KEY: usize> Row<'a, KEY> {
             && words[KEY].cast_signed() <= self.end
             && end >= self.start
             && end > self.over
-    }
-
-    /// Adds its span to that of a session.
-    #[inline(always)]
-    fn widen(&self, partition: &mut Partition, slot: u32) {
-        let end = &mut partition.ends[slot as usize];
-        *end = self.end.max(*end);
-        let start: &mut [u64; 1] = partition.records.part_mut(slot, KEY);
-        *start = [self.start.min(start[0].cast_signed()).cast_unsigned()];
     }
 }

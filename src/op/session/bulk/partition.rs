@@ -35,6 +35,15 @@ impl Partition {
         self.tags.len() as u32 - 1
     }
 
+    /// Adds a span to that of a session, whose key has so many words.
+    #[inline(always)]
+    pub(super) fn widen(&mut self, slot: u32, key_words: usize, (start, end): (i64, i64)) {
+        let held_end = &mut self.ends[slot as usize];
+        *held_end = end.max(*held_end);
+        let held: &mut [u64; 1] = self.records.part_mut(slot, key_words);
+        *held = [start.min(held[0].cast_signed()).cast_unsigned()];
+    }
+
     /// Puts the slots of sessions that end by `over_ms` into `over`, and notes when the first of the others ends.
     pub(super) fn take_over(&mut self, over_ms: i64, over: &mut Vec<u32>) {
         over.clear();
