@@ -27,7 +27,14 @@ pub const FLAG_NEGATIVE: u64 = 1 << 61;
 pub const COUNT_MASK: u64 = FLAG_NEGATIVE - 1;
 
 const UNIT_EXPONENT: i32 = -74;
+const UNIT: f64 = power_of_two(UNIT_EXPONENT);
 const SPILL_EXPONENT: i32 = -1074;
+/// Bits of a half of a fixed number that is rounded by halves.
+const HALF_BITS: i32 = 53;
+
+const fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
+}
 
 /// A value's place: within the window, or not.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -268,14 +275,12 @@ pub fn round(fixed: i128, count_word: u64, spill: Option<&Spill>) -> f64 {
 /// `fixed × 2^-74` as a double.
 #[inline]
 pub(super) fn round_fixed(fixed: i128) -> f64 {
-    // `as` rounds to nearest even, and scaling by a power of two is exact here. Sums of few values end with many zeros,
-    // without which they are words: those are converted by one instruction.
-    let zeros = fixed.trailing_zeros() as i32 & 127;
-    let (number, exponent) = match i64::try_from(fixed >> zeros) {
-        Ok(number) => (number as f64, UNIT_EXPONENT + zeros),
-        Err(_) => (fixed as f64, UNIT_EXPONENT),
-    };
-    number * f64::from_bits(((1023 + exponent) as u64) << 52)
+    // Two whole numbers below 2^53 are doubles exactly, and so they are scaled by powers of two; the one addition rounds, to nearest even.
+    let (high, low) = ((fixed >> HALF_BITS) as i64, fixed as u64 & ((1 << HALF_BITS) - 1));
+    if matches!((fixed >> (2 * HALF_BITS - 1)) as i64, 0 | -1) {
+        return high as f64 * power_of_two(UNIT_EXPONENT + HALF_BITS) + low as f64 * UNIT;
+    }
+    fixed as f64 * UNIT
 }
 
 #[cfg(test)]

@@ -16,30 +16,34 @@ use crate::batch::DataType;
 ///
 /// `offset` is the accumulator's first word within a slot.
 pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &[u32]) -> ArrayRef {
-    let accumulator = Accumulator::of(call);
-    let end = offset + accumulator.word_count();
-    let each = || table.each(slots).map(|words| &words[offset..end]);
-    match accumulator {
+    let average = call.function == AggregateFunction::Avg;
+    match Accumulator::of(call) {
         Accumulator::Count => {
-            Arc::new(Int64Array::from(each().map(|words| words[0] as i64).collect::<Vec<i64>>()))
+            let counts = table.each(slots, offset).map(|&[count]| count as i64);
+            Arc::new(Int64Array::from(counts.collect::<Vec<i64>>()))
         }
         Accumulator::SumInt => {
-            let average = call.function == AggregateFunction::Avg;
-            integers(call.data_type, each().map(|words| sum_int(words, average)))
+            let sums = table.each(slots, offset).map(|words| sum_int(words, average));
+            integers(call.data_type, sums)
         }
-        Accumulator::SumDecimal => decimals(call, each().map(|words| sum_decimal(call, words))),
+        Accumulator::SumDecimal => {
+            decimals(call, table.each(slots, offset).map(|words| sum_decimal(call, words)))
+        }
         Accumulator::SumFloat => {
-            let average = call.function == AggregateFunction::Avg;
-            floats(call.data_type, each().map(|words| sum_float(table, sum_words(words), average)))
+            let sums = table.each(slots, offset).map(|words| sum_float(table, words, average));
+            floats(call.data_type, sums)
         }
-        Accumulator::Variance => variance(call, table, each()),
+        Accumulator::Variance => variance(call, table, table.each(slots, offset)),
         Accumulator::ExtremeInt { .. } => {
-            integers(call.data_type, each().map(|words| (words[1] != 0).then(|| words[0] as i64)))
+            let value = |&[value, began]: &[u64; 2]| (began != 0).then_some(value as i64);
+            integers(call.data_type, table.each(slots, offset).map(value))
         }
-        Accumulator::ExtremeFloat { .. } => floats(call.data_type, each().map(extreme_double)),
+        Accumulator::ExtremeFloat { .. } => {
+            floats(call.data_type, table.each(slots, offset).map(extreme_double))
+        }
         Accumulator::ExtremeDecimal { .. } => {
-            let value = |words: &[u64]| (words[2] != 0).then(|| joined(words[0], words[1]));
-            decimals(call, each().map(value))
+            let value = |&[low, high, began]: &[u64; 3]| (began != 0).then(|| joined(low, high));
+            decimals(call, table.each(slots, offset).map(value))
         }
         Accumulator::User => {
             let AggregateFunction::User(function) = &call.function else {
@@ -47,42 +51,38 @@ pub fn finish<S: Slots>(call: &AggregateCall, offset: usize, table: &S, slots: &
             };
             user::finish(function, offset, table, slots)
         }
-        Accumulator::PickFixed { .. } => pick(call, each()),
+        Accumulator::PickFixed { .. } => pick(call, table.each(slots, offset)),
         Accumulator::ExtremeBytes { .. } | Accumulator::PickBytes { .. } | Accumulator::Join => {
-            let value = |words: &[u64]| {
-                Some(words[0]).filter(|&blob| blob != 0).map(|blob| table.blob(blob))
-            };
-            bytes(call.data_type, each().map(value))
+            let value = |&[blob]: &[u64; 1]| (blob != 0).then(|| table.blob(blob));
+            bytes(call.data_type, table.each(slots, offset).map(value))
         }
     }
 }
 
 /// The least or greatest double, if there was any.
-pub(super) fn extreme_double(words: &[u64]) -> Option<f64> {
-    match words[1] {
+pub(super) fn extreme_double(&[value, began]: &[u64; 2]) -> Option<f64> {
+    match began {
         0 => None,
         began if began & BEGAN_NAN != 0 => Some(f64::NAN),
-        _ => Some(f64::from_bits(words[0])),
+        _ => Some(f64::from_bits(value)),
     }
 }
 
-fn sum_int(words: &[u64], average: bool) -> Option<i64> {
-    let (sum, count) = (words[0] as i64, words[1] as i64);
+fn sum_int(&[sum, count]: &[u64; 2], average: bool) -> Option<i64> {
+    let (sum, count) = (sum as i64, count as i64);
     (count != 0).then(|| if average { sum / count } else { sum })
 }
 
-/// The words of a sum of doubles, which these begin with.
 #[inline]
-fn sum_words(words: &[u64]) -> &[u64; 4] {
-    words.first_chunk().expect("a sum has four words")
-}
-
-#[inline]
-fn sum_float<S: Slots>(table: &S, words: &[u64; 4], average: bool) -> Option<f64> {
-    let (fixed, count) = (joined(words[0], words[1]), words[2] & COUNT_MASK);
-    let sum = match (words[2] == count, words[3]) {
+fn sum_float<S: Slots>(
+    table: &S,
+    &[low, high, count_word, blob]: &[u64; 4],
+    average: bool,
+) -> Option<f64> {
+    let (fixed, count) = (joined(low, high), count_word & COUNT_MASK);
+    let sum = match (count_word == count, blob) {
         (true, 0) => round_fixed(fixed),
-        (_, blob) => round_any(table, fixed, words[2], blob),
+        (_, blob) => round_any(table, fixed, count_word, blob),
     };
     (count != 0).then(|| if average { sum / count as f64 } else { sum })
 }
@@ -96,9 +96,9 @@ fn round_any<S: Slots>(table: &S, fixed: i128, count_word: u64, blob: u64) -> f6
 
 const DECIMAL_LIMIT: i128 = 10i128.pow(38);
 
-fn sum_decimal(call: &AggregateCall, words: &[u64]) -> Option<i128> {
-    let (sum, count) = (joined(words[0], words[1]), words[2] & !DECIMAL_OVERFLOW);
-    if count == 0 || words[2] & DECIMAL_OVERFLOW != 0 || sum.abs() >= DECIMAL_LIMIT {
+fn sum_decimal(call: &AggregateCall, &[low, high, count_word]: &[u64; 3]) -> Option<i128> {
+    let (sum, count) = (joined(low, high), count_word & !DECIMAL_OVERFLOW);
+    if count == 0 || count_word & DECIMAL_OVERFLOW != 0 || sum.abs() >= DECIMAL_LIMIT {
         return None;
     }
     if call.function != AggregateFunction::Avg {
@@ -127,18 +127,17 @@ fn divide_half_up(value: i128, scale: i128, count: i128) -> Option<i128> {
 fn variance<'a, S: Slots>(
     call: &AggregateCall,
     table: &S,
-    words: impl Iterator<Item = &'a [u64]>,
+    words: impl Iterator<Item = &'a [u64; 8]>,
 ) -> ArrayRef {
     use AggregateFunction::*;
     let sample = matches!(call.function, StddevSamp | VarSamp);
     let root = matches!(call.function, StddevPop | StddevSamp);
-    let value = |words: &[u64]| {
-        let count = (words[2] & COUNT_MASK) as f64;
+    let value = |&[a, b, count, c, squares @ ..]: &[u64; 8]| {
+        let sum = [a, b, count, c];
+        let count = (count & COUNT_MASK) as f64;
         let divisor = if sample { count - 1.0 } else { count };
-        let (sum, squares) = (
-            sum_float(table, sum_words(words), false)?,
-            sum_float(table, sum_words(&words[4..]), false)?,
-        );
+        let sum = sum_float(table, &sum, false)?;
+        let squares = sum_float(table, &squares, false)?;
         if divisor <= 0.0 {
             return None;
         }
@@ -156,8 +155,8 @@ fn variance<'a, S: Slots>(
     }
 }
 
-fn pick<'a>(call: &AggregateCall, words: impl Iterator<Item = &'a [u64]>) -> ArrayRef {
-    let fixed = words.map(|words| (words[2] != 0).then(|| joined(words[0], words[1])));
+fn pick<'a>(call: &AggregateCall, words: impl Iterator<Item = &'a [u64; 3]>) -> ArrayRef {
+    let fixed = words.map(|&[low, high, began]| (began != 0).then(|| joined(low, high)));
     match call.data_type {
         DataType::Decimal(..) => decimals(call, fixed),
         data_type if data_type.is_float() => {

@@ -39,13 +39,18 @@ pub use user::{ACCUMULATOR_BYTES_MAX, Groups, Stored, UserAggregate, UserFunctio
 pub trait Slots {
     /// The words of one slot.
     fn words(&self, slot: u32) -> &[u64];
-    /// The words of each of `slots`.
+    /// Some words of each of `slots` from word `offset` on.
     #[inline]
-    fn each<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = &'a [u64]>
+    fn each<'a, const WORDS: usize>(
+        &'a self,
+        slots: &'a [u32],
+        offset: usize,
+    ) -> impl Iterator<Item = &'a [u64; WORDS]>
     where
         Self: Sized,
     {
-        slots.iter().map(|&slot| self.words(slot))
+        let part = move |&slot: &u32| self.words(slot)[offset..].first_chunk();
+        slots.iter().map(move |slot| part(slot).expect("a part of a slot"))
     }
     /// The words of one slot, to change.
     fn words_mut(&mut self, slot: u32) -> &mut [u64];

@@ -8,6 +8,7 @@
 use rkyv::util::AlignedVec;
 
 use crate::agg::Slots;
+use crate::state::prefetch_lines;
 
 /// The accumulators of some groups.
 #[derive(Clone, Debug)]
@@ -58,6 +59,14 @@ impl Accumulators {
         self.blob_bytes = self.blobs.iter().map(AlignedVec::len).sum();
     }
 
+    /// Has the first words of one fetched into the cache.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: usize) {
+        if let Some(words) = self.words.get(slot * self.word_count..) {
+            prefetch_lines(&words[..words.len().min(1)]);
+        }
+    }
+
     /// Bytes that they take, or little more.
     pub(super) fn bytes(&self) -> usize {
         self.words.len() * 8 + self.blob_bytes
@@ -76,6 +85,17 @@ impl Accumulators {
 }
 
 impl Slots for Accumulators {
+    #[inline]
+    fn each<'a, const WORDS: usize>(
+        &'a self,
+        slots: &'a [u32],
+        offset: usize,
+    ) -> impl Iterator<Item = &'a [u64; WORDS]> {
+        let at = move |slot: u32| slot as usize * self.word_count + offset;
+        let part = move |&slot: &u32| self.words[at(slot)..].first_chunk();
+        slots.iter().map(move |slot| part(slot).expect("a part of a slot"))
+    }
+
     #[inline]
     fn words(&self, slot: u32) -> &[u64] {
         &self.words[slot as usize * self.word_count..][..self.word_count]

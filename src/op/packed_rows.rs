@@ -22,12 +22,11 @@ use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, Int64Array, PrimitiveArray,
 };
 
-use super::partition::sorted;
+use super::partition::buckets;
 use super::shape::Shape;
 use crate::batch::hash::shard_of;
 use crate::batch::{DataType, KeyWords, Keys, Packing};
 use crate::state::{Backlog, PARTITIONS, Rows};
-use crate::sys::filled::filled;
 
 /// Rows for one shard.
 #[derive(Clone, Debug)]
@@ -63,15 +62,19 @@ impl PackedRows {
             let hash = hashes[row as usize];
             shard_of(hash, shard_count) * PARTITIONS + Backlog::partition_of(hash)
         };
-        let (rows, starts) = sorted(rows, bucket, shard_count * PARTITIONS);
+        let (buckets, starts) = buckets(rows.clone(), bucket, shard_count * PARTITIONS);
+        let to = Places { buckets: &buckets, starts: &starts };
         let stride = packing.words() + arguments.len();
+        let words = packed(rows, &to, (packing.words(), &**words), &arguments);
+        let part = |starts, words| Self { packing: *packing, time_count, stride, words, starts };
+        if shard_count == 1 {
+            return Some(vec![part(starts, words)]);
+        }
         let of_shard = |shard: usize| {
             let starts = &starts[shard * PARTITIONS..=(shard + 1) * PARTITIONS];
-            let first = starts[0];
-            let rows = &rows[first as usize..starts[PARTITIONS] as usize];
-            let packed = packed(rows, (packing.words(), &**words), &arguments);
-            let starts = starts.iter().map(|start| start - first).collect();
-            Self { packing: *packing, time_count, stride, words: packed, starts }
+            let (first, end) = (starts[0], starts[PARTITIONS]);
+            let words = words[first as usize * stride..end as usize * stride].to_vec();
+            part(starts.iter().map(|start| start - first).collect(), words)
         };
         Some((0..shard_count).map(of_shard).collect())
     }
@@ -139,22 +142,50 @@ impl PackedRows {
     }
 }
 
-/// Rows, each a key's words before those of its arguments.
-fn packed(rows: &[u32], (key_words, keys): (usize, &[u64]), arguments: &[&[u64]]) -> Vec<u64> {
+/// Where rows go: each behind those of its bucket that came before it.
+struct Places<'a> {
+    /// `[rows]`
+    buckets: &'a [u32],
+    /// Where each bucket begins, and the last ends.
+    starts: &'a [u32],
+}
+
+impl Places<'_> {
+    /// Calls `put` with every row and its place.
+    #[inline(always)]
+    fn each(&self, rows: impl Iterator<Item = u32>, mut put: impl FnMut(usize, usize)) {
+        let mut next = self.starts.to_vec();
+        for (row, &bucket) in rows.zip(self.buckets) {
+            let place = &mut next[bucket as usize];
+            put(row as usize, *place as usize);
+            *place += 1;
+        }
+    }
+}
+
+/// Rows in the order of their places, each a key's words before those of its arguments.
+fn packed(
+    rows: impl Iterator<Item = u32>,
+    to: &Places<'_>,
+    (key_words, keys): (usize, &[u64]),
+    arguments: &[&[u64]],
+) -> Vec<u64> {
     // Of the commonest shapes the compiler knows how many words it copies.
     match (key_words, arguments) {
-        (1, &[a]) => packed_fixed::<1, 1, 2>(rows, keys, [a]),
-        (1, &[a, b]) => packed_fixed::<1, 2, 3>(rows, keys, [a, b]),
-        (1, &[a, b, c]) => packed_fixed::<1, 3, 4>(rows, keys, [a, b, c]),
-        (2, &[a]) => packed_fixed::<2, 1, 3>(rows, keys, [a]),
-        (2, &[a, b]) => packed_fixed::<2, 2, 4>(rows, keys, [a, b]),
-        (2, &[a, b, c]) => packed_fixed::<2, 3, 5>(rows, keys, [a, b, c]),
+        (1, &[a]) => packed_fixed::<1, 1, 2>(rows, to, keys, [a]),
+        (1, &[a, b]) => packed_fixed::<1, 2, 3>(rows, to, keys, [a, b]),
+        (1, &[a, b, c]) => packed_fixed::<1, 3, 4>(rows, to, keys, [a, b, c]),
+        (2, &[a]) => packed_fixed::<2, 1, 3>(rows, to, keys, [a]),
+        (2, &[a, b]) => packed_fixed::<2, 2, 4>(rows, to, keys, [a, b]),
+        (2, &[a, b, c]) => packed_fixed::<2, 3, 5>(rows, to, keys, [a, b, c]),
         _ => {
-            let mut packed = Vec::with_capacity(rows.len() * (key_words + arguments.len()));
-            for row in rows.iter().map(|&row| row as usize) {
-                packed.extend_from_slice(&keys[row * key_words..][..key_words]);
-                arguments.iter().for_each(|column| packed.push(column[row]));
-            }
+            let stride = key_words + arguments.len();
+            let mut packed = vec![0; to.buckets.len() * stride];
+            to.each(rows, |row, place| {
+                let (key, rest) = packed[place * stride..][..stride].split_at_mut(key_words);
+                key.copy_from_slice(&keys[row * key_words..][..key_words]);
+                rest.iter_mut().zip(arguments).for_each(|(word, argument)| *word = argument[row]);
+            });
             packed
         }
     }
@@ -162,20 +193,21 @@ fn packed(rows: &[u32], (key_words, keys): (usize, &[u64]), arguments: &[&[u64]]
 
 /// The same, of `WORDS` words, which are `KEY` of the key and one of each argument.
 fn packed_fixed<const KEY: usize, const ARGUMENTS: usize, const WORDS: usize>(
-    rows: &[u32],
+    rows: impl Iterator<Item = u32>,
+    to: &Places<'_>,
     keys: &[u64],
     arguments: [&[u64]; ARGUMENTS],
 ) -> Vec<u64> {
     let keys = keys.as_chunks::<KEY>().0;
-    let row = |&row: &u32| {
-        let mut words = [0; WORDS];
-        words[..KEY].copy_from_slice(&keys[row as usize]);
+    let mut packed = vec![[0; WORDS]; to.buckets.len()];
+    to.each(rows, |row, place| {
+        let words = &mut packed[place];
+        words[..KEY].copy_from_slice(&keys[row]);
         for (word, argument) in words[KEY..].iter_mut().zip(arguments) {
-            *word = argument[row as usize];
+            *word = argument[row];
         }
-        words
-    };
-    filled(rows.len(), rows.iter().map(row)).into_flattened()
+    });
+    packed.into_flattened()
 }
 
 /// Columns as words, if they are, and no value is NULL.

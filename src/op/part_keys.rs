@@ -35,7 +35,7 @@ pub(super) struct PartKeys {
 struct Packed {
     /// Slot + 1, 0: empty; open addressing, at most half full.
     index: Vec<u32>,
-    /// Keys, by slot.
+    /// Keys, by slot, and room behind them.
     words: Vec<u64>,
     count: usize,
     /// Of a run's rows.
@@ -111,7 +111,7 @@ impl PartKeys {
         }
         let mut key = Vec::new();
         if let Some(packing) = self.packing.take() {
-            for words in self.packed.words.chunks_exact(packing.words()) {
+            for words in self.packed.words.chunks_exact(packing.words()).take(self.packed.count) {
                 key.clear();
                 packing.unpack(words, &mut key);
                 self.bytes.slot(hash_bytes(&key), 0, &key);
@@ -145,10 +145,9 @@ impl PartKeys {
 
 impl Packed {
     fn begin(&mut self, count: usize) {
-        let entries = (count * 2).next_power_of_two().max(INDEX_MIN);
+        let entries = (count + count / 2).next_power_of_two().max(INDEX_MIN);
         self.index.clear();
         self.index.resize(entries, 0);
-        self.words.clear();
         self.count = 0;
     }
 
@@ -159,37 +158,43 @@ impl Packed {
         packing.hash_all::<WORDS>(rows.words, rows.stride, &mut hashes);
         let each = rows.words.chunks_exact(rows.stride);
         let keys = each.map(|row| row.first_chunk::<WORDS>().expect("a key"));
-        slots.reserve(hashes.len());
-        for (key, &hash) in keys.zip(&hashes) {
-            slots.push(self.slot(packing, key, hash));
-        }
+        self.make_room::<WORDS>(hashes.len());
+        slots.extend(keys.zip(&hashes).map(|(key, &hash)| self.slot(packing, key, hash)));
         self.hashes = hashes;
     }
 
     /// The slot of the key that `words` begins with.
     fn find<const WORDS: usize>(&mut self, packing: Packing, words: &[u64]) -> u32 {
         let key = words.first_chunk::<WORDS>().expect("a key");
+        self.make_room::<WORDS>(1);
         self.slot(packing, key, packing.hash(key))
     }
 
+    /// Sees to it that there is room for so many more keys.
+    fn make_room<const WORDS: usize>(&mut self, more: usize) {
+        let words = (self.count + more) * WORDS;
+        if self.words.len() < words {
+            self.words.resize(words.next_power_of_two(), 0);
+        }
+    }
+
+    /// The slot of a key, for which there is room.
     #[inline(always)]
     fn slot<const WORDS: usize>(&mut self, packing: Packing, key: &[u64; WORDS], hash: u64) -> u32 {
-        let index = self.index.as_mut_slice();
+        let (keys, index) = (self.words.as_chunks_mut::<WORDS>().0, self.index.as_mut_slice());
         let mask = index.len() - 1;
+        // Written as if it were new: whether it is, or is the first that is met, is hard to foretell, that it is one of both is not.
+        keys[self.count] = *key;
         let mut at = hash as usize & mask;
         loop {
-            let entry = &mut index[at];
-            if *entry == 0 {
-                self.count += 1;
-                *entry = self.count as u32;
-                self.words.extend_from_slice(key);
+            let entry = index[at] as usize;
+            let slot = if entry == 0 { self.count } else { entry - 1 };
+            if keys[slot] == *key {
+                index[at] = slot as u32 + 1;
+                self.count += usize::from(entry == 0);
                 if self.count * 2 > index.len() {
                     self.grow::<WORDS>(packing);
                 }
-                return self.count as u32 - 1;
-            }
-            let slot = *entry as usize - 1;
-            if self.words[slot * WORDS..].first_chunk() == Some(key) {
                 return slot as u32;
             }
             at = (at + 1) & mask;
@@ -201,7 +206,7 @@ impl Packed {
         let mask = self.index.len() * 2 - 1;
         self.index.clear();
         self.index.resize(mask + 1, 0);
-        for (slot, key) in (1..).zip(self.words.chunks_exact(WORDS)) {
+        for (slot, key) in (1..).zip(self.words.chunks_exact(WORDS)).take(self.count) {
             let mut at = packing.hash(key) as usize & mask;
             while self.index[at] != 0 {
                 at = (at + 1) & mask;

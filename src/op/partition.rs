@@ -9,18 +9,28 @@ use super::{Data, Payload};
 use crate::batch::hash::shard_of;
 use crate::batch::take_columns;
 
+/// The buckets of rows, in their order, and where each bucket's rows begin once they are put together, and the last's end.
+pub(super) fn buckets(
+    rows: impl Iterator<Item = u32>,
+    bucket: impl Fn(u32) -> usize,
+    bucket_count: usize,
+) -> (Vec<u32>, Vec<u32>) {
+    let mut starts = vec![0; bucket_count + 1];
+    let buckets: Vec<u32> = rows.map(|row| bucket(row) as u32).collect();
+    buckets.iter().for_each(|&bucket| starts[bucket as usize + 1] += 1);
+    for index in 0..bucket_count {
+        starts[index + 1] += starts[index];
+    }
+    (buckets, starts)
+}
+
 /// Rows in the order of their buckets, and where each bucket begins, and the last ends.
 pub(super) fn sorted(
     rows: impl Iterator<Item = u32> + Clone,
     bucket: impl Fn(u32) -> usize,
     bucket_count: usize,
 ) -> (Vec<u32>, Vec<u32>) {
-    let mut starts = vec![0; bucket_count + 1];
-    let buckets: Vec<u32> = rows.clone().map(|row| bucket(row) as u32).collect();
-    buckets.iter().for_each(|&bucket| starts[bucket as usize + 1] += 1);
-    for index in 0..bucket_count {
-        starts[index + 1] += starts[index];
-    }
+    let (buckets, starts) = buckets(rows.clone(), bucket, bucket_count);
     let (mut places, mut sorted) = (starts.clone(), vec![0; buckets.len()]);
     for (row, &bucket) in rows.zip(&buckets) {
         let place = &mut places[bucket as usize];

@@ -106,9 +106,14 @@ struct TakenSlots<'a> {
 impl Slots for TakenSlots<'_> {
     /// Of all records, for results are made of no fewer.
     #[inline]
-    fn each<'a>(&'a self, slots: &'a [u32]) -> impl Iterator<Item = &'a [u64]> {
+    fn each<'a, const WORDS: usize>(
+        &'a self,
+        slots: &'a [u32],
+        offset: usize,
+    ) -> impl Iterator<Item = &'a [u64; WORDS]> {
         assert!(slots.len() == self.taken.count());
-        self.taken.each()
+        let part = move |words: &'a [u64]| words[offset..].first_chunk();
+        self.taken.each().map(move |words| part(words).expect("a part of a slot"))
     }
 
     #[inline]

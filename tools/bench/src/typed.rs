@@ -1,8 +1,8 @@
 //! The workloads through the typed builder.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use peer_clicks::{Answer, LAG_MS, VIEW};
 use rkyv::{Archive, Serialize};
@@ -112,16 +112,22 @@ fn job<S: RecordSource<Record = Click>>(workload: &str, source: S, tally: &Arc<T
 /// An answer that shards add to at once: each thread to a part of its own, which it alone stores to.
 pub(crate) struct Tally {
     id: usize,
-    parts: Mutex<Vec<Arc<Part>>>,
+    parts: Vec<Part>,
+    /// How many parts have a thread.
+    taken: AtomicUsize,
 }
 
-/// Rows, counts, cents, hash.
+/// Rows, counts, cents, hash; in lines of its own.
 #[derive(Default)]
+#[repr(align(128))]
 struct Part([AtomicU64; 4]);
 
+/// A job here has so many threads at most.
+const PARTS: usize = 64;
+
 thread_local! {
-    /// The part of this thread, and of which tally it is.
-    static PART: RefCell<(usize, Arc<Part>)> = RefCell::default();
+    /// Which tally this thread has added to, and to which part of it.
+    static PART: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
 }
 
 /// How many tallies there have been.
@@ -129,7 +135,9 @@ static TALLIES: AtomicUsize = AtomicUsize::new(0);
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Self { id: TALLIES.fetch_add(1, Ordering::Relaxed) + 1, parts: Mutex::default() }
+        let id = TALLIES.fetch_add(1, Ordering::Relaxed) + 1;
+        let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
+        Self { id, parts, taken: AtomicUsize::new(0) }
     }
 
     /// Adds what `row` makes of an answer without rows.
@@ -137,16 +145,23 @@ impl Tally {
     pub(crate) fn add(&self, row: impl FnOnce(&mut Answer)) {
         let mut answer = Answer::default();
         row(&mut answer);
-        PART.with_borrow_mut(|(id, part)| {
-            if *id != self.id {
-                (*id, *part) = (self.id, Arc::default());
-                self.parts.lock().expect("nobody panics here").push(Arc::clone(part));
-            }
-            let values = [answer.rows, answer.counts, answer.cents as u64, answer.hash];
-            for (total, value) in part.0.iter().zip(values) {
-                total.store(total.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
-            }
-        });
+        let (id, mut index) = PART.get();
+        if id != self.id {
+            index = self.take_part();
+        }
+        let values = [answer.rows, answer.counts, answer.cents as u64, answer.hash];
+        for (total, value) in self.parts[index].0.iter().zip(values) {
+            total.store(total.load(Ordering::Relaxed).wrapping_add(value), Ordering::Relaxed);
+        }
+    }
+
+    /// A part for this thread.
+    #[cold]
+    fn take_part(&self) -> usize {
+        let index = self.taken.fetch_add(1, Ordering::Relaxed);
+        assert!(index < PARTS, "a job of more than {PARTS} threads");
+        PART.set((self.id, index));
+        index
     }
 
     #[inline]
@@ -157,7 +172,7 @@ impl Tally {
     /// What all parts come to, after the job has ended.
     pub(crate) fn answer(&self) -> Answer {
         let mut answer = Answer::default();
-        for part in self.parts.lock().expect("nobody panics here").iter() {
+        for part in &self.parts {
             let [rows, counts, cents, hash] =
                 [0, 1, 2, 3].map(|index| part.0[index].load(Ordering::Acquire));
             answer.merge(&Answer { rows, counts, cents: cents as i64, hash });

@@ -30,6 +30,15 @@ impl Index {
         Probe { at: tag as usize & (self.entries.len() - 1), tag }
     }
 
+    /// The slot that a search meets first, or another where that is none with the tag: found without a branch, to be fetched before the
+    /// search.
+    #[inline(always)]
+    pub(super) fn first(&self, tag: u32) -> usize {
+        let entry = self.entries[tag as usize & (self.entries.len() - 1)];
+        let is_it = (entry ^ tag) & !self.slot_mask == 0;
+        if is_it { (entry & self.slot_mask) as usize } else { 1 }.saturating_sub(1)
+    }
+
     /// The next slot that may have the tag; `None`: there are no more, and a new one may be put here.
     #[inline(always)]
     pub(super) fn next(&self, probe: &mut Probe) -> Option<u32> {

@@ -34,6 +34,8 @@ impl Join<'_> {
     pub(super) fn add<const KEY: usize>(&mut self, rows: &Rows<'_>, time_count: usize) {
         self.hashes.clear();
         rows.packing.hash_all::<KEY>(rows.words, rows.stride, self.hashes);
+        let firsts = self.hashes.iter().map(|&hash| self.index.first(hash as u32));
+        firsts.for_each(|slot| self.partition.records.prefetch(slot));
         let mut begin = 0;
         while begin < self.hashes.len() {
             let (end, odd) = self.seek_all::<KEY>(rows, begin, time_count > 1);

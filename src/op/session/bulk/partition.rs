@@ -63,7 +63,7 @@ impl Partition {
         let at = packing.words();
         let mut keys = Vec::with_capacity(slots.len() * at);
         let mut starts = Vec::with_capacity(slots.len());
-        for words in self.records.each(slots) {
+        for words in slots.iter().map(|&slot| self.records.words(slot)) {
             keys.extend_from_slice(&words[..at]);
             starts.push(words[at].cast_signed());
         }
