@@ -45,6 +45,12 @@ fn tail(bytes: &[u8], rest: &[u8]) -> u64 {
     }
 }
 
+/// A hash of words that costs one product each, for tables that are made and forgotten: no other knows it.
+#[inline(always)]
+pub fn mix(words: &[u64]) -> u64 {
+    words.iter().fold(SEED, |state, word| fold(state ^ word, MULTIPLIER))
+}
+
 /// The hash of a byte 0 and `value` behind it, as [`hash_bytes`] has it for `WIDTH` bytes of value: the key of one column that is not NULL.
 #[inline]
 pub fn hash_fixed<const WIDTH: usize>(value: u64) -> u64 {

@@ -18,6 +18,7 @@ use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_buffer::Buffer;
 
 use super::hash::{hash_behind_zero, hash_bytes, hash_fixed};
 use super::{DataType, Keys};
@@ -75,23 +76,6 @@ impl Packing {
         }
     }
 
-    /// Appends the hashes of the keys that rows of `stride` words begin with, of `WORDS` words each: none waits for another.
-    ///
-    /// # Panics
-    ///
-    /// If keys have not so many words.
-    #[inline]
-    pub fn hash_all<const WORDS: usize>(&self, rows: &[u64], stride: usize, hashes: &mut Vec<u64>) {
-        assert_eq!(self.words(), WORDS);
-        let rows = rows.chunks_exact(stride);
-        let keys = rows.map(|row| row.first_chunk::<WORDS>().expect("a key"));
-        if self.behind_zero && self.length == 8 * WORDS + 1 {
-            hashes.extend(keys.map(|key| hash_behind_zero(key, 8 * WORDS + 1)));
-        } else {
-            hashes.extend(keys.map(|key| self.hash(key)));
-        }
-    }
-
     /// Appends a key's bytes.
     pub fn unpack(&self, words: &[u64], bytes: &mut Vec<u8>) {
         if self.behind_zero {
@@ -105,14 +89,14 @@ impl Packing {
     /// # Shapes
     ///
     /// `words`: keys, one after the other.
-    pub fn decode(&self, types: &[DataType], words: &[u64]) -> Vec<ArrayRef> {
+    pub fn decode(&self, types: &[DataType], words: Vec<u64>) -> Vec<ArrayRef> {
         use arrow_schema::DataType as Arrow;
         let keys = words.chunks_exact(self.words());
         if let ([only], true) = (types, self.behind_zero) {
             match only.arrow() {
                 Arrow::Int64 => {
-                    let values: &[i64] = bytemuck::cast_slice(words);
-                    return vec![Arc::new(Int64Array::from(values.to_vec()))];
+                    let values = Buffer::from_vec(words).into();
+                    return vec![Arc::new(Int64Array::new(values, None))];
                 }
                 Arrow::Utf8View => {
                     let mut builder = StringViewBuilder::with_capacity(keys.len());
@@ -262,7 +246,7 @@ mod tests {
             for (row, words) in words.chunks_exact_mut(packing.words()).enumerate() {
                 packing.pack(keys.get(row), words);
             }
-            assert_eq!(packing.decode(&[data_type], &words), std::slice::from_ref(&column));
+            assert_eq!(packing.decode(&[data_type], words.clone()), std::slice::from_ref(&column));
             let (encoded, columns) = (KeyWords::of_keys(&keys).unwrap(), [column]);
             assert_eq!((&*encoded.words, &*encoded.hashes), (&*words, &*keys.hashes));
             let Some(direct) = KeyWords::of_columns(&columns) else {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use arrow_array::ArrayRef;
 
 use super::key_table::KeyTable;
-use crate::batch::hash::hash_bytes;
+use crate::batch::hash::{hash_bytes, mix};
 use crate::batch::{DataType, Keys, Packing};
 use crate::state::Rows;
 
@@ -38,14 +38,12 @@ struct Packed {
     /// Keys, by slot, and room behind them.
     words: Vec<u64>,
     count: usize,
-    /// Of a run's rows.
-    hashes: Vec<u64>,
 }
 
 impl PartKeys {
     pub(super) fn new() -> Self {
         let index = vec![0; INDEX_MIN];
-        let packed = Packed { index, words: Vec::new(), count: 0, hashes: Vec::new() };
+        let packed = Packed { index, words: Vec::new(), count: 0 };
         Self { packing: None, packed, bytes: KeyTable::new() }
     }
 
@@ -93,10 +91,10 @@ impl PartKeys {
         let mut words = [0; WORDS_MAX];
         packing.pack(key, &mut words[..packing.words()]);
         match packing.words() {
-            1 => self.packed.find::<1>(packing, &words),
-            2 => self.packed.find::<2>(packing, &words),
-            3 => self.packed.find::<3>(packing, &words),
-            _ => self.packed.find::<WORDS_MAX>(packing, &words),
+            1 => self.packed.find::<1>(&words),
+            2 => self.packed.find::<2>(&words),
+            3 => self.packed.find::<3>(&words),
+            _ => self.packed.find::<WORDS_MAX>(&words),
         }
     }
 
@@ -139,7 +137,7 @@ impl PartKeys {
             return Keys::decode(types, slots.map(|slot| self.bytes.get(slot).1));
         };
         let at = |slot: u32| slot as usize * packing.words();
-        packing.decode(types, &self.packed.words[at(slots.start)..at(slots.end)])
+        packing.decode(types, self.packed.words[at(slots.start)..at(slots.end)].to_vec())
     }
 }
 
@@ -152,22 +150,15 @@ impl Packed {
     }
 
     fn find_rows<const WORDS: usize>(&mut self, rows: &Rows<'_>, slots: &mut Vec<u32>) {
-        let packing = rows.packing;
-        let mut hashes = std::mem::take(&mut self.hashes);
-        hashes.clear();
-        packing.hash_all::<WORDS>(rows.words, rows.stride, &mut hashes);
         let each = rows.words.chunks_exact(rows.stride);
-        let keys = each.map(|row| row.first_chunk::<WORDS>().expect("a key"));
-        self.make_room::<WORDS>(hashes.len());
-        slots.extend(keys.zip(&hashes).map(|(key, &hash)| self.slot(packing, key, hash)));
-        self.hashes = hashes;
+        self.make_room::<WORDS>(each.len());
+        slots.extend(each.map(|row| self.slot(row.first_chunk::<WORDS>().expect("a key"))));
     }
 
     /// The slot of the key that `words` begins with.
-    fn find<const WORDS: usize>(&mut self, packing: Packing, words: &[u64]) -> u32 {
-        let key = words.first_chunk::<WORDS>().expect("a key");
+    fn find<const WORDS: usize>(&mut self, words: &[u64]) -> u32 {
         self.make_room::<WORDS>(1);
-        self.slot(packing, key, packing.hash(key))
+        self.slot(words.first_chunk::<WORDS>().expect("a key"))
     }
 
     /// Sees to it that there is room for so many more keys.
@@ -180,12 +171,12 @@ impl Packed {
 
     /// The slot of a key, for which there is room.
     #[inline(always)]
-    fn slot<const WORDS: usize>(&mut self, packing: Packing, key: &[u64; WORDS], hash: u64) -> u32 {
+    fn slot<const WORDS: usize>(&mut self, key: &[u64; WORDS]) -> u32 {
         let (keys, index) = (self.words.as_chunks_mut::<WORDS>().0, self.index.as_mut_slice());
         let mask = index.len() - 1;
         // Written as if it were new: whether it is, or is the first that is met, is hard to foretell, that it is one of both is not.
         keys[self.count] = *key;
-        let mut at = hash as usize & mask;
+        let mut at = mix(key) as usize & mask;
         loop {
             let entry = index[at] as usize;
             let slot = if entry == 0 { self.count } else { entry - 1 };
@@ -193,7 +184,7 @@ impl Packed {
                 index[at] = slot as u32 + 1;
                 self.count += usize::from(entry == 0);
                 if self.count * 2 > index.len() {
-                    self.grow::<WORDS>(packing);
+                    self.grow::<WORDS>();
                 }
                 return slot as u32;
             }
@@ -202,12 +193,12 @@ impl Packed {
     }
 
     #[cold]
-    fn grow<const WORDS: usize>(&mut self, packing: Packing) {
+    fn grow<const WORDS: usize>(&mut self) {
         let mask = self.index.len() * 2 - 1;
         self.index.clear();
         self.index.resize(mask + 1, 0);
-        for (slot, key) in (1..).zip(self.words.chunks_exact(WORDS)).take(self.count) {
-            let mut at = packing.hash(key) as usize & mask;
+        for (slot, key) in (1..).zip(self.words.as_chunks::<WORDS>().0).take(self.count) {
+            let mut at = mix(key) as usize & mask;
             while self.index[at] != 0 {
                 at = (at + 1) & mask;
             }

@@ -26,7 +26,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
-use super::folding::Folding;
+use super::folding::{Folding, extent};
 use super::grid::{Grid, Lanes};
 use super::numbered::Numbered;
 use super::pane::update_calls;
@@ -35,7 +35,7 @@ use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Keys, take_columns};
+use crate::batch::{Arrival, Batch, Keys, take_columns};
 use crate::metrics::LateRows;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 use judge::Judge;
@@ -118,6 +118,12 @@ struct Segment {
     ends_ms: Vec<i64>,
 }
 
+/// The highest watermark at which a row of a batch arrives, or what it is at least.
+fn highest_arrival(batch: &Batch, others_ms: i64, floor_ms: i64) -> i64 {
+    let arrived = batch.arrival_ms.as_ref().and_then(Arrival::last);
+    arrived.unwrap_or(i64::MAX).min(others_ms).max(floor_ms)
+}
+
 impl AggregateSender {
     /// A sender to `shard_count` shards.
     pub fn new(shape: Arc<Shape>, plan: SendPlan, shard_count: usize) -> Self {
@@ -175,14 +181,17 @@ impl AggregateSender {
                 batch.columns[self.time_column()].as_primitive::<Int64Type>().values().to_vec()
             }
         };
-        let arrival_ms: Vec<i64> = match (&batch.arrival_ms, processing) {
+        let arrival_ms = || match (&batch.arrival_ms, processing) {
             (Some(arrival), false) => arrival.capped(others_ms, floor_ms),
             _ => vec![if processing { now_ms } else { others_ms.max(floor_ms) }; batch.rows],
         };
         let Some(slices) = self.slices else {
-            self.ship_timed(batch, time_ms, arrival_ms);
+            let highest = highest_arrival(batch, others_ms, floor_ms);
+            let is_ahead = !processing && extent(&time_ms).0 > highest.saturating_add(1);
+            self.ship_timed(batch, time_ms, is_ahead, arrival_ms);
             return;
         };
+        let arrival_ms = arrival_ms();
         if !matches!(self.plan.window.kind, WindowKind::Attached { .. }) {
             self.wall.localise(&mut time_ms);
         }

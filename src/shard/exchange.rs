@@ -51,7 +51,7 @@ pub(crate) struct OwnerOrigin {
 impl Default for OwnerOrigin {
     fn default() -> Self {
         Self {
-            pages: Pages::default(),
+            pages: Pages::transient(),
             header: None,
             watermark_ms: WATERMARK_START,
             late: LateRows::default(),

@@ -1,7 +1,7 @@
 //! A growable list of pages, itself kept in pages: the slots of a table, its index, the blocks of a heap.
 //!
 //! The numbers of its pages are needed at every access, so they are held in memory too; on disk they fill directory pages, which
-//! change only when the array grows. Opening an array reads its directories, a four-thousandth of it.
+//! change only when the array grows. Opening an array reads its directories, a four-thousandth of it. A space that is never saved has none.
 //!
 //! # Layout
 //!
@@ -13,7 +13,7 @@
 //!
 //! # Invariants
 //!
-//! 1. `pages` in memory and the directories say the same.
+//! 1. In a space that may be saved `pages` in memory and the directories say the same.
 
 use super::pages::{PAGE_WORDS, PageId, Pages};
 use super::saved::Saved;
@@ -94,6 +94,9 @@ impl Array {
         let page = pages.alloc_extent(word_count);
         let index = self.pages.len();
         self.pages.push(page);
+        if !pages.is_saved() {
+            return page;
+        }
         match index {
             0 => self.top = page,
             1 => {
@@ -181,6 +184,16 @@ mod tests {
             }
             array.push(&mut pages);
         }
+        array.release(&mut pages);
+        assert_eq!(pages.state_bytes(), 0);
+    }
+
+    #[test]
+    fn an_array_that_is_never_saved_has_pages_alone() {
+        let (mut pages, mut array) = (Pages::transient(), Array::default());
+        let all: Vec<PageId> = (0..DIRECTORY_PAGES + 2).map(|_| array.push(&mut pages)).collect();
+        assert!(array.iter().eq(all.iter().copied()) && array.directories.is_empty());
+        assert_eq!(pages.state_bytes(), all.len() * PAGE_WORDS * 8);
         array.release(&mut pages);
         assert_eq!(pages.state_bytes(), 0);
     }

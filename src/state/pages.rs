@@ -64,6 +64,8 @@ pub struct Pages {
     epoch: u32,
     word_count: Cell<usize>,
     durable: Option<Durable>,
+    /// Whether what the operator keeps in it may be saved.
+    is_saved: bool,
 }
 
 // SAFETY: the pointer of a page points into memory that the space holds on to itself (invariant 4), so that the two move together.
@@ -156,7 +158,7 @@ impl Acks {
 }
 
 impl Default for Pages {
-    /// A space in memory alone.
+    /// A space in memory alone, of which what lies outside may be saved, and loaded while it lives.
     fn default() -> Self {
         Self {
             hot: Vec::new(),
@@ -166,11 +168,23 @@ impl Default for Pages {
             epoch: 1,
             word_count: Cell::new(0),
             durable: None,
+            is_saved: true,
         }
     }
 }
 
 impl Pages {
+    /// A space in memory alone that is never saved: nothing is kept in it that only loading needs.
+    pub fn transient() -> Self {
+        Self { is_saved: false, ..Self::default() }
+    }
+
+    /// Whether what lies in it may be saved.
+    #[inline]
+    pub(super) fn is_saved(&self) -> bool {
+        self.is_saved
+    }
+
     /// A durable space at epoch `epoch`, whose pages lie where `table` says, holding at most about `budget_bytes` in memory.
     pub(super) fn durable(
         frames: Arc<Frames>,

@@ -52,22 +52,27 @@ impl AggregateSender {
         }
     }
 
-    /// Ships rows that are in no slice, each with its time.
-    pub(super) fn ship_timed(&mut self, batch: &Batch, time_ms: Vec<i64>, arrival_ms: Vec<i64>) {
+    /// Ships rows that are in no slice, each with its time; `is_ahead`: all are ahead of the watermark.
+    pub(super) fn ship_timed(
+        &mut self,
+        batch: &Batch,
+        time_ms: Vec<i64>,
+        is_ahead: bool,
+        arrival_ms: impl Fn() -> Vec<i64>,
+    ) {
         if !self.packs_sessions {
-            self.ship_rows(batch, time_ms, arrival_ms);
+            self.ship_rows(batch, time_ms, arrival_ms());
             return;
         }
         let columns = self.shape.ship(&batch.columns);
-        // A session that such a row touches ends behind the watermark: that is not over, whatever the watermark was.
-        let is_ahead = |(&time, &watermark): (&i64, &i64)| time > watermark.saturating_add(1);
-        let packed = match time_ms.iter().zip(&arrival_ms).all(is_ahead) {
+        // A session that a row ahead of the watermark touches ends behind that: it is not over, whatever the watermark was.
+        let packed = match is_ahead {
             true => self.pack(batch, &[&time_ms], &columns),
-            false => self.pack(batch, &[&time_ms, &arrival_ms], &columns),
+            false => self.pack(batch, &[&time_ms, &arrival_ms()], &columns),
         };
         match packed {
             Some(packed) => self.ship_packed(packed, &[]),
-            None => self.ship_columns(columns, time_ms, arrival_ms),
+            None => self.ship_columns(columns, time_ms, arrival_ms()),
         }
     }
 }

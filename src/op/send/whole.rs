@@ -10,8 +10,8 @@ use arrow_array::types::Int64Type;
 
 use super::super::folding::extent;
 use super::super::grid::Grid;
-use super::{AggregateSender, Ship};
-use crate::batch::{Arrival, Batch};
+use super::{AggregateSender, Ship, highest_arrival};
+use crate::batch::Batch;
 use crate::window::{EmitClock, TimeDomain};
 
 impl AggregateSender {
@@ -28,8 +28,7 @@ impl AggregateSender {
         let slices = self.slices.filter(|_| suits)?;
         let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
         let (least, greatest) = extent(time_ms);
-        let arrived = batch.arrival_ms.as_ref().and_then(Arrival::last);
-        let highest = arrived.unwrap_or(i64::MAX).min(others_ms).max(floor_ms);
+        let highest = highest_arrival(batch, others_ms, floor_ms);
         let cut = slices.cut(least, greatest)?;
         let earliest = cut.ends().next().expect("there is at least one");
         let fires_ms = self.clear_until(slices, earliest, highest)?;

@@ -8,7 +8,7 @@
 //! # A partition
 //!
 //! ```text
-//! tags:     the low half of the hash of each record's key
+//! tags:     a hash of each record's key, of those that know no partition
 //! ends:     when each record's session ends; i64::MIN: it is gone
 //! records:  key … │ start │ accumulators …               the key as a packing has it
 //! ```
@@ -27,6 +27,7 @@ use self::index::Index;
 use self::join::Join;
 use self::partition::Partition;
 use crate::agg::{Partials, Slots, export};
+use crate::batch::hash::mix;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Packing};
 use crate::metrics::LateRows;
 use crate::op::accumulators::Accumulators;
@@ -60,7 +61,8 @@ pub(super) struct Bulk {
     waiting_count: usize,
     index: Index,
     found: Found,
-    hashes: Vec<u64>,
+    /// Of a run's rows.
+    tags: Vec<u32>,
     /// What is over, of one partition.
     over: Vec<u32>,
     /// The partition that is looked through next, while sessions are read out that are over.
@@ -99,7 +101,7 @@ impl Bulk {
             waiting_count: 0,
             index: Index::default(),
             found: Found::new(&shape),
-            hashes: Vec::new(),
+            tags: Vec::new(),
             over: Vec::new(),
             next: PARTITIONS,
             over_ms: i64::MIN,
@@ -149,7 +151,7 @@ impl Bulk {
         packing.pack(session.key, &mut words);
         let partition = &mut self.partitions[Backlog::partition_of(session.hash)];
         partition.records.grow_to(partition.ends.len() + 1);
-        let slot = partition.push(session.hash, session.span.1);
+        let slot = partition.push(mix(&words) as u32, session.span.1);
         words.push(session.span.0.cast_unsigned());
         partition.records.words_mut(slot)[..=at].copy_from_slice(&words);
         merge_at(&self.shape, at + 1, &mut partition.records, slot, session.accumulators);
@@ -258,7 +260,7 @@ impl Bulk {
             partition,
             index: &mut self.index,
             found: &mut self.found,
-            hashes: &mut self.hashes,
+            tags: &mut self.tags,
             late,
         };
         for (at, rows) in self.waiting.iter().enumerate() {

@@ -23,7 +23,7 @@ impl Session {
         let mut taken = std::mem::take(&mut self.taken);
         self.records.take(&mut self.pages, records, &mut taken);
         let mut columns = match taken.packed_keys() {
-            Some((packing, words)) => packing.decode(&shape.key_types, &words),
+            Some((packing, words)) => packing.decode(&shape.key_types, words),
             None => {
                 let key = |at| self.records.taken_key(&self.pages, &taken, at);
                 Keys::decode(&shape.key_types, (0..records.len()).map(key))

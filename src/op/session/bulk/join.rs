@@ -4,6 +4,7 @@ use super::GONE;
 use super::index::Index;
 use super::partition::Partition;
 use crate::agg::{Partials, Slots, export};
+use crate::batch::hash::mix;
 use crate::metrics::LateRows;
 use crate::op::found::Found;
 use crate::op::pane::merge_at;
@@ -17,7 +18,7 @@ pub(super) struct Join<'a> {
     pub(super) partition: &'a mut Partition,
     pub(super) index: &'a mut Index,
     pub(super) found: &'a mut Found,
-    pub(super) hashes: &'a mut Vec<u64>,
+    pub(super) tags: &'a mut Vec<u32>,
     pub(super) late: &'a mut LateRows,
 }
 
@@ -32,12 +33,13 @@ enum Odd {
 impl Join<'_> {
     /// Adds a run of rows with keys of `KEY` words and `time_count` words of times.
     pub(super) fn add<const KEY: usize>(&mut self, rows: &Rows<'_>, time_count: usize) {
-        self.hashes.clear();
-        rows.packing.hash_all::<KEY>(rows.words, rows.stride, self.hashes);
-        let firsts = self.hashes.iter().map(|&hash| self.index.first(hash as u32));
+        self.tags.clear();
+        let each = rows.words.chunks_exact(rows.stride);
+        self.tags.extend(each.map(|row| mix(row.first_chunk::<KEY>().expect("a key")) as u32));
+        let firsts = self.tags.iter().map(|&tag| self.index.first(tag));
         firsts.for_each(|slot| self.partition.records.prefetch(slot));
         let mut begin = 0;
-        while begin < self.hashes.len() {
+        while begin < self.tags.len() {
             let (end, odd) = self.seek_all::<KEY>(rows, begin, time_count > 1);
             let words = &rows.words[begin * rows.stride..end * rows.stride];
             self.found.add_arguments(&Rows { words, ..*rows }, KEY + time_count);
@@ -64,10 +66,10 @@ impl Join<'_> {
         let Self { partition, index, found, .. } = self;
         let each = rows.words[begin * rows.stride..].chunks_exact(rows.stride);
         let (mut at, mut odd) = (begin, None);
-        for (words, &hash) in each.zip(&self.hashes[begin..]) {
+        for (words, &tag) in each.zip(&self.tags[begin..]) {
             let row = Row::<KEY>::of(words, self.gap_ms, has_arrival);
             let (mut touched, mut several) = (None, false);
-            let mut probe = index.probe(hash as u32);
+            let mut probe = index.probe(tag);
             while let Some(slot) = index.next(&mut probe) {
                 if row.touches(partition, slot) {
                     several |= touched.replace(slot).is_some();
@@ -88,7 +90,7 @@ impl Join<'_> {
                     break;
                 }
                 None => {
-                    let slot = partition.push(hash, row.end);
+                    let slot = partition.push(tag, row.end);
                     *partition.records.part_mut(slot, 0) = *row.key;
                     *partition.records.part_mut(slot, KEY) = [row.start.cast_unsigned()];
                     index.put(&probe, slot);
@@ -108,7 +110,7 @@ impl Join<'_> {
         let words = &rows.words[at * rows.stride..][..rows.stride];
         let row = Row::<KEY>::of(words, self.gap_ms, has_arrival);
         let mut touched = Vec::new();
-        let mut probe = self.index.probe(self.hashes[at] as u32);
+        let mut probe = self.index.probe(self.tags[at]);
         while let Some(slot) = self.index.next(&mut probe) {
             if row.touches(self.partition, slot) {
                 touched.push(slot);

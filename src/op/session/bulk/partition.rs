@@ -29,8 +29,8 @@ impl Partition {
 
     /// A new session, for which there is room in `records`; its slot.
     #[inline(always)]
-    pub(super) fn push(&mut self, hash: u64, end_ms: i64) -> u32 {
-        self.tags.push(hash as u32);
+    pub(super) fn push(&mut self, tag: u32, end_ms: i64) -> u32 {
+        self.tags.push(tag);
         self.ends.push(end_ms);
         self.tags.len() as u32 - 1
     }
@@ -69,7 +69,7 @@ impl Partition {
         }
         let ends: Vec<i64> = slots.iter().map(|&slot| self.ends[slot as usize]).collect();
         let times: Vec<i64> = ends.iter().map(|&end| end - 1).collect();
-        let keys = packing.decode(&shape.key_types, &keys);
+        let keys = packing.decode(&shape.key_types, keys);
         let mut columns = finish_calls(shape, at + 1, keys, &self.records, slots);
         let times = [starts, ends, times];
         columns.extend(times.map(|times| Arc::new(Int64Array::from(times)) as ArrayRef));
