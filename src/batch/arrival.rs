@@ -22,8 +22,41 @@ pub struct Arrival {
 enum Watermarks {
     /// `[rows]`: each row's.
     Each(ScalarBuffer<i64>),
-    /// `[rows]`: what each row asks for; those behind it have the highest until then. Empty: none asks for any.
-    Asked(ScalarBuffer<i64>),
+    /// What each row asks for; those behind it have the highest until then.
+    Asked(Asked),
+}
+
+/// The watermarks that rows ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// `[rows]`: each row's time, or, without a lag, any watermark, `i64::MIN` for none. Empty: none asks for any.
+    pub times_ms: ScalarBuffer<i64>,
+    /// How far behind its time a row's watermark is, 0 or more.
+    pub lag_ms: i64,
+}
+
+impl Asked {
+    /// The highest that is asked for; `i64::MIN` if none is.
+    pub fn highest(&self) -> i64 {
+        self.highest_of_first(self.times_ms.len())
+    }
+
+    /// The same of the first `rows` rows.
+    fn highest_of_first(&self, rows: usize) -> i64 {
+        let times_ms = &self.times_ms[..rows.min(self.times_ms.len())];
+        vector::widest(Highest(times_ms)).saturating_sub(self.lag_ms)
+    }
+
+    /// The highest that is asked for before each row.
+    fn before_each(&self) -> Vec<i64> {
+        let mut running = i64::MIN;
+        let before = self.times_ms.iter().map(|&time| {
+            let before = running;
+            running = running.max(time.saturating_sub(self.lag_ms));
+            before
+        });
+        before.collect()
+    }
 }
 
 /// Which of the rows that watermarks are known of.
@@ -43,8 +76,8 @@ impl From<Vec<i64>> for Arrival {
 impl Arrival {
     /// Of rows that ask for these watermarks, or for none if there are none: each arrives at the highest that was asked for before it,
     /// which was `start_ms` before the first.
-    pub fn of_asked(asked_ms: ScalarBuffer<i64>, rows: usize, start_ms: i64) -> Self {
-        let watermarks = Watermarks::Asked(asked_ms);
+    pub fn of_asked(asked: Asked, rows: usize, start_ms: i64) -> Self {
+        let watermarks = Watermarks::Asked(asked);
         Self { watermarks, rows: Rows::Range(0..rows), floor_ms: start_ms }
     }
 
@@ -69,7 +102,7 @@ impl Arrival {
         };
         let value = match &self.watermarks {
             Watermarks::Each(values) => values[row],
-            Watermarks::Asked(asked) => highest(&asked[..row.min(asked.len())]),
+            Watermarks::Asked(asked) => asked.highest_of_first(row),
         };
         Some(value.max(self.floor_ms))
     }
@@ -79,9 +112,11 @@ impl Arrival {
         let running: Vec<i64>;
         let values = match &self.watermarks {
             Watermarks::Each(values) => values,
-            Watermarks::Asked(asked) if asked.is_empty() => return vec![self.floor_ms; self.len()],
+            Watermarks::Asked(asked) if asked.times_ms.is_empty() => {
+                return vec![self.floor_ms; self.len()];
+            }
             Watermarks::Asked(asked) => {
-                running = before_each(asked);
+                running = asked.before_each();
                 &running[..]
             }
         };
@@ -131,11 +166,6 @@ impl Arrival {
     }
 }
 
-/// The highest watermark that is asked for; `i64::MIN` if none is.
-pub fn highest(asked_ms: &[i64]) -> i64 {
-    vector::widest(Highest(asked_ms))
-}
-
 struct Highest<'a>(&'a [i64]);
 
 impl vector::Loop for Highest<'_> {
@@ -145,17 +175,6 @@ impl vector::Loop for Highest<'_> {
     fn run(self) -> i64 {
         self.0.iter().fold(i64::MIN, |highest, &asked| highest.max(asked))
     }
-}
-
-/// The highest that is asked for before each row.
-fn before_each(asked_ms: &[i64]) -> Vec<i64> {
-    let mut running = i64::MIN;
-    let before = asked_ms.iter().map(|&asked| {
-        let before = running;
-        running = running.max(asked);
-        before
-    });
-    before.collect()
 }
 
 #[cfg(test)]
@@ -182,10 +201,13 @@ mod tests {
     fn picked_and_sliced_rows_keep_their_watermarks() {
         check(&vec![0, 10, 20, 30, 40].into());
         let picked = UInt32Array::from(vec![0, 1, 2, 4, 5]);
-        check(&Arrival::of_asked(vec![10, 20, 5, 30, 40, 90].into(), 6, 0).take(&picked));
-        check(&Arrival::of_asked(vec![10, 20, 30, 40, i64::MIN].into(), 5, 0));
-        let none = Arrival::of_asked(Vec::new().into(), 3, 7);
+        let asked = |times_ms: Vec<i64>, lag_ms| Asked { times_ms: times_ms.into(), lag_ms };
+        check(&Arrival::of_asked(asked(vec![10, 20, 5, 30, 40, 90], 0), 6, 0).take(&picked));
+        check(&Arrival::of_asked(asked(vec![10, 20, 30, 40, i64::MIN], 0), 5, 0));
+        check(&Arrival::of_asked(asked(vec![17, 27, 37, 47, i64::MIN], 7), 5, 0));
+        let none = Arrival::of_asked(Asked::default(), 3, 7);
         assert_eq!((none.to_vec(), none.last()), (vec![7; 3], Some(7)));
-        assert_eq!((highest(&[]), highest(&[3, 9, 4])), (i64::MIN, 9));
+        assert_eq!(asked(Vec::new(), 7).highest(), i64::MIN);
+        assert_eq!((asked(vec![3, 9, 4], 0).highest(), asked(vec![3, 9, 4], 2).highest()), (9, 7));
     }
 }

@@ -24,7 +24,7 @@ use arrow_buffer::ScalarBuffer;
 
 use crate::sys::archive;
 
-pub use arrival::{Arrival, highest};
+pub use arrival::{Arrival, Asked};
 pub use data_type::DataType;
 pub use integers::{EncodeInteger, Integers};
 pub use key::Keys;

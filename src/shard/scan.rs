@@ -4,16 +4,17 @@
 //!
 //! 1. What is computed here depends on a chunk's bytes alone. What fails here fails the job only when the chunk's turn has come.
 
+use std::sync::Arc;
+
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_buffer::ScalarBuffer;
 use chrono_tz::Tz;
 
 use super::topology::Scan;
-use crate::batch::{Arrival, Batch, highest};
+use crate::batch::{Arrival, Asked, Batch, DataType};
 use crate::error::JobError;
-use crate::expr::{EvalContext, Evaluator};
+use crate::expr::{EvalContext, Evaluator, Expr, ExprKind, Value};
 use crate::op::calc::Calc;
 
 /// A scan's columns, each row with the highest watermark that a row before it in the chunk asks for.
@@ -26,9 +27,44 @@ pub(crate) struct ScanBatch {
 /// Computes a scan's columns.
 pub(crate) struct Scanner {
     columns: Calc,
-    watermark: Option<Evaluator>,
+    watermark: Option<Watermark>,
     rowtime: Option<usize>,
     table: String,
+}
+
+/// How watermarks are known.
+enum Watermark {
+    /// A column of times of rows, less so much: what most are, and nothing is computed for it.
+    Behind {
+        column: usize,
+        lag_ms: i64,
+    },
+    Computed(Evaluator),
+}
+
+impl Watermark {
+    fn new(expr: &Expr, time_zone: Tz) -> Self {
+        Self::behind(expr).unwrap_or_else(|| Self::Computed(Evaluator::new(expr, time_zone)))
+    }
+
+    fn behind(expr: &Expr) -> Option<Self> {
+        let (time, lag_ms) = match &expr.kind {
+            ExprKind::Call("-", args) => match args.as_slice() {
+                [time, Expr { kind: ExprKind::Literal(Value::Int(lag_ms)), data_type, .. }]
+                    if *data_type == DataType::IntervalDay && *lag_ms >= 0 =>
+                {
+                    (time, *lag_ms)
+                }
+                _ => return None,
+            },
+            _ => (expr, 0),
+        };
+        let is_in_ms = time.data_type.is_timestamp() && time.data_type.ticks_per_ms() == 1;
+        match time.kind {
+            ExprKind::Column(column) if is_in_ms => Some(Self::Behind { column, lag_ms }),
+            _ => None,
+        }
+    }
 }
 
 impl Scanner {
@@ -38,7 +74,7 @@ impl Scanner {
             watermark: scan
                 .watermark
                 .as_ref()
-                .map(|watermark| Evaluator::new(&watermark.expr, time_zone)),
+                .map(|watermark| Watermark::new(&watermark.expr, time_zone)),
             rowtime: scan.watermark.as_ref().map(|watermark| watermark.column),
             table: scan.table.clone(),
         }
@@ -51,18 +87,14 @@ impl Scanner {
         before_ms: i64,
         context: &EvalContext,
     ) -> (ScanBatch, Option<JobError>) {
-        let (mut batch, asked_ms, failure) = self.scan(batch, context);
-        let highest_ms = highest(&asked_ms).max(before_ms);
-        batch.arrival_ms = Some(Arrival::of_asked(asked_ms, batch.rows, before_ms));
+        let (mut batch, asked, failure) = self.scan(batch, context);
+        let highest_ms = asked.highest().max(before_ms);
+        batch.arrival_ms = Some(Arrival::of_asked(asked, batch.rows, before_ms));
         (ScanBatch { batch, highest_ms }, failure)
     }
 
     /// A scan's columns, the watermark that each row asks for, and what ended them early.
-    fn scan(
-        &self,
-        batch: &Batch,
-        context: &EvalContext,
-    ) -> (Batch, ScalarBuffer<i64>, Option<JobError>) {
+    fn scan(&self, batch: &Batch, context: &EvalContext) -> (Batch, Asked, Option<JobError>) {
         let failed = |message: String| JobError::Expression {
             origin: format!("table {}", self.table),
             message,
@@ -80,29 +112,33 @@ impl Scanner {
             ));
         }
         match self.watermarks(&batch, context) {
-            Ok(watermark_ms) => (batch, watermark_ms, failure),
+            Ok(asked) => (batch, asked, failure),
             Err((row, message)) => {
                 let batch = batch.slice(0, row);
-                let watermark_ms = self.watermarks(&batch, context).unwrap_or_default();
-                (batch, watermark_ms, Some(failed(message)))
+                let asked = self.watermarks(&batch, context).unwrap_or_default();
+                (batch, asked, Some(failed(message)))
             }
         }
     }
 
-    /// `[rows]`; `i64::MIN` where a row asks for none. Empty if the table declares no watermark.
-    fn watermarks(
-        &self,
-        batch: &Batch,
-        context: &EvalContext,
-    ) -> Result<ScalarBuffer<i64>, (usize, String)> {
-        let Some(watermark) = &self.watermark else { return Ok(ScalarBuffer::default()) };
-        let column =
-            watermark.eval(batch, context).map_err(|error| (error.row_index, error.message))?;
+    /// Empty if the table declares no watermark.
+    fn watermarks(&self, batch: &Batch, context: &EvalContext) -> Result<Asked, (usize, String)> {
+        let (column, lag_ms) = match &self.watermark {
+            None => return Ok(Asked::default()),
+            Some(Watermark::Behind { column, lag_ms }) => {
+                (Arc::clone(&batch.columns[*column]), *lag_ms)
+            }
+            Some(Watermark::Computed(watermark)) => {
+                let column = watermark.eval(batch, context);
+                (column.map_err(|error| (error.row_index, error.message))?, 0)
+            }
+        };
         let column = column.as_primitive::<Int64Type>();
-        if column.null_count() == 0 {
-            return Ok(column.values().clone());
-        }
-        Ok(column.iter().map(|value| value.unwrap_or(i64::MIN)).collect())
+        let times_ms = match column.null_count() {
+            0 => column.values().clone(),
+            _ => column.iter().map(|value| value.unwrap_or(i64::MIN)).collect(),
+        };
+        Ok(Asked { times_ms, lag_ms })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The workloads through the typed builder.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use peer_clicks::{Answer, LAG_MS, VIEW};
 use rkyv::{Archive, Serialize};
