@@ -60,6 +60,7 @@ pub fn hash_fixed<const WIDTH: usize>(value: u64) -> u64 {
 }
 
 /// The hash of a byte 0 and `text` behind it, as [`hash_bytes`] has it: the key of one column of strings.
+#[inline]
 pub fn hash_text(text: &[u8]) -> u64 {
     match text.split_first_chunk::<7>() {
         Some((&[a, b, c, d, e, f, g], rest)) => {

@@ -147,7 +147,7 @@ impl Keys {
             return integers.hashes();
         }
         if let Some(strings) = Strings::of(columns) {
-            return (0..rows).map(|row| strings.hash(row)).collect();
+            return strings.hashes();
         }
         keys.encode(columns, rows);
         keys.hashes

@@ -122,6 +122,37 @@ impl<'a> Strings<'a> {
         }
     }
 
+    /// The hashes of all keys.
+    pub fn hashes(&self) -> Vec<u64> {
+        // Of the commonest identifiers, 64 and 128 bits in hexadecimal digits, the compiler knows how many words it hashes.
+        match self.common_length() {
+            Some(16) => self.hashes_fixed::<16>(),
+            Some(32) => self.hashes_fixed::<32>(),
+            Some(36) => self.hashes_fixed::<36>(),
+            _ => (0..self.count()).map(|row| self.hash(row)).collect(),
+        }
+    }
+
+    /// How many bytes all texts have, if that is the same.
+    fn common_length(&self) -> Option<usize> {
+        // The low half of a view's first word.
+        let mut lengths = self.column.views().iter().map(|&view| view as u32);
+        let length = lengths.next()?;
+        lengths.all(|other| other == length).then_some(length as usize)
+    }
+
+    /// [`Strings::hashes`], of texts of `LENGTH` bytes, more than a view holds.
+    fn hashes_fixed<const LENGTH: usize>(&self) -> Vec<u64> {
+        const { assert!(LENGTH > INLINE_BYTES_MAX) }
+        let buffers = self.column.data_buffers();
+        let hash = |&view: &u128| {
+            let (buffer, start) = ((view >> 64) as u32, (view >> 96) as u32);
+            let text = buffers[buffer as usize][start as usize..].first_chunk::<LENGTH>();
+            hash_text(text.expect("a view lies in its buffer"))
+        };
+        self.column.views().iter().map(hash).collect()
+    }
+
     /// Replaces `key` by a row's key.
     pub fn encode(&self, row: usize, key: &mut Vec<u8>) {
         key.clear();
@@ -141,6 +172,17 @@ mod tests {
 
     proptest! {
         #[test]
+        fn texts_of_one_length_are_hashed_alike(length in 0..40usize, bytes in prop::collection::vec("[a-f0-9]{40}", 1..20)) {
+            for length in [length, 16, 32, 36] {
+                let texts = bytes.iter().map(|text| &text[..length]);
+                let columns: [ArrayRef; 1] = [Arc::new(StringViewArray::from_iter_values(texts))];
+                let strings = Strings::of(&columns).unwrap();
+                let each: Vec<u64> = (0..bytes.len()).map(|row| strings.hash(row)).collect();
+                prop_assert_eq!(strings.hashes(), each);
+            }
+        }
+
+        #[test]
         fn strings_are_the_keys_that_they_are_encoded_to(texts in prop::collection::vec("[a\u{0}é]{0,40}", 1..50)) {
             let columns: [ArrayRef; 1] = [Arc::new(StringViewArray::from_iter_values(&texts))];
             let strings = Strings::of(&columns).unwrap();
@@ -150,6 +192,7 @@ mod tests {
                 strings.encode(row, &mut key);
                 prop_assert_eq!(&key, keys.get(row));
                 prop_assert_eq!(strings.hash(row), keys.hashes[row]);
+                prop_assert_eq!(strings.hashes()[row], keys.hashes[row]);
                 prop_assert_eq!(strings.short(row), ShortKey::of(&key));
                 if let Some(short) = strings.short(row) {
                     prop_assert_eq!(&short.bytes()[..short.length()], &key);
