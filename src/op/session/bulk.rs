@@ -14,6 +14,7 @@
 //! ```
 //!
 //! To look through sessions is to go through tags and ends. Records that are gone lie where they are until they are as many as the others.
+//! Only those that a row may touch are entered into the index ([`seek`]), and they are few.
 //!
 //! # Invariants
 //!
@@ -23,9 +24,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use self::index::Index;
 use self::join::Join;
 use self::partition::Partition;
+use self::seek::Seek;
 use crate::agg::{Partials, Slots, export};
 use crate::batch::hash::mix;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Packing};
@@ -40,6 +41,7 @@ use crate::state::{Backlog, PARTITIONS, prefetch_lines};
 mod index;
 mod join;
 mod partition;
+mod seek;
 
 /// So many rows at least pay for a look.
 const ROWS_MIN: usize = if cfg!(test) { 64 } else { 4096 };
@@ -59,10 +61,8 @@ pub(super) struct Bulk {
     record_count: usize,
     waiting: Vec<PackedRows>,
     waiting_count: usize,
-    index: Index,
+    seek: Seek,
     found: Found,
-    /// Of a run's rows.
-    tags: Vec<u32>,
     /// What is over, of one partition.
     over: Vec<u32>,
     /// The partition that is looked through next, while sessions are read out that are over.
@@ -99,9 +99,8 @@ impl Bulk {
             record_count: 0,
             waiting: Vec::new(),
             waiting_count: 0,
-            index: Index::default(),
+            seek: Seek::default(),
             found: Found::new(&shape),
-            tags: Vec::new(),
             over: Vec::new(),
             next: PARTITIONS,
             over_ms: i64::MIN,
@@ -241,45 +240,47 @@ impl Bulk {
 
     /// Puts the rows of a partition to its sessions; whether there are any.
     fn join(&mut self, packing: Packing, number: usize, late: &mut LateRows) -> bool {
-        let partition = &mut self.partitions[number];
         let rows = self.waiting.iter().map(|rows| rows.count_in(number)).sum::<usize>();
         if rows == 0 {
             return false;
         }
-        let before = partition.open_count();
-        self.index.begin(before + rows, partition.ends.len() + rows);
-        let sessions = (0..).zip(partition.tags.iter().zip(&partition.ends));
-        for (slot, (&tag, _)) in sessions.filter(|&(_, (_, &end))| end != GONE) {
-            self.index.insert(tag, slot);
+        let before = self.partitions[number].open_count();
+        match packing.words() {
+            1 => self.join_keys::<1>(number, rows, late),
+            2 => self.join_keys::<2>(number, rows, late),
+            3 => self.join_keys::<3>(number, rows, late),
+            _ => self.join_keys::<KEY_WORDS_MAX>(number, rows, late),
         }
+        self.record_count = self.record_count + self.partitions[number].open_count() - before;
+        true
+    }
+
+    /// Puts the rows of a partition, so many, to its sessions, whose keys have `KEY` words.
+    fn join_keys<const KEY: usize>(&mut self, number: usize, rows: usize, late: &mut LateRows) {
+        let Self { shape, gap_ms, partitions, waiting, seek, found, .. } = self;
+        let partition = &mut partitions[number];
+        seek.begin(partition, rows, |tags| {
+            for (at, rows) in waiting.iter().enumerate() {
+                // Each run is a few lines in a place of its own.
+                if let Some(next) = waiting.get(at + 1) {
+                    prefetch_lines(next.run(number).words);
+                }
+                let keys = rows.run(number).words.chunks_exact(rows.stride());
+                tags.extend(keys.map(|row| mix(&row[..KEY]) as u32));
+            }
+        });
         // Room for all that may be new: taken back where rows had sessions.
         partition.records.grow_to(partition.ends.len() + rows);
-        let mut join = Join {
-            shape: &self.shape,
-            gap_ms: self.gap_ms,
-            partition,
-            index: &mut self.index,
-            found: &mut self.found,
-            tags: &mut self.tags,
-            late,
-        };
-        for (at, rows) in self.waiting.iter().enumerate() {
-            // Each run is a few lines in a place of its own.
-            if let Some(next) = self.waiting.get(at + 1) {
-                prefetch_lines(next.run(number).words);
-            }
-            let (run, time_count) = (rows.run(number), rows.time_count());
-            match packing.words() {
-                1 => join.add::<1>(&run, time_count),
-                2 => join.add::<2>(&run, time_count),
-                3 => join.add::<3>(&run, time_count),
-                _ => join.add::<KEY_WORDS_MAX>(&run, time_count),
-            }
+        let index = &mut seek.index;
+        let mut join = Join { shape, gap_ms: *gap_ms, partition, index, found, late };
+        let mut tags = seek.tags.as_slice();
+        for rows in waiting.iter() {
+            let run_tags;
+            (run_tags, tags) = tags.split_at(rows.count_in(number));
+            join.add::<KEY>(&rows.run(number), run_tags, rows.time_count());
         }
-        join.fold(packing.words() + 1);
+        join.fold(KEY + 1);
         partition.records.truncate(partition.ends.len());
-        self.record_count = self.record_count + partition.open_count() - before;
-        true
     }
 }
 

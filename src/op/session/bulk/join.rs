@@ -4,7 +4,6 @@ use super::GONE;
 use super::index::Index;
 use super::partition::Partition;
 use crate::agg::{Partials, Slots, export};
-use crate::batch::hash::mix;
 use crate::metrics::LateRows;
 use crate::op::found::Found;
 use crate::op::pane::merge_at;
@@ -18,7 +17,6 @@ pub(super) struct Join<'a> {
     pub(super) partition: &'a mut Partition,
     pub(super) index: &'a mut Index,
     pub(super) found: &'a mut Found,
-    pub(super) tags: &'a mut Vec<u32>,
     pub(super) late: &'a mut LateRows,
 }
 
@@ -31,16 +29,18 @@ enum Odd {
 }
 
 impl Join<'_> {
-    /// Adds a run of rows with keys of `KEY` words and `time_count` words of times.
-    pub(super) fn add<const KEY: usize>(&mut self, rows: &Rows<'_>, time_count: usize) {
-        self.tags.clear();
-        let each = rows.words.chunks_exact(rows.stride);
-        self.tags.extend(each.map(|row| mix(row.first_chunk::<KEY>().expect("a key")) as u32));
-        let firsts = self.tags.iter().map(|&tag| self.index.first(tag));
+    /// Adds a run of rows with keys of `KEY` words, these tags, and `time_count` words of times.
+    pub(super) fn add<const KEY: usize>(
+        &mut self,
+        rows: &Rows<'_>,
+        tags: &[u32],
+        time_count: usize,
+    ) {
+        let firsts = tags.iter().map(|&tag| self.index.first(tag));
         firsts.for_each(|slot| self.partition.records.prefetch(slot));
         let mut begin = 0;
-        while begin < self.tags.len() {
-            let (end, odd) = self.seek_all::<KEY>(rows, begin, time_count > 1);
+        while begin < tags.len() {
+            let (end, odd) = self.seek_all::<KEY>(rows, tags, begin, time_count > 1);
             let words = &rows.words[begin * rows.stride..end * rows.stride];
             self.found.add_arguments(&Rows { words, ..*rows }, KEY + time_count);
             begin = end;
@@ -48,7 +48,9 @@ impl Join<'_> {
                 None => {}
                 Some(Odd::Late) => begin += 1,
                 // The row comes again, when all that it touches is one.
-                Some(Odd::Joins) => self.merge_touched::<KEY>(rows, end, time_count > 1),
+                Some(Odd::Joins) => {
+                    self.merge_touched::<KEY>(rows, (end, tags[end]), time_count > 1);
+                }
             }
         }
         if self.found.are_many() {
@@ -60,13 +62,14 @@ impl Join<'_> {
     fn seek_all<const KEY: usize>(
         &mut self,
         rows: &Rows<'_>,
+        tags: &[u32],
         begin: usize,
         has_arrival: bool,
     ) -> (usize, Option<Odd>) {
         let Self { partition, index, found, .. } = self;
         let each = rows.words[begin * rows.stride..].chunks_exact(rows.stride);
         let (mut at, mut odd) = (begin, None);
-        for (words, &tag) in each.zip(&self.tags[begin..]) {
+        for (words, &tag) in each.zip(&tags[begin..]) {
             let row = Row::<KEY>::of(words, self.gap_ms, has_arrival);
             let (mut touched, mut several) = (None, false);
             let mut probe = index.probe(tag);
@@ -103,14 +106,19 @@ impl Join<'_> {
         (at, odd)
     }
 
-    /// Merges all sessions that row `at` touches into the oldest of them.
+    /// Merges all sessions that row `at`, which has this tag, touches into the oldest of them.
     #[cold]
-    fn merge_touched<const KEY: usize>(&mut self, rows: &Rows<'_>, at: usize, has_arrival: bool) {
+    fn merge_touched<const KEY: usize>(
+        &mut self,
+        rows: &Rows<'_>,
+        (at, tag): (usize, u32),
+        has_arrival: bool,
+    ) {
         self.fold(KEY + 1);
         let words = &rows.words[at * rows.stride..][..rows.stride];
         let row = Row::<KEY>::of(words, self.gap_ms, has_arrival);
         let mut touched = Vec::new();
-        let mut probe = self.index.probe(self.tags[at]);
+        let mut probe = self.index.probe(tag);
         while let Some(slot) = self.index.next(&mut probe) {
             if row.touches(self.partition, slot) {
                 touched.push(slot);
