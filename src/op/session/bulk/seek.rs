@@ -37,11 +37,11 @@ impl Seek {
         filter.clear();
         filter.resize((rows * ROW_BITS / 64).next_power_of_two(), 0);
         let mask = filter.len() - 1;
-        let word = |tag: u32| tag as usize / 64 & mask;
+        let word = |tag: u32| (tag as usize / 64) & mask;
         tags.iter().for_each(|&tag| filter[word(tag)] |= 1 << (tag % 64));
         touchable.clear();
         for (slot, (&tag, &end)) in (0..).zip(partition.tags.iter().zip(&partition.ends)) {
-            if filter[word(tag)] >> (tag % 64) & 1 == 1 && end != GONE {
+            if (filter[word(tag)] >> (tag % 64)) & 1 == 1 && end != GONE {
                 touchable.push(slot);
             }
         }
