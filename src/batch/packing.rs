@@ -21,6 +21,7 @@ use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_buffer::Buffer;
 
 use super::hash::{hash_behind_zero, hash_bytes, hash_fixed};
+use super::strings::Strings;
 use super::{DataType, Keys};
 
 /// How keys of one length lie in words.
@@ -143,14 +144,9 @@ impl<'a> KeyWords<'a> {
             let packing = Packing { length: 9, behind_zero: true };
             return Some(Self { packing, words: words.into(), hashes });
         }
-        let texts = column.as_string_view_opt()?;
-        // The low half of a view's first word is its length.
-        let mut lengths = texts.views().iter().map(|&view| view as u32);
-        let length = lengths.next()?;
-        if lengths.any(|other| other != length) {
-            return None;
-        }
-        let packing = Packing { length: length as usize + 1, behind_zero: true };
+        let length = Strings::of(columns)?.common_length()?;
+        let texts = column.as_string_view();
+        let packing = Packing { length: length + 1, behind_zero: true };
         let key_words = packing.words();
         let mut words = vec![0; texts.len() * key_words];
         for (row, key) in words.chunks_exact_mut(key_words).enumerate() {

@@ -134,7 +134,7 @@ impl<'a> Strings<'a> {
     }
 
     /// How many bytes all texts have, if that is the same.
-    fn common_length(&self) -> Option<usize> {
+    pub(super) fn common_length(&self) -> Option<usize> {
         // The low half of a view's first word.
         let mut lengths = self.column.views().iter().map(|&view| view as u32);
         let length = lengths.next()?;
