@@ -30,9 +30,6 @@ const EXPONENTS: u64 = 55;
 /// Values that are split before they are added.
 const SPLIT_ROWS: usize = 256;
 
-/// Words of a group at most: of a sum, a count and an extreme value.
-const WORDS_MAX: usize = 4 + 1 + 2;
-
 /// What rows of a group come to. Not by the name of the standard library's cell, which compilers would then spell out in their messages.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(32))]
@@ -110,25 +107,26 @@ impl CellPlan {
         }
     }
 
-    /// Makes room for so many groups.
-    pub fn reserve(&self, count: usize, out: &mut Partials) {
-        out.words.reserve(count * self.word_count);
-    }
-
-    /// Appends the accumulators that a cell stands for.
-    #[inline]
-    pub fn export(&self, cell: &GroupCell, out: &mut Partials) {
-        let mut words = [0; WORDS_MAX];
-        let words = &mut words[..self.word_count];
-        if let Some(count) = self.count {
-            words[count] = cell.count;
+    /// Appends the accumulators that cells stand for.
+    pub fn export<'a>(
+        &self,
+        cells: impl ExactSizeIterator<Item = &'a GroupCell>,
+        out: &mut Partials,
+    ) {
+        let start = out.words.len();
+        out.words.resize(start + cells.len() * self.word_count, 0);
+        let groups = out.words[start..].chunks_exact_mut(self.word_count);
+        for (words, cell) in groups.zip(cells) {
+            if let Some(count) = self.count {
+                words[count] = cell.count;
+            }
+            if let Some((extreme, _)) = self.extreme {
+                let extreme = &mut words[extreme..extreme + 2];
+                extreme.copy_from_slice(&[cell.extreme.to_bits(), HOLDS_NUMBER]);
+            }
+            let (low, high) = halves(cell.sum);
+            words[self.sum..self.sum + 3].copy_from_slice(&[low, high, cell.count]);
         }
-        if let Some((extreme, _)) = self.extreme {
-            words[extreme..extreme + 2].copy_from_slice(&[cell.extreme.to_bits(), HOLDS_NUMBER]);
-        }
-        let (low, high) = halves(cell.sum);
-        words[self.sum..self.sum + 3].copy_from_slice(&[low, high, cell.count]);
-        out.words.extend_from_slice(words);
     }
 }
 

@@ -254,7 +254,7 @@ mod tests {
         for index in grid.groups() {
             let (mut partials, group) =
                 (Partials::default(), (grid.end_ms(index), grid.number(index)));
-            plan.export(grid.cell(index), &mut partials);
+            plan.export(std::iter::once(grid.cell(index)), &mut partials);
             assert!(groups.insert(group, partials.words).is_none());
         }
         grid.clear();

@@ -9,7 +9,6 @@
 //! 2. Numbers and what is remembered by them show in no result: whoever does not know a number asks for the key.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -19,7 +18,7 @@ use super::dense::Dense;
 use super::folding::Folding;
 use super::names::Names;
 use crate::batch::hash::hash_bytes;
-use crate::batch::{EncodeInteger, Integers};
+use crate::batch::{EncodeInteger, Integers, Keys};
 use crate::window::Cut;
 
 /// The number of what has none.
@@ -44,13 +43,6 @@ pub struct Numbers {
     of: Vec<u32>,
 }
 
-/// A key that has been encoded.
-#[derive(Clone, Debug)]
-struct Known {
-    hash: u64,
-    key: Range<usize>,
-}
-
 /// Finds groups by number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbered {
@@ -60,9 +52,10 @@ pub(super) struct Numbered {
     encode: Option<EncodeInteger>,
     spare: Vec<i64>,
     numbering: Option<Arc<Numbering>>,
-    /// By number.
-    known: Vec<Option<Known>>,
-    bytes: Vec<u8>,
+    /// Keys that have been encoded, in no order.
+    known: Keys,
+    /// Where among them the key lies that has a number; [`NONE`]: it has not been encoded.
+    places: Vec<u32>,
     /// The numbers of groups.
     of_groups: Vec<u32>,
     /// The table has groups that were not found by number.
@@ -118,29 +111,40 @@ impl Numbered {
     /// The hash and the bytes of the key that has a number; the integer whose number is 0 is `low`.
     #[inline]
     pub(super) fn key(&mut self, number: usize, low: i64) -> (u64, &[u8]) {
-        if self.known[number].is_none() {
-            self.learn(number, low.wrapping_add(number as i64));
+        let place = self.place(number, low) as usize;
+        (self.known.hashes[place], self.known.get(place))
+    }
+
+    /// Where among [`Numbered::known`] the key lies that has a number.
+    #[inline]
+    pub(super) fn place(&mut self, number: usize, low: i64) -> u32 {
+        match self.places[number] {
+            NONE => self.learn(number, low.wrapping_add(number as i64)),
+            place => place,
         }
-        let known = self.known[number].as_ref().expect("it is known now");
-        (known.hash, &self.bytes[known.key.clone()])
+    }
+
+    /// The keys that have been encoded.
+    pub(super) fn known(&self) -> &Keys {
+        &self.known
     }
 
     #[cold]
-    fn learn(&mut self, number: usize, integer: i64) {
-        let start = self.bytes.len();
-        let hash = match self.encode {
+    fn learn(&mut self, number: usize, integer: i64) -> u32 {
+        let place = self.known.count() as u32;
+        match self.encode {
             Some(encode) => {
                 let (hash, key, length) = encode(integer);
-                self.bytes.extend_from_slice(&key[..length]);
-                hash
+                self.known.push(hash, &key[..length]);
             }
             None => {
-                self.bytes.push(0);
-                self.names.push_text(integer as usize, &mut self.bytes);
-                hash_bytes(&self.bytes[start..])
+                let mut key = vec![0];
+                self.names.push_text(integer as usize, &mut key);
+                self.known.push(hash_bytes(&key), &key);
             }
-        };
-        self.known[number] = Some(Known { hash, key: start..self.bytes.len() });
+        }
+        self.places[number] = place;
+        place
     }
 
     /// As [`Folding::find`], for keys of one column in the slices of a cut, without encoding and hashing them row by row; false, and
@@ -201,8 +205,8 @@ impl Numbered {
     fn renumber(&mut self, end: usize) {
         self.numbering = Some(Arc::new(Numbering { end }));
         self.known.clear();
-        self.known.resize(end, None);
-        self.bytes.clear();
+        self.places.clear();
+        self.places.resize(end, NONE);
         self.of_groups.clear();
     }
 
@@ -289,7 +293,6 @@ mod tests {
 
     use super::super::folding::extent;
     use super::*;
-    use crate::batch::Keys;
     use crate::window::{Slices, WindowKind};
 
     /// Keys of one column of integers or strings: close together and short, or some far apart and long.

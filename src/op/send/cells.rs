@@ -60,27 +60,30 @@ impl AggregateSender {
     /// What is in cells leaves for its owners.
     pub(super) fn flush_cells(&mut self) {
         let Some(grid) = self.grid.as_mut().filter(|grid| !grid.is_empty()) else { return };
-        let (plan, numbered) = (grid.plan, &mut self.numbered);
+        let numbered = &mut self.numbered;
         let (low, _) = numbered.range();
-        let mut parts: Vec<Vec<u32>> = vec![Vec::new(); self.shard_count];
+        // Of each shard: cells, and where their keys lie.
+        let mut parts: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); self.shard_count];
         for index in grid.groups() {
-            let (hash, _) = numbered.key(grid.number(index), low);
-            parts[shard_of(hash, self.shard_count)].push(index);
+            let place = numbered.place(grid.number(index), low);
+            let hash = numbered.known().hashes[place as usize];
+            let (indices, places) = &mut parts[shard_of(hash, self.shard_count)];
+            indices.push(index);
+            places.push(place);
         }
-        for (shard, indices) in parts.iter().enumerate() {
-            let Some(&first) = indices.first() else { continue };
-            let (mut payload, mut partials) = (empty_partials(), Partials::default());
-            payload.keys.reserve(indices.len(), numbered.key(grid.number(first), low).1);
-            plan.reserve(indices.len(), &mut partials);
-            for &index in indices {
-                let (hash, key) = numbered.key(grid.number(index), low);
-                payload.keys.push(hash, key);
-                plan.export(grid.cell(index), &mut partials);
-            }
-            payload.ends_ms = indices.iter().map(|&index| grid.end_ms(index)).collect();
-            let numbers = indices.iter().map(|&index| grid.number(index) as u32).collect();
-            let (numbers, data) = (numbered.sent(numbers), Data::Partials(partials));
-            let payload = Payload { numbers, data, ..payload };
+        let parts = parts.iter().enumerate().filter(|(_, (indices, _))| !indices.is_empty());
+        for (shard, (indices, places)) in parts {
+            let indices = || indices.iter().copied();
+            let mut partials = Partials::default();
+            grid.plan.export(indices().map(|index| grid.cell(index)), &mut partials);
+            let numbers = indices().map(|index| grid.number(index) as u32).collect();
+            let payload = Payload {
+                keys: numbered.known().take(places),
+                ends_ms: indices().map(|index| grid.end_ms(index)).collect(),
+                arrival_ms: Vec::new(),
+                numbers: numbered.sent(numbers),
+                data: Data::Partials(partials),
+            };
             self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
         }
         grid.clear();
