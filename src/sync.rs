@@ -1,4 +1,4 @@
-//! Atomics and cells from `std`, or from loom when its model checker runs (`--cfg loom`).
+//! Atomics and cells from `std`, or from loom when its model checker runs (`tools/ring`, `--cfg loom`).
 
 #[cfg(loom)]
 pub(crate) use loom::{

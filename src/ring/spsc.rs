@@ -258,9 +258,9 @@ mod tests {
         stress(1_000_000, 64);
     }
 
-    /// The 100 million; `cargo test --release -- --ignored stress_100_million`.
+    /// The 100 million; `cargo test --release -p tidemill-ring -- --ignored`.
     #[test]
-    #[ignore = "half a minute in release; .ci/run calls it"]
+    #[ignore = "long where it is not optimised; .ci/run calls it"]
     fn stress_100_million() {
         stress(100_000_000, 256);
     }
