@@ -83,7 +83,8 @@ struct InspectArgs {
 Example:
   tidemill state verify job.state
 
-Reads all that the snapshots in the folder consist of and compares checksums: manifests, page tables, pages.
+Reads all that the snapshots in the folder consist of and compares checksums: manifests, page tables, pages,
+ingest logs.
 What is wrong is shown with its file and byte. Exit code 0 if all is whole, 1 if not, 2 if a job runs on the
 folder (what it gives back is written to again, so only a folder at rest can be checked).")]
 struct VerifyArgs {
@@ -368,10 +369,15 @@ fn verify(args: &VerifyArgs) -> Result<(), Exit> {
         say(&format!("{path}: {damage} (snapshot {epoch})\n"))?;
     }
     let checked = format!(
-        "{} snapshot{}, {} pages ({}B) in {}",
+        "{} snapshot{}, {} pages{} ({}B) in {}",
         grouped(found.snapshot_count as u64),
         if found.snapshot_count == 1 { "" } else { "s" },
         grouped(found.page_count),
+        match found.log_count {
+            0 => String::new(),
+            1 => ", 1 ingest log".to_owned(),
+            logs => format!(", {} ingest logs", grouped(logs as u64)),
+        },
         rounded(found.byte_count as f64),
         span_ms(watch.elapsed().as_millis() as u64)
     );

@@ -262,7 +262,7 @@ impl Job {
             start::start(&self.topology, manifest, self.shard_count, chunk_bytes, now_ms)?;
         if let Some(state) = &self.state {
             for (split, (_, opening)) in start.streams.iter_mut().flatten() {
-                let log = state.folder.join(format!("ingest-{split}"));
+                let log = checkpoint::log_path(&state.folder, *split);
                 opening.log = Some((Arc::clone(&state.storage), log));
             }
         }

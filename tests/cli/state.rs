@@ -263,6 +263,11 @@ fn damage_is_shown_with_its_place() {
     bench.state(&["list"]).expect(1);
     flip(&manifest, 60);
     bench.state(&["verify"]).expect(0);
+    let segment = bench.path("state/ingest-0-00000000000000000005");
+    fs::write(&segment, "no group").unwrap();
+    let damaged = bench.state(&["verify"]).expect(1).out;
+    let place = format!("{segment}: the ingest log at byte 0 is damaged: its head is cut short");
+    assert!(damaged.contains(&place) && damaged.contains(", 1 ingest log ("), "{damaged}");
 }
 
 #[test]

@@ -52,9 +52,7 @@ impl Place {
     }
 
     pub(super) fn segment_path(&self, start: u64) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!("-{start:0DIGITS$}"));
-        self.path.with_file_name(name)
+        segment_path(&self.path, start)
     }
 
     pub(super) fn open_segment(&self, start: u64) -> Result<Arc<dyn StoredFile>, StateError> {
@@ -77,21 +75,6 @@ impl Place {
         self.storage.remove(&path).map_err(|error| StateError::io(&path, error))
     }
 
-    /// The positions at which segments begin, the first first.
-    fn starts(&self) -> Result<Vec<u64>, StateError> {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let names = self.storage.list(self.folder());
-        let names = names.map_err(|error| StateError::io(self.folder(), error))?;
-        let start = |found: &String| {
-            let digits = found.strip_prefix(&*name)?.strip_prefix('-')?;
-            let is_number = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
-            is_number.then(|| digits.parse().ok()).flatten()
-        };
-        let mut starts: Vec<u64> = names.iter().filter_map(start).collect();
-        starts.sort_unstable();
-        Ok(starts)
-    }
-
     /// Damage in the segment that begins at `start`.
     pub(super) fn damaged(
         &self,
@@ -99,14 +82,7 @@ impl Place {
         offset_bytes: u64,
         reason: impl Into<String>,
     ) -> StateError {
-        let path = self.segment_path(start).display().to_string();
-        StateError::Damaged { path, what: WHAT.to_owned(), offset_bytes, reason: reason.into() }
-    }
-
-    /// Damage of the whole.
-    fn incomplete(&self, reason: String) -> StateError {
-        let path = self.path.display().to_string();
-        StateError::Damaged { path, what: WHAT.to_owned(), offset_bytes: 0, reason }
+        damaged(&self.segment_path(start), offset_bytes, reason.into())
     }
 
     /// Begins a segment with these offsets; it is durable then. Also its length.
@@ -167,7 +143,7 @@ impl Log {
         position: u64,
         segment_bytes: u64,
     ) -> Result<(Self, Replay), StateError> {
-        let mut starts = place.starts()?;
+        let mut starts = starts(&*place.storage, &place.path)?;
         let tail = match newest(&place, &mut starts)? {
             Some(tail) => tail,
             None => {
@@ -178,14 +154,7 @@ impl Log {
             }
         };
         place.sync_folder()?;
-        let first = starts[0];
-        if !(first..=tail.end).contains(&position) {
-            let reason = format!(
-                "it has positions {first} to {}, and the snapshot goes on at {position}",
-                tail.end
-            );
-            return Err(place.incomplete(reason));
-        }
+        check_position(&place.path, starts[0], tail.end, position)?;
         let replay = Replay::new(place.clone(), &starts, position, tail.end);
         let Tail { file, file_bytes, end, offsets } = tail;
         let log =
@@ -284,12 +253,7 @@ fn newest(place: &Place, starts: &mut Vec<u64>) -> Result<Option<Tail>, StateErr
             Some(&before) => {
                 (tail, torn) = scan(place, before)?;
                 start = before;
-                let reason = torn.map(str::to_owned).or_else(|| {
-                    let end = tail.end;
-                    (end != last)
-                        .then(|| format!("it ends at {end}, and the next begins at {last}"))
-                });
-                if let Some(reason) = reason {
+                if let Some(reason) = unfinished(torn, tail.end, last) {
                     return Err(place.damaged(before, tail.file_bytes, reason));
                 }
                 place.remove(last)?;
@@ -310,33 +274,103 @@ fn newest(place: &Place, starts: &mut Vec<u64>) -> Result<Option<Tail>, StateErr
 
 /// Reads a segment up to its end or to a torn group, and what is wrong with that.
 fn scan(place: &Place, start: u64) -> Result<(Tail, Option<&'static str>), StateError> {
-    let path = place.segment_path(start);
-    let io = |error| StateError::io(&path, error);
     let file = place.open_segment(start)?;
-    let mut groups = GroupReader::new(Arc::clone(&file)).map_err(io)?;
-    let mut offsets = Offsets::new(IDS_COUNT_MAX);
-    let mut end = start;
-    let flaw = loop {
+    let segment = read_segment(&file, start);
+    let segment = segment.map_err(|error| StateError::io(&place.segment_path(start), error))?;
+    if let Some((at, reason)) = segment.damage {
+        return Err(place.damaged(start, at, reason));
+    }
+    let Segment { file_bytes, end, offsets, torn, .. } = segment;
+    Ok((Tail { file, file_bytes, end, offsets }, torn))
+}
+
+/// What a segment's file has.
+pub(super) struct Segment {
+    /// Up to the end of its last right group.
+    pub(super) file_bytes: u64,
+    pub(super) end: u64,
+    offsets: Offsets,
+    /// What is wrong with the bytes behind, if there are any.
+    pub(super) torn: Option<&'static str>,
+    /// What no crash leaves, and where.
+    pub(super) damage: Option<(u64, String)>,
+}
+
+/// Reads the segment that begins at `start`.
+pub(super) fn read_segment(file: &Arc<dyn StoredFile>, start: u64) -> std::io::Result<Segment> {
+    let mut groups = GroupReader::new(Arc::clone(file))?;
+    let (mut offsets, mut end) = (Offsets::new(IDS_COUNT_MAX), start);
+    let (flaw, mut damage) = loop {
         let at = groups.offset_bytes();
-        match groups.next().map_err(io)? {
+        match groups.next()? {
             Next::Group(group) => {
-                expect(&group, at == 0, end).map_err(|reason| place.damaged(start, at, reason))?;
+                if let Err(reason) = expect(&group, at == 0, end) {
+                    break (None, Some((at, reason)));
+                }
                 end += group.records.len() as u64;
                 group.clients.iter().for_each(|&(id, offset)| offsets.set(id, offset));
             }
-            Next::End => break None,
-            Next::Flaw(flaw) => break Some(flaw),
+            Next::End => break (None, None),
+            Next::Flaw(flaw) => break (Some(flaw), None),
         }
     };
     let file_bytes = groups.offset_bytes();
     if let Some(flaw) = &flaw
-        && let Some(at) = following(groups.rest().map_err(io)?, flaw)
+        && let Some(at) = following(groups.rest()?, flaw)
     {
         let next = file_bytes + at as u64;
         let reason = format!("{}, and a whole group follows at byte {next}", flaw.reason);
-        return Err(place.damaged(start, file_bytes, reason));
+        damage = Some((file_bytes, reason));
     }
-    Ok((Tail { file, file_bytes, end, offsets }, flaw.map(|flaw| flaw.reason)))
+    Ok(Segment { file_bytes, end, offsets, torn: flaw.map(|flaw| flaw.reason), damage })
+}
+
+/// Why a segment is none that another follows from `next` on.
+pub(super) fn unfinished(torn: Option<&'static str>, end: u64, next: u64) -> Option<String> {
+    let gap = || (end != next).then(|| format!("it ends at {end}, and the next begins at {next}"));
+    torn.map(str::to_owned).or_else(gap)
+}
+
+/// Whether reading can go on at a position.
+pub(super) fn check_position(
+    log: &Path,
+    first: u64,
+    end: u64,
+    position: u64,
+) -> Result<(), StateError> {
+    if (first..=end).contains(&position) {
+        return Ok(());
+    }
+    let reason =
+        format!("it has positions {first} to {end}, and the snapshot goes on at {position}");
+    Err(damaged(log, 0, reason))
+}
+
+pub(super) fn damaged(path: &Path, offset_bytes: u64, reason: String) -> StateError {
+    let path = path.display().to_string();
+    StateError::Damaged { path, what: WHAT.to_owned(), offset_bytes, reason }
+}
+
+/// The file of a log's segment that begins at `start`.
+pub(super) fn segment_path(log: &Path, start: u64) -> PathBuf {
+    let mut name = log.file_name().unwrap_or_default().to_owned();
+    name.push(format!("-{start:0DIGITS$}"));
+    log.with_file_name(name)
+}
+
+/// The positions at which a log's segments begin, the first first.
+pub(super) fn starts(storage: &dyn Storage, log: &Path) -> Result<Vec<u64>, StateError> {
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    let folder = log.parent().unwrap_or(Path::new(""));
+    let names = storage.list(folder).map_err(|error| StateError::io(folder, error))?;
+    let start = |found: &String| {
+        let digits = found.strip_prefix(&*name)?.strip_prefix('-')?;
+        let is_number = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| digits.parse().ok()).flatten()
+    };
+    let mut starts: Vec<u64> = names.iter().filter_map(start).collect();
+    starts.sort_unstable();
+    Ok(starts)
 }
 
 /// Whether a right group is the one that belongs here, and what is wrong if it is not.

@@ -2,7 +2,7 @@
 //! and durable channels write one.
 //!
 //! [`group`] is what one sync makes durable, [`log`] the files of groups, [`offsets`] how far each sender is, [`replay`] reads
-//! the log again after a crash.
+//! the log again after a crash, [`mod@verify`] looks whether it is whole.
 
 #[cfg(test)]
 pub(in crate::connector) mod group;
@@ -11,6 +11,8 @@ mod group;
 mod log;
 mod offsets;
 mod replay;
+mod verify;
 
 pub(crate) use log::{Log, Place, SEGMENT_BYTES};
 pub(crate) use replay::Replay;
+pub(crate) use verify::verify;

@@ -8,11 +8,12 @@
 //!
 //! 1. Nothing here writes, and only [`verify`] takes the lock.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::manifest::{Manifest, list};
-use super::restore::{check_names, owned, written_pid};
+use super::restore::{check_names, log_path, owned, split_of_log, written_pid};
+use crate::connector::ingest;
 use crate::error::StateError;
 use crate::op::Census;
 use crate::state::{Damage, FRAME_BYTES, Root, Survey, check_head, survey};
@@ -72,6 +73,8 @@ pub struct Verification {
     pub snapshot_count: usize,
     /// Pages that were checked, each once.
     pub page_count: u64,
+    /// Ingest logs that were checked.
+    pub log_count: usize,
     /// Bytes that were checked.
     pub byte_count: u64,
     /// What is wrong: the epoch of the newest snapshot that it concerns, the file, and the place in it.
@@ -205,8 +208,10 @@ pub fn verify(storage: &dyn Storage, folder: &Path) -> Result<Verification, Stat
     let Some(_lock) = lock else { return Err(owned(storage, folder)) };
     let mut verification = Verification::default();
     let mut seen = HashMap::new();
+    let snapshots = snapshots(storage, folder)?.snapshots;
+    verification.check_logs(storage, folder, snapshots.last())?;
     // The newest first: what it shares with older ones is reported as its own.
-    for (epoch, manifest) in snapshots(storage, folder)?.snapshots.into_iter().rev() {
+    for (epoch, manifest) in snapshots.into_iter().rev() {
         verification.snapshot_count += 1;
         let manifest = match manifest {
             Ok(manifest) => manifest,
@@ -224,6 +229,33 @@ pub fn verify(storage: &dyn Storage, folder: &Path) -> Result<Verification, Stat
 }
 
 impl Verification {
+    /// Checks the ingest logs, which only the newest snapshot needs.
+    fn check_logs(
+        &mut self,
+        storage: &dyn Storage,
+        folder: &Path,
+        newest: Option<&(u64, Result<Manifest, StateError>)>,
+    ) -> Result<(), StateError> {
+        let names = storage.list(folder).map_err(|error| StateError::io(folder, error))?;
+        let splits: BTreeSet<usize> = names.iter().filter_map(|name| split_of_log(name)).collect();
+        let epoch = newest.map_or(0, |(epoch, _)| *epoch);
+        for split in splits {
+            let manifest = newest.and_then(|(_, manifest)| manifest.as_ref().ok());
+            let record = manifest.and_then(|manifest| manifest.sources.splits.get(split));
+            let position = record.and_then(|record| record.position);
+            let (log, mut found) = (log_path(folder, split), Vec::new());
+            self.byte_count += ingest::verify(storage, &log, position.into_iter(), &mut found)?;
+            self.log_count += 1;
+            for error in found {
+                if let StateError::Damaged { path, what, offset_bytes, reason } = error {
+                    let damage = Damage { what, offset_bytes, reason, other_version: false };
+                    self.add(epoch, Path::new(&path), damage);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn check_file(
         &mut self,
         storage: &dyn Storage,

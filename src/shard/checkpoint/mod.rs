@@ -39,7 +39,7 @@ pub use inspect::{
 pub use manifest::{Manifest, Place, SplitRecord, list as list_manifests};
 pub(crate) use manifest::{ScanRecord, Sources};
 pub use restore::{Fresh, StateOptions};
-pub(crate) use restore::{Opened, open};
+pub(crate) use restore::{Opened, log_path, open};
 
 use super::control::Doorbell;
 use crate::connector::SealedPart;

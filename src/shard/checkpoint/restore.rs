@@ -239,6 +239,16 @@ fn is_ours(name: &str) -> bool {
     [OWNER, "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
 }
 
+/// Where the ingest log of a split lies: files whose names begin with this.
+pub(crate) fn log_path(folder: &Path, split: usize) -> PathBuf {
+    folder.join(format!("ingest-{split}"))
+}
+
+/// The split whose ingest log a file belongs to.
+pub(super) fn split_of_log(name: &str) -> Option<usize> {
+    name.strip_prefix("ingest-")?.split_once('-')?.0.parse().ok()
+}
+
 /// Gives everything in the folder a name under which it is not looked for.
 fn set_aside(storage: &dyn Storage, folder: &Path) -> Result<(), StateError> {
     let failed = |error| StateError::io(folder, error);
