@@ -91,3 +91,25 @@ pub(super) fn ship_by_key(rows: Payload, shard_count: usize, out: &mut VecDeque<
         out.push_back(Shipment::Payload(shard, Box::new(payload)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against a look at each row.
+        #[test]
+        fn rows_go_to_the_owners_of_their_hashes(
+            hashes in prop::collection::vec(any::<u64>(), 0..300),
+            shard_count in 1..9usize,
+        ) {
+            let mut expected = vec![Vec::new(); shard_count];
+            for (row, &hash) in (0..).zip(&hashes) {
+                expected[shard_of(hash, shard_count)].push(row);
+            }
+            prop_assert_eq!(destinations(&hashes, shard_count), expected);
+        }
+    }
+}
