@@ -37,7 +37,7 @@ pub(crate) const SEGMENT_BYTES: u64 =
 /// Digits in a segment's name.
 const DIGITS: usize = 20;
 /// What is damaged, in messages.
-const WHAT: &str = "the ingest log";
+pub(super) const WHAT: &str = "the ingest log";
 
 /// Where a log's files are.
 #[derive(Clone, Debug)]
@@ -154,7 +154,9 @@ impl Log {
             }
         };
         place.sync_folder()?;
-        check_position(&place.path, starts[0], tail.end, position)?;
+        if let Some(reason) = outside(starts[0], tail.end, position) {
+            return Err(damaged(&place.path, 0, reason));
+        }
         let replay = Replay::new(place.clone(), &starts, position, tail.end);
         let Tail { file, file_bytes, end, offsets } = tail;
         let log =
@@ -331,22 +333,14 @@ pub(super) fn unfinished(torn: Option<&'static str>, end: u64, next: u64) -> Opt
     torn.map(str::to_owned).or_else(gap)
 }
 
-/// Whether reading can go on at a position.
-pub(super) fn check_position(
-    log: &Path,
-    first: u64,
-    end: u64,
-    position: u64,
-) -> Result<(), StateError> {
-    if (first..=end).contains(&position) {
-        return Ok(());
-    }
-    let reason =
-        format!("it has positions {first} to {end}, and the snapshot goes on at {position}");
-    Err(damaged(log, 0, reason))
+/// Why a log from `first` to `end` cannot be read on from a snapshot's position.
+pub(super) fn outside(first: u64, end: u64, position: u64) -> Option<String> {
+    (!(first..=end).contains(&position)).then(|| {
+        format!("it has positions {first} to {end}, and the snapshot goes on at {position}")
+    })
 }
 
-pub(super) fn damaged(path: &Path, offset_bytes: u64, reason: String) -> StateError {
+fn damaged(path: &Path, offset_bytes: u64, reason: String) -> StateError {
     let path = path.display().to_string();
     StateError::Damaged { path, what: WHAT.to_owned(), offset_bytes, reason }
 }

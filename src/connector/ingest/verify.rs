@@ -7,12 +7,11 @@
 //!
 //! 1. What is damage here, opening the log and reading all of it finds as well.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::log::{
-    Segment, check_position, damaged, read_segment, segment_path, starts, unfinished,
-};
+use super::log::{Segment, WHAT, outside, read_segment, segment_path, starts, unfinished};
 use crate::error::StateError;
+use crate::state::Damage;
 use crate::sys::storage::Storage;
 
 /// Checks every group of a log, and that it has the positions at which snapshots go on. How many bytes there were.
@@ -23,8 +22,8 @@ use crate::sys::storage::Storage;
 pub(crate) fn verify(
     storage: &dyn Storage,
     log: &Path,
-    positions: impl Iterator<Item = u64>,
-    found: &mut Vec<StateError>,
+    positions: impl IntoIterator<Item = u64>,
+    found: &mut Vec<(PathBuf, Damage)>,
 ) -> Result<u64, StateError> {
     let starts = starts(storage, log)?;
     let (Some(&first), mut byte_count, mut log_end) = (starts.first(), 0, 0) else { return Ok(0) };
@@ -35,13 +34,17 @@ pub(crate) fn verify(
         let segment = read_segment(&file, start).map_err(io)?;
         byte_count += segment.file_bytes;
         let next = starts.get(index + 1).copied();
-        found.extend(
-            flaw(&segment, next, index == 0).map(|(at, reason)| damaged(&path, at, reason)),
-        );
+        let flaw = flaw(&segment, next, index == 0);
+        found.extend(flaw.map(|(at, reason)| (path, damage(at, reason))));
         log_end = segment.end;
     }
-    found.extend(positions.filter_map(|at| check_position(log, first, log_end, at).err()));
+    let beyond = positions.into_iter().filter_map(|position| outside(first, log_end, position));
+    found.extend(beyond.map(|reason| (log.to_owned(), damage(0, reason))));
     Ok(byte_count)
+}
+
+fn damage(offset_bytes: u64, reason: String) -> Damage {
+    Damage { what: WHAT.to_owned(), offset_bytes, reason, other_version: false }
 }
 
 /// What is wrong with a segment, and where, if another follows from `next` on.
@@ -58,9 +61,9 @@ fn flaw(segment: &Segment, next: Option<u64>, is_first: bool) -> Option<(u64, St
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::sync::Arc;
 
+    use super::super::group::{GroupReader, Next};
     use super::*;
     use crate::connector::ingest::{Log, Place};
     use crate::sys::storage::Disk;
@@ -78,18 +81,18 @@ mod tests {
         (folder, path, log.end())
     }
 
-    fn damage(path: &Path, positions: &[u64]) -> Vec<String> {
+    fn damage_of(path: &Path, positions: &[u64]) -> Vec<String> {
         let mut found = Vec::new();
         verify(&Disk, path, positions.iter().copied(), &mut found).unwrap();
-        found.iter().map(ToString::to_string).collect()
+        found.iter().map(|(_, damage)| damage.to_string()).collect()
     }
 
     /// How many bytes the last group of a segment has, of which nothing but it tells.
     fn last_group_bytes(path: &Path, start: u64) -> u64 {
         let file = Disk.open(&segment_path(path, start)).unwrap();
-        let mut groups = super::super::group::GroupReader::new(file).unwrap();
+        let mut groups = GroupReader::new(file).unwrap();
         let mut begun = [0, 0];
-        while let super::super::group::Next::Group(_) = groups.next().unwrap() {
+        while let Next::Group(_) = groups.next().unwrap() {
             begun = [begun[1], groups.offset_bytes()];
         }
         begun[1] - begun[0]
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn every_byte_counts_but_those_of_the_last_group() {
         let (_folder, path, end) = written();
-        assert_eq!(damage(&path, &[0, end]), [""; 0]);
+        assert_eq!(damage_of(&path, &[0, end]), [""; 0]);
         let starts = starts(&Disk, &path).unwrap();
         assert!(starts.len() > 2, "{starts:?}");
         for &start in &starts {
@@ -112,35 +115,35 @@ mod tests {
                 std::fs::write(&file, flipped).unwrap();
                 let is_last = at as u64 >= bytes.len() as u64 - torn_bytes;
                 assert_eq!(
-                    damage(&path, &[]).is_empty(),
+                    damage_of(&path, &[]).is_empty(),
                     is_last,
                     "byte {at} of {}",
                     file.display()
                 );
                 // The snapshot knows of it.
-                assert!(!damage(&path, &[end]).is_empty());
+                assert!(!damage_of(&path, &[end]).is_empty());
             }
             std::fs::write(&file, bytes).unwrap();
         }
-        assert_eq!(damage(&path, &[end]), [""; 0]);
+        assert_eq!(damage_of(&path, &[end]), [""; 0]);
     }
 
     #[test]
     fn segments_follow_each_other() {
         let (_folder, path, end) = written();
         let starts = starts(&Disk, &path).unwrap();
-        let behind = damage(&path, &[end + 1]);
+        let behind = damage_of(&path, &[end + 1]);
         assert!(behind[0].contains("the snapshot goes on at"), "{behind:?}");
         // The beginning of the next was not finished.
         let next = segment_path(&path, end);
         std::fs::write(&next, b"").unwrap();
-        assert_eq!(damage(&path, &[end]), [""; 0]);
+        assert_eq!(damage_of(&path, &[end]), [""; 0]);
         std::fs::remove_file(&next).unwrap();
         std::fs::remove_file(segment_path(&path, starts[1])).unwrap();
-        let gap = damage(&path, &[end]);
+        let gap = damage_of(&path, &[end]);
         assert!(gap.len() == 1 && gap[0].contains("and the next begins at"), "{gap:?}");
         std::fs::remove_file(segment_path(&path, starts[0])).unwrap();
-        let lost = damage(&path, &[0, end]);
+        let lost = damage_of(&path, &[0, end]);
         assert!(lost.len() == 1 && lost[0].contains("goes on at 0"), "{lost:?}");
     }
 }

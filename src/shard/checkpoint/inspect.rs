@@ -239,19 +239,14 @@ impl Verification {
         let names = storage.list(folder).map_err(|error| StateError::io(folder, error))?;
         let splits: BTreeSet<usize> = names.iter().filter_map(|name| split_of_log(name)).collect();
         let epoch = newest.map_or(0, |(epoch, _)| *epoch);
+        let manifest = newest.and_then(|(_, manifest)| manifest.as_ref().ok());
+        self.log_count = splits.len();
         for split in splits {
-            let manifest = newest.and_then(|(_, manifest)| manifest.as_ref().ok());
             let record = manifest.and_then(|manifest| manifest.sources.splits.get(split));
             let position = record.and_then(|record| record.position);
             let (log, mut found) = (log_path(folder, split), Vec::new());
-            self.byte_count += ingest::verify(storage, &log, position.into_iter(), &mut found)?;
-            self.log_count += 1;
-            for error in found {
-                if let StateError::Damaged { path, what, offset_bytes, reason } = error {
-                    let damage = Damage { what, offset_bytes, reason, other_version: false };
-                    self.add(epoch, Path::new(&path), damage);
-                }
-            }
+            self.byte_count += ingest::verify(storage, &log, position, &mut found)?;
+            found.into_iter().for_each(|(path, damage)| self.add(epoch, &path, damage));
         }
         Ok(())
     }

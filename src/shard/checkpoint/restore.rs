@@ -236,17 +236,20 @@ pub(super) fn check_names(folder: &Path, names: &[String]) -> Result<(), StateEr
 /// Whether a name is one that we give.
 fn is_ours(name: &str) -> bool {
     let name = name.trim_start_matches('.');
-    [OWNER, "manifest-", "state-", "ingest-", "old-"].iter().any(|ours| name.starts_with(ours))
+    [OWNER, "manifest-", "state-", LOG, "old-"].iter().any(|ours| name.starts_with(ours))
 }
+
+/// What the names of ingest logs begin with; a split's number follows.
+const LOG: &str = "ingest-";
 
 /// Where the ingest log of a split lies: files whose names begin with this.
 pub(crate) fn log_path(folder: &Path, split: usize) -> PathBuf {
-    folder.join(format!("ingest-{split}"))
+    folder.join(format!("{LOG}{split}"))
 }
 
 /// The split whose ingest log a file belongs to.
 pub(super) fn split_of_log(name: &str) -> Option<usize> {
-    name.strip_prefix("ingest-")?.split_once('-')?.0.parse().ok()
+    name.strip_prefix(LOG)?.split_once('-')?.0.parse().ok()
 }
 
 /// Gives everything in the folder a name under which it is not looked for.
