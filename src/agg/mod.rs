@@ -21,6 +21,7 @@ mod fused;
 mod layout;
 mod merge;
 mod merge_groups;
+mod one_row;
 mod update;
 mod user;
 
@@ -32,6 +33,7 @@ pub use fused::Fused;
 pub use layout::{Accumulator, Layout, Part};
 pub use merge::{Partials, copy, export, merge};
 pub use merge_groups::{PartialGroups, Source, merge_groups};
+pub use one_row::of_one_row;
 pub use update::{Argument, Update};
 pub use user::{ACCUMULATOR_BYTES_MAX, Groups, Stored, UserAggregate, UserFunction, add};
 

@@ -8,7 +8,6 @@
 use rkyv::util::AlignedVec;
 
 use crate::agg::Slots;
-use crate::state::prefetch_lines;
 
 /// The accumulators of some groups.
 #[derive(Clone, Debug)]
@@ -29,11 +28,6 @@ impl Accumulators {
     #[inline]
     pub(super) fn grow_to(&mut self, count: usize) {
         self.words.resize(count * self.word_count, 0);
-    }
-
-    /// Forgets those from `count` on, which have no bytes.
-    pub(super) fn truncate(&mut self, count: usize) {
-        self.words.truncate(count * self.word_count);
     }
 
     /// Keeps those at `slots`, which rise: they become the first. Which of their words refer to bytes is in `blob_words`.
@@ -59,11 +53,15 @@ impl Accumulators {
         self.blob_bytes = self.blobs.iter().map(AlignedVec::len).sum();
     }
 
-    /// Has the first words of one fetched into the cache.
-    #[inline]
-    pub(super) fn prefetch(&self, slot: usize) {
-        if let Some(words) = self.words.get(slot * self.word_count..) {
-            prefetch_lines(&words[..words.len().min(1)]);
+    /// Adds one that is that of `from` at `slot`. Which of their words refer to bytes is in `blob_words`.
+    pub(super) fn append(&mut self, from: &Self, slot: u32, blob_words: &[usize]) {
+        let at = self.words.len();
+        self.words.extend_from_slice(from.words(slot));
+        for &word in blob_words {
+            let blob = self.words[at + word];
+            if blob != 0 {
+                self.words[at + word] = self.new_aligned(from.blob(blob));
+            }
         }
     }
 

@@ -37,20 +37,27 @@ impl Found {
         }
     }
 
+    /// Adds a row with its arguments.
+    #[inline]
+    pub(super) fn push(&mut self, slot: u32, arguments: impl Iterator<Item = u64>) {
+        self.slots.push(slot);
+        self.words.iter_mut().zip(arguments).for_each(|(column, word)| column.push(word));
+    }
+
     /// Whether it is time to fold them.
     pub(super) fn are_many(&self) -> bool {
         self.slots.len() >= ROWS_AT_ONCE
     }
 
-    /// Folds them into their slots from word `base` on; there are none then.
-    pub(super) fn fold(&mut self, shape: &Shape, base: usize, accumulators: &mut Accumulators) {
+    /// Folds them into their slots; there are none then.
+    pub(super) fn fold(&mut self, shape: &Shape, accumulators: &mut Accumulators) {
         if self.slots.is_empty() {
             return;
         }
         let types = shape.shipped_types.iter();
         let columns: Vec<ArrayRef> =
             types.zip(&self.words).map(|(&data_type, words)| column_of(data_type, words)).collect();
-        update_calls(shape, base, accumulators, &self.slots, &columns);
+        update_calls(shape, 0, accumulators, &self.slots, &columns);
         self.slots.clear();
         self.words.iter_mut().for_each(Vec::clear);
     }

@@ -161,13 +161,13 @@ impl Gathered {
 
     /// Whether rows may be copied, and how they are packed.
     fn finds_alike(&mut self, shape: &Shape, pages: &Pages, slices: &[&Backlog]) -> bool {
-        let shows_order = shape.is_order_sensitive() || shape.picks_by_arrival();
-        if shows_order || !shape.layout.hides_grouping() {
-            return false;
-        }
+        let goes_by_order = shape.shows_order() || !shape.layout.hides_grouping();
         let (mut alike, mut is_first, copied) = (true, true, &mut self.copied);
         for_each(shape, pages, slices, self.partition, |entry, _| {
-            let Entry::Rows(Rows { packing, stride, .. }) = entry else { return };
+            let Entry::Rows(Rows { packing, stride, .. }) = entry else {
+                alike &= !goes_by_order;
+                return;
+            };
             if std::mem::take(&mut is_first) {
                 (copied.packing, copied.stride) = (packing, stride);
             }
@@ -301,7 +301,7 @@ impl Groups {
     /// Folds the rows that have come.
     fn fold(&mut self, shape: &Shape) {
         self.accumulators.grow_to(self.keys.count());
-        self.found.fold(shape, 0, &mut self.accumulators);
+        self.found.fold(shape, &mut self.accumulators);
     }
 }
 

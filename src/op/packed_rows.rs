@@ -99,11 +99,6 @@ impl PackedRows {
         self.time_count
     }
 
-    /// How many words each row has.
-    pub(super) fn stride(&self) -> usize {
-        self.stride
-    }
-
     /// How many a partition has.
     pub(super) fn count_in(&self, partition: usize) -> usize {
         (self.starts[partition + 1] - self.starts[partition]) as usize

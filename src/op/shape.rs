@@ -3,7 +3,7 @@
 
 use arrow_array::ArrayRef;
 
-use crate::agg::{AggregateCall, Layout};
+use crate::agg::{Accumulator, AggregateCall, Layout};
 use crate::batch::{DataType, Schema};
 use crate::state::Values;
 
@@ -104,6 +104,14 @@ impl Shape {
     /// Whether a result depends on the order of rows.
     pub fn is_order_sensitive(&self) -> bool {
         self.calls.iter().any(AggregateCall::is_order_sensitive)
+    }
+
+    /// Whether the last bit of any result may depend on the order of rows: also where that is no business of the function's, as of the zeros
+    /// and the NaNs of MIN and MAX, of which the first that came stays.
+    pub fn shows_order(&self) -> bool {
+        let first_stays = |accumulator| matches!(accumulator, Accumulator::ExtremeFloat { .. });
+        self.is_order_sensitive()
+            || self.layout.accumulators.iter().any(|&(accumulator, _)| first_stays(accumulator))
     }
 
     /// Whether rows must go to every window in the order of their arrival, also where windows share slices.

@@ -5,41 +5,31 @@
 //! partition's sessions, which fits the cache, the rows are looked up in it, and what is over leaves. So each row costs a few
 //! sessions to be looked through, and no miss.
 //!
-//! # A partition
-//!
-//! ```text
-//! tags:     a hash of each record's key, of those that know no partition
-//! ends:     when each record's session ends; i64::MIN: it is gone
-//! records:  key … │ start │ accumulators …               the key as a packing has it
-//! ```
-//!
-//! To look through sessions is to go through tags and ends. Records that are gone lie where they are until they are as many as the others.
-//! Only those that a row may touch are entered into the index ([`seek`]), and they are few.
+//! To look through sessions is to go through tags and ends ([`partition`]). Those that are gone lie where they are until they are as many as
+//! the others. Only those that a row may touch are entered into the index ([`seek`]), and they are few. Most sessions have one row: what they
+//! come to is worked out from that row when they are over, without accumulators ([`super::super::single`]).
 //!
 //! # Invariants
 //!
-//! 1. Keys of all records, and of all rows that wait, lie in one packing.
-//! 2. Records of a partition lie in the order in which they began to be.
+//! 1. Keys of all sessions, and of all rows that wait, lie in one packing.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::join::Join;
-use self::partition::Partition;
+use self::over::Over;
+use self::partition::{Ended, Partition};
 use self::seek::Seek;
-use crate::agg::{Partials, Slots, export};
-use crate::batch::hash::mix;
-use crate::batch::{BATCH_ROWS_MAX, Batch, Packing};
+use crate::agg::{Partials, export};
+use crate::batch::{Batch, Packing};
 use crate::metrics::LateRows;
-use crate::op::accumulators::Accumulators;
 use crate::op::found::Found;
 use crate::op::packed_rows::PackedRows;
-use crate::op::pane::merge_at;
 use crate::op::shape::Shape;
 use crate::state::{Backlog, PARTITIONS, prefetch_lines};
 
 mod index;
 mod join;
+mod over;
 mod partition;
 mod seek;
 
@@ -61,15 +51,17 @@ pub(super) struct Bulk {
     record_count: usize,
     waiting: Vec<PackedRows>,
     waiting_count: usize,
+    /// Of a partition's rows, up to which end sessions were over when they came; those behind its end cannot be late.
+    row_over_ms: Vec<i64>,
     seek: Seek,
     found: Found,
-    /// What is over, of one partition.
-    over: Vec<u32>,
+    /// What is over of one partition, and what becomes results.
+    ended: Ended,
+    over: Over,
     /// The partition that is looked through next, while sessions are read out that are over.
     next: usize,
     /// Up to here sessions are over that end, of what is read out.
     over_ms: i64,
-    results: VecDeque<Batch>,
     work: Work,
 }
 
@@ -99,12 +91,13 @@ impl Bulk {
             record_count: 0,
             waiting: Vec::new(),
             waiting_count: 0,
+            row_over_ms: Vec::new(),
             seek: Seek::default(),
             found: Found::new(&shape),
-            over: Vec::new(),
+            ended: Ended::default(),
+            over: Over::new(&shape),
             next: PARTITIONS,
             over_ms: i64::MIN,
-            results: VecDeque::new(),
             work: Work::default(),
             shape,
         }
@@ -122,7 +115,7 @@ impl Bulk {
 
     /// Bytes that sessions take.
     pub(super) fn bytes(&self) -> usize {
-        self.partitions.iter().map(|partition| partition.records.bytes()).sum()
+        self.partitions.iter().map(Partition::bytes).sum()
     }
 
     fn is_empty(&self) -> bool {
@@ -145,16 +138,10 @@ impl Bulk {
     pub(super) fn adopt(&mut self, session: &Open<'_>) {
         let packing = Packing::of(session.key);
         self.pack(packing);
-        let at = packing.words();
-        let mut words = vec![0; at];
-        packing.pack(session.key, &mut words);
+        let mut key = vec![0; packing.words()];
+        packing.pack(session.key, &mut key);
         let partition = &mut self.partitions[Backlog::partition_of(session.hash)];
-        partition.records.grow_to(partition.ends.len() + 1);
-        let slot = partition.push(mix(&words) as u32, session.span.1);
-        words.push(session.span.0.cast_unsigned());
-        partition.records.words_mut(slot)[..=at].copy_from_slice(&words);
-        merge_at(&self.shape, at + 1, &mut partition.records, slot, session.accumulators);
-        partition.earliest_end_ms = partition.earliest_end_ms.min(session.span.1);
+        partition.adopt(&self.shape, &key, session.span, session.accumulators);
         self.record_count += 1;
     }
 
@@ -164,33 +151,32 @@ impl Bulk {
         }
         assert!(self.is_empty(), "keys are packed alike");
         self.packing = Some(packing);
-        let width = packing.words() + 1 + self.shape.layout.word_count;
-        let partition = || Partition {
-            tags: Vec::new(),
-            ends: Vec::new(),
-            records: Accumulators::new(width),
-            gone_count: 0,
-            earliest_end_ms: i64::MAX,
-        };
+        let partition = || Partition::new(&self.shape);
         self.partitions = std::iter::repeat_with(partition).take(PARTITIONS).collect();
     }
 
     /// Calls `to` with all sessions, the oldest of a key first; nothing is here then. Rows that are late are noted.
     pub(super) fn drain(&mut self, late: &mut LateRows, mut to: impl FnMut(&Open<'_>)) {
         let Some(packing) = self.packing.take() else { return };
-        let at = packing.words();
+        let width = packing.words();
         let (mut key, mut accumulators) = (Vec::new(), Partials::default());
         for number in 0..PARTITIONS {
             self.join(packing, number, late);
-            let Partition { ends, records, .. } = &self.partitions[number];
-            for (slot, &end) in (0..).zip(ends).filter(|&(_, &end)| end != GONE) {
-                let words = records.words(slot);
-                let span = (words[at].cast_signed(), end);
+            let partition = &mut self.partitions[number];
+            partition.fold_all(&self.shape, &mut self.found);
+            for (slot, &end) in partition.ends.iter().enumerate().filter(|&(_, &end)| end != GONE) {
+                let words = &partition.keys[slot * width..][..width];
                 key.clear();
-                packing.unpack(&words[..at], &mut key);
+                packing.unpack(words, &mut key);
                 accumulators.clear();
-                export(&self.shape.layout, at + 1, records, slot, &mut accumulators);
-                let hash = packing.hash(&words[..at]);
+                export(
+                    &self.shape.layout,
+                    0,
+                    &partition.sums,
+                    partition.groups[slot],
+                    &mut accumulators,
+                );
+                let (hash, span) = (packing.hash(words), (partition.starts[slot], end));
                 to(&Open { hash, key: &key, span, accumulators: &accumulators });
             }
         }
@@ -205,15 +191,16 @@ impl Bulk {
 
     /// The next sessions that are over.
     pub(super) fn next_results(&mut self, late: &mut LateRows) -> Option<Batch> {
-        while self.results.is_empty() && self.next < PARTITIONS {
+        while self.over.batches.is_empty() && self.next < PARTITIONS {
             self.look_through(self.next, late);
             self.next += 1;
             if self.next == PARTITIONS {
                 self.waiting.clear();
                 self.waiting_count = 0;
+                self.packing.iter().for_each(|&packing| self.over.finish(&self.shape, packing));
             }
         }
-        self.results.pop_front()
+        self.over.batches.pop_front()
     }
 
     /// What it took to read out, when [`Bulk::next_results`] has said `None`.
@@ -226,16 +213,20 @@ impl Bulk {
         let Some(packing) = self.packing else { return };
         let has_rows = self.join(packing, number, late);
         let partition = &mut self.partitions[number];
-        if !has_rows && partition.earliest_end_ms > self.over_ms {
+        if !has_rows && partition.earliest_end_ms() > self.over_ms {
             return;
         }
         self.work.records += partition.ends.len();
-        partition.take_over(self.over_ms, &mut self.over);
-        for slots in self.over.chunks(BATCH_ROWS_MAX) {
-            self.results.push_back(partition.results(&self.shape, packing, slots));
+        partition.take_over(self.over_ms, &mut self.ended);
+        let (from, ended) = (&*partition, &self.ended);
+        match packing.words() {
+            1 => self.over.add::<1>(&self.shape, packing, from, ended),
+            2 => self.over.add::<2>(&self.shape, packing, from, ended),
+            3 => self.over.add::<3>(&self.shape, packing, from, ended),
+            _ => self.over.add::<KEY_WORDS_MAX>(&self.shape, packing, from, ended),
         }
-        self.record_count -= self.over.len();
-        partition.forget(&self.over, &self.shape, packing);
+        self.record_count -= self.ended.all.get().len();
+        partition.forget(&self.ended, &self.shape);
     }
 
     /// Puts the rows of a partition to its sessions; whether there are any.
@@ -246,41 +237,37 @@ impl Bulk {
         }
         let before = self.partitions[number].open_count();
         match packing.words() {
-            1 => self.join_keys::<1>(number, rows, late),
-            2 => self.join_keys::<2>(number, rows, late),
-            3 => self.join_keys::<3>(number, rows, late),
-            _ => self.join_keys::<KEY_WORDS_MAX>(number, rows, late),
+            1 => self.join_keys::<1>(number, late),
+            2 => self.join_keys::<2>(number, late),
+            3 => self.join_keys::<3>(number, late),
+            _ => self.join_keys::<KEY_WORDS_MAX>(number, late),
         }
         self.record_count = self.record_count + self.partitions[number].open_count() - before;
         true
     }
 
-    /// Puts the rows of a partition, so many, to its sessions, whose keys have `KEY` words.
-    fn join_keys<const KEY: usize>(&mut self, number: usize, rows: usize, late: &mut LateRows) {
-        let Self { shape, gap_ms, partitions, waiting, seek, found, .. } = self;
+    /// Puts the rows of a partition to its sessions, whose keys have `KEY` words.
+    fn join_keys<const KEY: usize>(&mut self, number: usize, late: &mut LateRows) {
+        let Self { shape, gap_ms, partitions, waiting, row_over_ms: over_ms, seek, found, .. } =
+            self;
         let partition = &mut partitions[number];
-        seek.begin(partition, rows, |tags| {
-            for (at, rows) in waiting.iter().enumerate() {
-                // Each run is a few lines in a place of its own.
-                if let Some(next) = waiting.get(at + 1) {
-                    prefetch_lines(next.run(number).words);
-                }
-                let keys = rows.run(number).words.chunks_exact(rows.stride());
-                tags.extend(keys.map(|row| mix(&row[..KEY]) as u32));
+        let first = partition.ends.len();
+        over_ms.clear();
+        for (at, packed) in waiting.iter().enumerate() {
+            // Each run is a few lines in a place of its own.
+            if let Some(next) = waiting.get(at + 1) {
+                prefetch_lines(next.run(number).words);
             }
-        });
-        // Room for all that may be new: taken back where rows had sessions.
-        partition.records.grow_to(partition.ends.len() + rows);
-        let index = &mut seek.index;
-        let mut join = Join { shape, gap_ms: *gap_ms, partition, index, found, late };
-        let mut tags = seek.tags.as_slice();
-        for rows in waiting.iter() {
-            let run_tags;
-            (run_tags, tags) = tags.split_at(rows.count_in(number));
-            join.add::<KEY>(&rows.run(number), run_tags, rows.time_count());
+            let rows = packed.run(number);
+            if packed.time_count() > 1 {
+                over_ms.resize(partition.ends.len() - first, GONE);
+                let arrivals = rows.words.chunks_exact(rows.stride).map(|row| row[KEY + 1]);
+                over_ms.extend(arrivals.map(|arrival| arrival.cast_signed().saturating_add(1)));
+            }
+            partition.begin_all::<KEY>(&rows, packed.time_count(), *gap_ms);
         }
-        join.fold(KEY + 1);
-        partition.records.truncate(partition.ends.len());
+        seek.begin(partition, first);
+        Join { shape, partition, first, over_ms, found, late }.run::<KEY>(seek);
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, Int64Array, StringViewArray};
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{Array, ArrayRef, Float64Array, Int64Array, StringViewArray};
 use proptest::prelude::*;
 
 use super::super::packed_rows::PackedRows;
@@ -198,21 +198,26 @@ fn numbers_shape() -> Arc<Shape> {
 
 /// Rows whose number is their time, packed if `is_packed`; a NULL cannot be.
 fn numbers(shape: &Shape, rows: &[Arrived], is_packed: bool) -> Payload {
-    let mut payload = payload(shape, rows);
+    let payload = payload(shape, rows);
     let times = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
     let columns = vec![Arc::new(times) as ArrayRef];
-    payload.data = Data::Rows(columns.clone());
-    if is_packed {
-        let (time_ms, arrival_ms) = (payload.ends_ms.clone(), payload.arrival_ms.clone());
-        let all = [time_ms.as_slice(), arrival_ms.as_slice()];
-        let counts = time_ms.iter().zip(&arrival_ms).any(|(&time, &arrival)| time <= arrival + 1);
-        let (keys, times) =
-            (KeyWords::of_keys(&payload.keys).unwrap(), &all[..1 + usize::from(counts)]);
-        let count = rows.len() as u32;
-        let packed = PackedRows::by_shard(shape, &keys, 0..count, (times, &columns), 1);
-        payload.data = Data::Packed(packed.unwrap().remove(0));
+    match is_packed {
+        true => packed(shape, payload, columns),
+        false => Payload { data: Data::Rows(columns), ..payload },
     }
-    payload
+}
+
+/// The same payload with these columns, packed.
+fn packed(shape: &Shape, payload: Payload, columns: Vec<ArrayRef>) -> Payload {
+    let (time_ms, arrival_ms) = (payload.ends_ms.clone(), payload.arrival_ms.clone());
+    let all = [time_ms.as_slice(), arrival_ms.as_slice()];
+    let counts = time_ms.iter().zip(&arrival_ms).any(|(&time, &arrival)| time <= arrival + 1);
+    let (keys, times) =
+        (KeyWords::of_keys(&payload.keys).unwrap(), &all[..1 + usize::from(counts)]);
+    let count = time_ms.len() as u32;
+    let packed = PackedRows::by_shard(shape, &keys, 0..count, (times, &columns), 1);
+    let data = Data::Packed(packed.unwrap().remove(0));
+    Payload { data, ..payload }
 }
 
 /// What the twin's texts come to, in the order of the shape's calls.
@@ -291,6 +296,79 @@ proptest! {
         prop_assert_eq!(read_numbers(&mut owner), expected);
         prop_assert_eq!(owner.late_rows().unwrap().count, twin.late);
         prop_assert!(unpacked == 0 || in_bulk + on_shelves > 0);
+    }
+}
+
+/// SUM, MAX, VAR_POP and COUNT(*) of doubles by a number.
+fn doubles_shape() -> Arc<Shape> {
+    use AggregateFunction::*;
+    let input =
+        Schema::new(vec![Field::new("k", DataType::BigInt), Field::new("n", DataType::Double)]);
+    let calls = [Sum, Max, VarPop, CountRows].map(|function| match function {
+        CountRows => AggregateCall { args: Vec::new(), ..call(CountRows, DataType::BigInt) },
+        function => call(function, DataType::Double),
+    });
+    Arc::new(Shape::new(&input, &[0], &calls))
+}
+
+/// The same rows with doubles that take sums out of their words.
+fn doubles(shape: &Shape, rows: &[Arrived], is_packed: bool) -> Payload {
+    const DOUBLES: [f64; 6] = [0.1, -0.0, 1e300, 1e-300, f64::NAN, f64::INFINITY];
+    let double = |row: &Arrived| match row.0 % 40 {
+        odd @ 0..6 => DOUBLES[odd as usize],
+        other => other as f64 / 100.0,
+    };
+    let columns =
+        vec![Arc::new(Float64Array::from_iter_values(rows.iter().map(double))) as ArrayRef];
+    let payload = payload(shape, rows);
+    match is_packed {
+        true => packed(shape, payload, columns),
+        false => Payload { data: Data::Rows(columns), ..payload },
+    }
+}
+
+/// All that an owner shows, by the bits of doubles.
+fn read_bits(owner: &mut Session, rows: &mut Vec<Vec<u64>>) {
+    while let Some(output) = owner.next_output() {
+        let Output::Rows(batch) = output else { panic!("sessions show rows") };
+        let word = |column: &ArrayRef, row| match column.as_primitive_opt::<Float64Type>() {
+            Some(doubles) => doubles.value(row).to_bits(),
+            None => column.as_primitive::<Int64Type>().value(row).cast_unsigned(),
+        };
+        let shown = |row| batch.columns.iter().map(|column| word(column, row)).collect();
+        rows.extend((0..batch.rows).map(shown));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Sums that spill, and what has no results without accumulators: in bulk as on shelves.
+    #[test]
+    fn doubles_in_bulk_are_those_on_shelves(
+        seed in any::<u64>(),
+        key_count in prop::sample::select(vec![3u64, 200, 5_000]),
+        gap in prop::sample::select(vec![1i64, 40, 3_000]),
+        chunk_rows in prop::sample::select(vec![700usize, 9_000]),
+    ) {
+        let (shape, window) = (doubles_shape(), window(gap));
+        let owner = || Session::new(Arc::clone(&shape), &window, false, Pages::default());
+        let mut owners = [owner().in_bulk(), owner()];
+        let mut shown = [Vec::new(), Vec::new()];
+        let mut random = Random::new(seed);
+        for chunk in rows(&mut random, 12_000, key_count, 500).chunks(chunk_rows) {
+            for ((owner, shown), is_packed) in owners.iter_mut().zip(&mut shown).zip([true, false]) {
+                owner.receive(doubles(&shape, chunk, is_packed));
+                owner.advance(chunk[chunk.len() - 1].2, 0);
+                read_bits(owner, shown);
+            }
+        }
+        for (owner, shown) in owners.iter_mut().zip(&mut shown) {
+            owner.advance(WATERMARK_END, 0);
+            read_bits(owner, shown);
+            shown.sort_unstable();
+        }
+        prop_assert_eq!(&shown[0], &shown[1]);
     }
 }
 

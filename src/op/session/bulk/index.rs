@@ -1,6 +1,6 @@
 //! An index of a partition that is made, used and forgotten, in the cache.
 
-/// Where the records of a partition lie, by their tags: an entry has as many bits of the tag as the slot leaves.
+/// Where the sessions of a partition lie, by their tags: an entry has as many bits of the tag as the slot leaves.
 ///
 /// ```text
 /// entry: tag's high bits │ slot + 1                      0: nothing
@@ -17,6 +17,12 @@ pub(super) struct Probe {
     tag: u32,
 }
 
+/// A slot that may have the tag, and where that stands.
+pub(super) struct Entry {
+    at: usize,
+    pub(super) slot: u32,
+}
+
 impl Index {
     /// Forgets all, and makes room for `count` slots less than `slot_end`.
     pub(super) fn begin(&mut self, count: usize, slot_end: usize) {
@@ -30,34 +36,26 @@ impl Index {
         Probe { at: tag as usize & (self.entries.len() - 1), tag }
     }
 
-    /// The slot that a search meets first, or another where that is none with the tag: found without a branch, to be fetched before the
-    /// search.
+    /// The next entry that may have the tag.
     #[inline(always)]
-    pub(super) fn first(&self, tag: u32) -> usize {
-        let entry = self.entries[tag as usize & (self.entries.len() - 1)];
-        let is_it = (entry ^ tag) & !self.slot_mask == 0;
-        if is_it { (entry & self.slot_mask) as usize } else { 1 }.saturating_sub(1)
-    }
-
-    /// The next slot that may have the tag; `None`: there are no more, and a new one may be put here.
-    #[inline(always)]
-    pub(super) fn next(&self, probe: &mut Probe) -> Option<u32> {
+    pub(super) fn next(&self, probe: &mut Probe) -> Option<Entry> {
         loop {
-            let entry = self.entries[probe.at];
+            let (at, entry) = (probe.at, self.entries[probe.at]);
             if entry == 0 {
                 return None;
             }
-            probe.at = (probe.at + 1) & (self.entries.len() - 1);
+            probe.at = (at + 1) & (self.entries.len() - 1);
             if (entry ^ probe.tag) & !self.slot_mask == 0 {
-                return Some((entry & self.slot_mask) - 1);
+                return Some(Entry { at, slot: (entry & self.slot_mask) - 1 });
             }
         }
     }
 
-    /// Puts a slot where a search has ended.
+    /// Gives an entry another slot.
     #[inline(always)]
-    pub(super) fn put(&mut self, probe: &Probe, slot: u32) {
-        self.entries[probe.at] = probe.tag & !self.slot_mask | (slot + 1);
+    pub(super) fn set(&mut self, entry: &Entry, slot: u32) {
+        let held = &mut self.entries[entry.at];
+        *held = *held & !self.slot_mask | (slot + 1);
     }
 
     #[inline(always)]
@@ -66,6 +64,6 @@ impl Index {
         while self.entries[probe.at] != 0 {
             probe.at = (probe.at + 1) & (self.entries.len() - 1);
         }
-        self.put(&probe, slot);
+        self.entries[probe.at] = tag & !self.slot_mask | (slot + 1);
     }
 }

@@ -1,98 +1,323 @@
-//! The sessions of a partition.
+//! The sessions of a partition, in columns.
+//!
+//! Most have one row, and are no more than that: there are accumulators for a session from its second row on.
+//!
+//! # Invariants
+//!
+//! 1. All columns are as long as `ends`, `keys` by its words. Where the order of rows shows, sessions lie in that in which they began to be.
+//! 2. A group belongs to one session that has it in `groups`, or to none any more.
+//! 3. No open session of block *i* ends before `earliest_ms[i]`; where that is `None`, none is open.
 
-use std::sync::Arc;
-
-use arrow_array::{ArrayRef, Int64Array};
+use std::ops::Range;
 
 use super::GONE;
-use crate::agg::Slots;
-use crate::batch::{Batch, Packing};
+use crate::agg::Partials;
+use crate::batch::hash::mix;
 use crate::op::accumulators::Accumulators;
-use crate::op::pane::finish_calls;
+use crate::op::found::Found;
+use crate::op::pane::merge_at;
 use crate::op::shape::Shape;
+use crate::op::single::Picked;
+use crate::state::Rows;
+
+/// In place of a session's group: it has one row.
+const ALONE: u32 = u32::MAX;
+/// Sessions that are passed over together.
+const BLOCK: usize = 64;
 
 /// The sessions of a partition.
 #[derive(Debug)]
 pub(super) struct Partition {
+    /// A hash of each one's key, of those that know no partition.
     pub(super) tags: Vec<u32>,
+    pub(super) starts: Vec<i64>,
+    /// [`GONE`]: it is no more.
     pub(super) ends: Vec<i64>,
-    pub(super) records: Accumulators,
-    pub(super) gone_count: usize,
-    /// No session of it ends before.
-    pub(super) earliest_end_ms: i64,
+    /// Words of keys.
+    pub(super) keys: Vec<u64>,
+    /// By argument, those of each session's first row.
+    pub(super) arguments: Vec<Vec<u64>>,
+    /// Where in `sums` each one is, or [`ALONE`].
+    pub(super) groups: Vec<u32>,
+    pub(super) sums: Accumulators,
+    group_count: usize,
+    gone_count: usize,
+    earliest_ms: Vec<Option<i64>>,
 }
 
 impl Partition {
+    pub(super) fn new(shape: &Shape) -> Self {
+        Self {
+            tags: Vec::new(),
+            starts: Vec::new(),
+            ends: Vec::new(),
+            keys: Vec::new(),
+            arguments: shape.shipped_types.iter().map(|_| Vec::new()).collect(),
+            groups: Vec::new(),
+            sums: Accumulators::new(shape.layout.word_count),
+            group_count: 0,
+            gone_count: 0,
+            earliest_ms: Vec::new(),
+        }
+    }
+
     pub(super) fn open_count(&self) -> usize {
         self.ends.len() - self.gone_count
     }
 
-    /// A new session, for which there is room in `records`; its slot.
-    #[inline(always)]
-    pub(super) fn push(&mut self, tag: u32, end_ms: i64) -> u32 {
-        self.tags.push(tag);
-        self.ends.push(end_ms);
-        self.tags.len() as u32 - 1
+    /// No open session ends before.
+    pub(super) fn earliest_end_ms(&self) -> i64 {
+        self.earliest_ms.iter().flatten().copied().min().unwrap_or(i64::MAX)
     }
 
-    /// Adds a span to that of a session, whose key has so many words.
-    #[inline(always)]
-    pub(super) fn widen(&mut self, slot: u32, key_words: usize, (start, end): (i64, i64)) {
-        let held_end = &mut self.ends[slot as usize];
-        *held_end = end.max(*held_end);
-        let held: &mut [u64; 1] = self.records.part_mut(slot, key_words);
-        *held = [start.min(held[0].cast_signed()).cast_unsigned()];
+    /// Bytes that sessions take.
+    pub(super) fn bytes(&self) -> usize {
+        let words = 3 + self.arguments.len() + self.key_words();
+        self.ends.len() * 8 * words + self.sums.bytes()
     }
 
-    /// Puts the slots of sessions that end by `over_ms` into `over`, and notes when the first of the others ends.
-    pub(super) fn take_over(&mut self, over_ms: i64, over: &mut Vec<u32>) {
-        over.clear();
-        let mut earliest_ms = i64::MAX;
-        for (slot, &end) in (0..).zip(&self.ends) {
-            if end > over_ms {
-                earliest_ms = earliest_ms.min(end);
-            } else if end != GONE {
-                over.push(slot);
+    fn key_words(&self) -> usize {
+        self.keys.len() / self.ends.len().max(1)
+    }
+
+    /// A session's key, of `KEY` words.
+    #[inline(always)]
+    pub(super) fn key<const KEY: usize>(&self, slot: u32) -> &[u64; KEY] {
+        self.keys[slot as usize * KEY..].first_chunk().expect("a key")
+    }
+
+    /// Begins a session with each of these rows, which have keys of `KEY` words and `time_count` words of times.
+    pub(super) fn begin_all<const KEY: usize>(
+        &mut self,
+        rows: &Rows<'_>,
+        time_count: usize,
+        gap_ms: i64,
+    ) {
+        let first = self.ends.len();
+        match KEY {
+            1 => extend(&mut self.keys, rows, 0, |word| word),
+            _ => {
+                for row in rows.words.chunks_exact(rows.stride) {
+                    self.keys.extend(row.first_chunk::<KEY>().expect("a key"));
+                }
             }
         }
-        self.earliest_end_ms = earliest_ms;
+        let keys = self.keys[first * KEY..].as_chunks::<KEY>().0;
+        self.tags.extend(keys.iter().map(|key| mix(key) as u32));
+        extend(&mut self.starts, rows, KEY, u64::cast_signed);
+        self.ends.extend(self.starts[first..].iter().map(|start| start.saturating_add(gap_ms)));
+        for (at, column) in (KEY + time_count..).zip(&mut self.arguments) {
+            extend(column, rows, at, |word| word);
+        }
+        self.groups.resize(self.ends.len(), ALONE);
     }
 
-    /// What sessions came to.
-    pub(super) fn results(&self, shape: &Shape, packing: Packing, slots: &[u32]) -> Batch {
-        let at = packing.words();
-        let mut keys = Vec::with_capacity(slots.len() * at);
-        let mut starts = Vec::with_capacity(slots.len());
-        for words in slots.iter().map(|&slot| self.records.words(slot)) {
-            keys.extend_from_slice(&words[..at]);
-            starts.push(words[at].cast_signed());
+    /// Takes in a session with its accumulators.
+    pub(super) fn adopt(
+        &mut self,
+        shape: &Shape,
+        key: &[u64],
+        span: (i64, i64),
+        accumulators: &Partials,
+    ) {
+        let slot = self.ends.len();
+        self.tags.push(mix(key) as u32);
+        self.keys.extend_from_slice(key);
+        self.starts.push(span.0);
+        self.ends.push(span.1);
+        self.arguments.iter_mut().for_each(|column| column.push(0));
+        let group = self.new_group();
+        self.groups.push(group);
+        merge_at(shape, 0, &mut self.sums, group, accumulators);
+        self.note_ends(slot);
+    }
+
+    fn new_group(&mut self) -> u32 {
+        self.group_count += 1;
+        self.sums.grow_to(self.group_count);
+        self.group_count as u32 - 1
+    }
+
+    /// Notes when those end that have begun, from this one on.
+    pub(super) fn note_ends(&mut self, first: usize) {
+        let first = first / BLOCK;
+        self.earliest_ms.truncate(first);
+        let blocks = self.ends[first * BLOCK..].chunks(BLOCK);
+        self.earliest_ms.extend(blocks.map(|ends| earliest(ends, GONE)));
+    }
+
+    /// The blocks of sessions before `end` that are not all gone.
+    pub(super) fn blocks(&self, end: usize) -> impl Iterator<Item = Range<usize>> {
+        let starts = (0..end).step_by(BLOCK).zip(&self.earliest_ms);
+        let open = starts.filter(|(_, earliest_ms)| earliest_ms.is_some());
+        open.map(move |(start, _)| start..end.min(start + BLOCK))
+    }
+
+    /// Puts the row that a session began with to a group; it is alone no longer.
+    #[inline]
+    pub(super) fn group(&mut self, slot: u32, found: &mut Found) -> u32 {
+        if self.groups[slot as usize] == ALONE {
+            self.groups[slot as usize] = self.new_group();
+            self.put(slot, self.groups[slot as usize], found);
         }
-        let ends: Vec<i64> = slots.iter().map(|&slot| self.ends[slot as usize]).collect();
-        let times: Vec<i64> = ends.iter().map(|&end| end - 1).collect();
-        let keys = packing.decode(&shape.key_types, keys);
-        let mut columns = finish_calls(shape, at + 1, keys, &self.records, slots);
-        let times = [starts, ends, times];
-        columns.extend(times.map(|times| Arc::new(Int64Array::from(times)) as ArrayRef));
-        Batch::new(columns, slots.len())
+        self.groups[slot as usize]
+    }
+
+    #[inline]
+    fn put(&self, slot: u32, group: u32, found: &mut Found) {
+        found.push(group, self.arguments.iter().map(|column| column[slot as usize]));
+    }
+
+    /// Puts the row that a session began with, which is alone, to the group of another.
+    #[inline]
+    pub(super) fn share_group(&mut self, slot: u32, row: u32, found: &mut Found) {
+        let group = self.group(slot, found);
+        self.put(row, group, found);
+        self.groups[row as usize] = group;
+    }
+
+    /// A session ends in another, which has its time then.
+    pub(super) fn end(&mut self, into: u32, from: u32) {
+        let (into, from) = (into as usize, from as usize);
+        self.starts[into] = self.starts[into].min(self.starts[from]);
+        self.ends[into] = self.ends[into].max(self.ends[from]);
+        self.remove(from as u32);
+    }
+
+    /// A session is no more.
+    #[inline]
+    pub(super) fn remove(&mut self, slot: u32) {
+        self.ends[slot as usize] = GONE;
+        self.gone_count += 1;
+    }
+
+    /// Has a group for every open session.
+    pub(super) fn fold_all(&mut self, shape: &Shape, found: &mut Found) {
+        for slot in 0..self.ends.len() as u32 {
+            if self.ends[slot as usize] != GONE {
+                self.group(slot, found);
+            }
+        }
+        found.fold(shape, &mut self.sums);
+    }
+
+    /// Puts the slots of sessions that end by `over_ms` into `ended`.
+    pub(super) fn take_over(&mut self, over_ms: i64, ended: &mut Ended) {
+        let Ended { all, alone, folded } = ended;
+        all.begin(self.ends.len());
+        for (block, (ends, earliest_ms)) in
+            self.ends.chunks(BLOCK).zip(&mut self.earliest_ms).enumerate()
+        {
+            if earliest_ms.is_some_and(|earliest_ms| earliest_ms <= over_ms) {
+                all.pick(block * BLOCK, ends.iter().map(|&end| end <= over_ms && end != GONE));
+                *earliest_ms = earliest(ends, over_ms);
+            }
+        }
+        alone.begin(all.get().len());
+        alone.pick_of(all.get(), |slot| self.groups[slot as usize] == ALONE);
+        folded.begin(all.get().len());
+        folded.pick_of(all.get(), |slot| self.groups[slot as usize] != ALONE);
     }
 
     /// Forgets sessions that have been read out.
-    pub(super) fn forget(&mut self, slots: &[u32], shape: &Shape, packing: Packing) {
-        slots.iter().for_each(|&slot| self.ends[slot as usize] = GONE);
-        self.gone_count += slots.len();
-        if self.gone_count * 2 < self.ends.len() {
+    pub(super) fn forget(&mut self, ended: &Ended, shape: &Shape) {
+        ended.all.get().iter().for_each(|&slot| self.remove(slot));
+        let over = self.earliest_ms.iter().take_while(|end| end.is_none()).count() * BLOCK;
+        if over * 4 >= self.ends.len() {
+            self.keep_from(over.min(self.ends.len()));
+        } else if self.gone_count * 2 >= self.ends.len() {
+            self.keep_open();
+        } else {
             return;
         }
-        let is_open = |slot: &u32| self.ends[*slot as usize] != GONE;
-        let open: Vec<u32> = (0..self.ends.len() as u32).filter(is_open).collect();
-        for (at, &slot) in open.iter().enumerate() {
-            self.tags[at] = self.tags[slot as usize];
-            self.ends[at] = self.ends[slot as usize];
-        }
-        self.tags.truncate(open.len());
-        self.ends.truncate(open.len());
-        let base = packing.words() + 1;
-        self.records.keep(&open, shape.layout.blob_words.iter().map(|word| base + word));
-        self.gone_count = 0;
+        self.keep_groups(shape);
     }
+
+    /// Sessions before this one leave, who are all gone.
+    fn keep_from(&mut self, first: usize) {
+        let key_words = self.key_words();
+        self.tags.drain(..first);
+        self.starts.drain(..first);
+        self.ends.drain(..first);
+        self.groups.drain(..first);
+        self.keys.drain(..first * key_words);
+        self.arguments.iter_mut().for_each(|column| drop(column.drain(..first)));
+        self.earliest_ms.drain(..first.div_ceil(BLOCK));
+        self.gone_count -= first;
+    }
+
+    /// Sessions that are gone leave.
+    fn keep_open(&mut self) {
+        let is_open = |slot: &usize| self.ends[*slot] != GONE;
+        let open: Vec<usize> = (0..self.ends.len()).filter(is_open).collect();
+        let key_words = self.key_words();
+        keep(&mut self.tags, &open, 1);
+        keep(&mut self.starts, &open, 1);
+        keep(&mut self.ends, &open, 1);
+        keep(&mut self.groups, &open, 1);
+        keep(&mut self.keys, &open, key_words);
+        self.arguments.iter_mut().for_each(|column| keep(column, &open, 1));
+        self.gone_count = 0;
+        self.note_ends(0);
+    }
+
+    /// Groups of sessions that have left leave.
+    fn keep_groups(&mut self, shape: &Shape) {
+        let groups = self.groups.iter().zip(&self.ends).enumerate();
+        let held = groups.filter(|&(_, (&group, &end))| group != ALONE && end != GONE);
+        let mut held: Vec<(u32, usize)> = held.map(|(slot, (&group, _))| (group, slot)).collect();
+        held.sort_unstable();
+        let groups: Vec<u32> = held.iter().map(|&(group, _)| group).collect();
+        self.sums.keep(&groups, shape.layout.blob_words.iter().copied());
+        self.group_count = groups.len();
+        held.iter().zip(0..).for_each(|(&(_, slot), group)| self.groups[slot] = group);
+    }
+}
+
+/// The first of these ends that comes after `over_ms`, if one does.
+fn earliest(ends: &[i64], over_ms: i64) -> Option<i64> {
+    let later = ends.iter().map(|&end| if end > over_ms { end } else { i64::MAX });
+    let first = later.min().unwrap_or(i64::MAX);
+    (first != i64::MAX || over_ms != i64::MAX && ends.contains(&i64::MAX)).then_some(first)
+}
+
+/// Appends what `of` makes of word `at` of each row.
+fn extend<T>(column: &mut Vec<T>, rows: &Rows<'_>, at: usize, of: impl Fn(u64) -> T) {
+    // Of the commonest lengths the compiler knows where the words lie.
+    match rows.stride {
+        2 => extend_fixed::<T, 2>(column, rows.words, at, of),
+        3 => extend_fixed::<T, 3>(column, rows.words, at, of),
+        4 => extend_fixed::<T, 4>(column, rows.words, at, of),
+        stride => column.extend(rows.words.chunks_exact(stride).map(|row| of(row[at]))),
+    }
+}
+
+fn extend_fixed<T, const STRIDE: usize>(
+    column: &mut Vec<T>,
+    words: &[u64],
+    at: usize,
+    of: impl Fn(u64) -> T,
+) {
+    assert!(at < STRIDE);
+    column.extend(words.as_chunks::<STRIDE>().0.iter().map(|row| of(row[at])));
+}
+
+/// Keeps the items at `slots`, which rise, each of so many values: they become the first.
+fn keep<T: Copy>(values: &mut Vec<T>, slots: &[usize], width: usize) {
+    for (at, &slot) in slots.iter().enumerate() {
+        for part in 0..width {
+            values[at * width + part] = values[slot * width + part];
+        }
+    }
+    values.truncate(slots.len() * width);
+}
+
+/// The slots of sessions that are over.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) all: Picked,
+    /// Those of one row.
+    pub(super) alone: Picked,
+    /// The others.
+    pub(super) folded: Picked,
 }
