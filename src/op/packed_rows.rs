@@ -35,7 +35,8 @@ pub struct PackedRows {
     /// Words of times.
     time_count: usize,
     stride: usize,
-    words: Vec<u64>,
+    /// Those of all shards, which share them.
+    words: Arc<Vec<u64>>,
     /// Where each partition's rows begin, and the last's end.
     starts: Vec<u32>,
 }
@@ -65,16 +66,13 @@ impl PackedRows {
         let (buckets, starts) = buckets(rows.clone(), bucket, shard_count * PARTITIONS);
         let to = Places { buckets: &buckets, starts: &starts };
         let stride = packing.words() + arguments.len();
-        let words = packed(rows, &to, (packing.words(), &**words), &arguments);
-        let part = |starts, words| Self { packing: *packing, time_count, stride, words, starts };
-        if shard_count == 1 {
-            return Some(vec![part(starts, words)]);
-        }
-        let of_shard = |shard: usize| {
-            let starts = &starts[shard * PARTITIONS..=(shard + 1) * PARTITIONS];
-            let (first, end) = (starts[0], starts[PARTITIONS]);
-            let words = words[first as usize * stride..end as usize * stride].to_vec();
-            part(starts.iter().map(|start| start - first).collect(), words)
+        let words = Arc::new(packed(rows, &to, (packing.words(), &**words), &arguments));
+        let of_shard = |shard: usize| Self {
+            packing: *packing,
+            time_count,
+            stride,
+            words: Arc::clone(&words),
+            starts: starts[shard * PARTITIONS..=(shard + 1) * PARTITIONS].to_vec(),
         };
         Some((0..shard_count).map(of_shard).collect())
     }
@@ -86,7 +84,7 @@ impl PackedRows {
 
     /// How many.
     pub(super) fn count(&self) -> usize {
-        self.starts[PARTITIONS] as usize
+        (self.starts[PARTITIONS] - self.starts[0]) as usize
     }
 
     /// How their keys lie.
@@ -117,24 +115,28 @@ impl PackedRows {
         rows.filter(|(_, rows)| !rows.words.is_empty())
     }
 
+    fn rows(&self) -> impl Iterator<Item = &[u64]> {
+        let at = |index: usize| self.starts[index] as usize * self.stride;
+        self.words[at(0)..at(PARTITIONS)].chunks_exact(self.stride)
+    }
+
     /// Times `index` of all rows.
     pub(super) fn times(&self, index: usize) -> Vec<i64> {
         let at = self.packing.words() + index;
-        self.words.chunks_exact(self.stride).map(|row| row[at].cast_signed()).collect()
+        self.rows().map(|row| row[at].cast_signed()).collect()
     }
 
     /// Keys and columns, as if the rows had come in this order.
     pub(super) fn unpack(&self, shape: &Shape) -> (Keys, Vec<ArrayRef>) {
         let (mut keys, mut key) = (Keys::default(), Vec::new());
         let key_words = self.packing.words();
-        for row in self.words.chunks_exact(self.stride) {
+        for row in self.rows() {
             key.clear();
             self.packing.unpack(&row[..key_words], &mut key);
             keys.push(self.packing.hash(&row[..key_words]), &key);
         }
         let column = |(argument, &data_type): (usize, &DataType)| {
-            let words: Vec<u64> =
-                self.words.chunks_exact(self.stride).map(|row| row[argument]).collect();
+            let words: Vec<u64> = self.rows().map(|row| row[argument]).collect();
             column_of(data_type, &words)
         };
         let arguments = (key_words + self.time_count..).zip(&shape.shipped_types);

@@ -15,6 +15,7 @@
 //!
 //! 1. In a space that may be saved `pages` in memory and the directories say the same.
 
+use super::buffer::Access;
 use super::pages::{PAGE_WORDS, PageId, Pages};
 use super::saved::Saved;
 
@@ -82,16 +83,21 @@ impl Array {
     ///
     /// Beyond 4096² pages, 256 GiB.
     pub(super) fn push(&mut self, pages: &mut Pages) -> PageId {
-        self.push_extent(pages, PAGE_WORDS)
+        self.push_extent(pages, Access::Random, PAGE_WORDS)
     }
 
-    /// Appends a new page of so many words.
+    /// Appends a new page of so many words, which is accessed like this.
     ///
     /// # Panics
     ///
     /// As [`Array::push`].
-    pub(super) fn push_extent(&mut self, pages: &mut Pages, word_count: usize) -> PageId {
-        let page = pages.alloc_extent(word_count);
+    pub(super) fn push_extent(
+        &mut self,
+        pages: &mut Pages,
+        access: Access,
+        word_count: usize,
+    ) -> PageId {
+        let page = pages.alloc_for(access, word_count);
         let index = self.pages.len();
         self.pages.push(page);
         if !pages.is_saved() {

@@ -21,6 +21,7 @@
 //! 1. An entry never straddles pages. Rows and groups of one key lie in one partition, in the order in which they came.
 
 use super::array::Array;
+use super::buffer::Access;
 use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
 use crate::batch::{Packing, put_bytes};
@@ -150,7 +151,7 @@ impl Backlog {
     fn free_words(&mut self, pages: &mut Pages, partition: usize, least: usize) -> usize {
         let partition = &mut self.partitions[partition];
         if partition.pages.len() == 0 || partition.last_words + least > PAGE_WORDS {
-            partition.pages.push_extent(pages, least.max(PAGE_WORDS));
+            partition.pages.push_extent(pages, Access::Random, least.max(PAGE_WORDS));
             partition.last_words = 0;
             partition.open = None;
         }

@@ -32,11 +32,22 @@ const CHANGE_WORDS: usize = PAGE_LINES / 8;
 /// With more changed lines than this a page is written whole.
 pub(super) const CHANGED_LINES_MAX: u32 = 64;
 
+/// How a page is written and read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// All over.
+    Random,
+    /// From its beginning to its end.
+    Sequential,
+}
+
 /// A page's words.
 #[derive(Debug)]
 pub(super) struct Buffer {
     words: *mut u64,
     word_count: usize,
+    /// Where its memory is from; `None`: it is its own.
+    slabs: Option<&'static Slabs>,
 }
 
 // SAFETY: invariant 2: at any time either one thread writes, or any number read.
@@ -46,25 +57,25 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// A buffer of zeros whose lines all count as changed.
-    pub(super) fn zeroed(word_count: usize) -> Self {
-        let words = allocate(word_count);
+    pub(super) fn zeroed(word_count: usize, access: Access) -> Self {
+        let (words, slabs) = allocate(word_count, access);
         // SAFETY: the allocation is new, and has room for so many words.
         unsafe { words.write_bytes(0, word_count) };
         // SAFETY: as above, and the change bytes lie behind them.
         unsafe { words.add(word_count).cast::<u8>().write_bytes(1, PAGE_LINES) };
-        Self { words, word_count }
+        Self { words, word_count, slabs }
     }
 
     /// A copy of `words` with these changes.
     pub(super) fn copy(words: &[u64], changes: &Changes) -> Self {
-        let copy = allocate(words.len());
+        let (copy, slabs) = allocate(words.len(), Access::Random);
         // SAFETY: the allocation is new, and has room for the words and, behind them, for the changes.
         unsafe {
             copy.copy_from_nonoverlapping(words.as_ptr(), words.len());
             let behind = copy.add(words.len()).cast::<u8>();
             behind.copy_from_nonoverlapping(changes.as_ptr(), changes.len());
         }
-        Self { words: copy, word_count: words.len() }
+        Self { words: copy, word_count: words.len(), slabs }
     }
 
     /// Zeros again, all lines changed.
@@ -119,22 +130,27 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        match self.word_count {
+        match self.slabs {
             // SAFETY: invariant 1: it was taken there, and is given back once.
-            PAGE_WORDS => unsafe { PAGES.give_back(self.words.cast()) },
+            Some(slabs) => unsafe { slabs.give_back(self.words.cast()) },
             // SAFETY: invariant 1: allocated with this layout, and freed once.
-            _ => unsafe { dealloc(self.words.cast(), layout(self.word_count)) },
+            None => unsafe { dealloc(self.words.cast(), layout(self.word_count)) },
         }
     }
 }
 
-/// Memory for ordinary pages.
-static PAGES: Slabs = Slabs::new((PAGE_WORDS + CHANGE_WORDS) * 8);
+/// Memory for ordinary pages, by how they are accessed.
+static RANDOM: Slabs = Slabs::new((PAGE_WORDS + CHANGE_WORDS) * 8, true);
+static SEQUENTIAL: Slabs = Slabs::new((PAGE_WORDS + CHANGE_WORDS) * 8, false);
 
-/// Room for so many words and the change bytes behind them, not initialised.
-fn allocate(word_count: usize) -> *mut u64 {
+/// Room for so many words and the change bytes behind them, not initialised, and where it is from.
+fn allocate(word_count: usize, access: Access) -> (*mut u64, Option<&'static Slabs>) {
     if word_count == PAGE_WORDS {
-        return PAGES.take().cast();
+        let slabs = match access {
+            Access::Random => &RANDOM,
+            Access::Sequential => &SEQUENTIAL,
+        };
+        return (slabs.take().cast(), Some(slabs));
     }
     let layout = layout(word_count);
     // SAFETY: the layout's size is not zero.
@@ -142,7 +158,7 @@ fn allocate(word_count: usize) -> *mut u64 {
     if words.is_null() {
         handle_alloc_error(layout);
     }
-    words.cast()
+    (words.cast(), None)
 }
 
 fn layout(word_count: usize) -> Layout {

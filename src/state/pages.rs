@@ -32,7 +32,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::buffer::{Buffer, Changes, PAGE_LINES, keep_changes, mark};
+use super::buffer::{Access, Buffer, Changes, PAGE_LINES, keep_changes, mark};
 use super::entries::{Entries, Entry, Hot};
 use super::frames::{Frames, NOWHERE, Run};
 use super::places::{LEAF_PLACES, PageTable, Place};
@@ -221,6 +221,11 @@ impl Pages {
 
     /// A zeroed page of `word_count` words; more than [`PAGE_WORDS`] for one object larger than an ordinary page.
     pub fn alloc_extent(&mut self, word_count: usize) -> PageId {
+        self.alloc_for(Access::Random, word_count)
+    }
+
+    /// The same, to be accessed like this.
+    pub(super) fn alloc_for(&mut self, access: Access, word_count: usize) -> PageId {
         self.make_room();
         let buffer = match self.spare.pop() {
             Some(mut buffer) if word_count == PAGE_WORDS => {
@@ -229,7 +234,7 @@ impl Pages {
             }
             other => {
                 self.spare.extend(other);
-                Arc::new(Buffer::zeroed(word_count))
+                Arc::new(Buffer::zeroed(word_count, access))
             }
         };
         self.word_count.set(self.word_count.get() + word_count);

@@ -17,6 +17,7 @@
 //! 2. How many bits of the hash say the partition stays as it was when the first pair came.
 
 use super::array::Array;
+use super::buffer::Access;
 use super::pages::{PAGE_WORDS, Pages};
 use super::saved::Saved;
 
@@ -121,7 +122,7 @@ impl Runs {
             let last = first[value_words];
             assert!(last >> COUNT_SHIFT == 0, "no more than a byte beside the set");
             if partition.pages.len() == 0 || partition.last_words + STRIDE > PAGE_WORDS {
-                partition.pages.push(pages);
+                partition.pages.push_extent(pages, Access::Sequential, PAGE_WORDS);
                 partition.last_words = 0;
             }
             let count = rest.len().min((PAGE_WORDS - partition.last_words - 1) / value_words);

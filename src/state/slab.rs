@@ -1,8 +1,9 @@
-//! Memory for pages' buffers: slabs of one huge page each, cut into blocks.
+//! Memory for pages' buffers: slabs as large as a huge page, cut into blocks.
 //!
-//! State is read and written all over, so that with pages of 4 KiB nearly every access first misses the address cache, and each new
-//! buffer enters the kernel four times. A slab asks the kernel for one huge page; where it gives none, nothing else changes.
-//! A slab goes back when all its blocks are free.
+//! Most state is read and written all over, so that with pages of 4 KiB nearly every access first misses the address cache, and each new
+//! buffer enters the kernel four times. Such a slab asks the kernel for one huge page; where it gives none, nothing else changes.
+//! What is written and read from one end to the other gains nothing by that, and in a virtual machine a fresh huge page may be dear: its
+//! host may have to find the memory first. A slab goes back when all its blocks are free.
 //!
 //! # Invariants
 //!
@@ -25,6 +26,7 @@ const SPARE_SLABS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Slabs {
     block_bytes: usize,
+    prefers_huge_pages: bool,
     held: Mutex<Held>,
 }
 
@@ -38,10 +40,10 @@ struct Held {
 
 impl Slabs {
     /// Blocks of `block_bytes`, a multiple of 64, none of which has memory yet.
-    pub(super) const fn new(block_bytes: usize) -> Self {
+    pub(super) const fn new(block_bytes: usize, prefers_huge_pages: bool) -> Self {
         assert!(block_bytes.is_multiple_of(64) && block_bytes <= SLAB_BYTES);
         let held = Held { slabs: BTreeMap::new(), with_room: BTreeSet::new(), spare_count: 0 };
-        Self { block_bytes, held: Mutex::new(held) }
+        Self { block_bytes, prefers_huge_pages, held: Mutex::new(held) }
     }
 
     fn blocks_in_slab(&self) -> usize {
@@ -56,7 +58,7 @@ impl Slabs {
         let base = match held.with_room.first() {
             Some(&base) => base,
             None => {
-                let base = new_slab().expose_provenance();
+                let base = new_slab(self.prefers_huge_pages).expose_provenance();
                 held.slabs.insert(base, (0..self.blocks_in_slab() as u16).rev().collect());
                 held.with_room.insert(base);
                 held.spare_count += 1;
@@ -104,14 +106,16 @@ fn layout() -> Layout {
     Layout::from_size_align(SLAB_BYTES, SLAB_BYTES).expect("a power of two")
 }
 
-fn new_slab() -> *mut u8 {
+fn new_slab(prefers_huge_pages: bool) -> *mut u8 {
     // SAFETY: the layout's size is not zero.
     let slab = unsafe { alloc(layout()) };
     if slab.is_null() {
         handle_alloc_error(layout());
     }
-    // SAFETY: it was allocated above.
-    unsafe { prefer_huge_pages(slab, SLAB_BYTES) };
+    if prefers_huge_pages {
+        // SAFETY: it was allocated above.
+        unsafe { prefer_huge_pages(slab, SLAB_BYTES) };
+    }
     slab
 }
 
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn blocks_are_ones_own() {
         const BLOCK: usize = 16_896;
-        let slabs = Slabs::new(BLOCK);
+        let slabs = Slabs::new(BLOCK, true);
         std::thread::scope(|scope| {
             for thread in 0..4u8 {
                 let slabs = &slabs;

@@ -22,6 +22,8 @@ use crate::state::Rows;
 
 /// In place of a session's group: it has one row.
 const ALONE: u32 = u32::MAX;
+/// So few groups may stay that are of no session any more.
+const GROUPS_MIN: usize = if cfg!(test) { 4 } else { 256 };
 /// Sessions that are passed over together.
 const BLOCK: usize = 64;
 
@@ -41,6 +43,8 @@ pub(super) struct Partition {
     pub(super) groups: Vec<u32>,
     pub(super) sums: Accumulators,
     group_count: usize,
+    /// With more groups those that are of no session any more leave.
+    groups_max: usize,
     gone_count: usize,
     earliest_ms: Vec<Option<i64>>,
 }
@@ -56,6 +60,7 @@ impl Partition {
             groups: Vec::new(),
             sums: Accumulators::new(shape.layout.word_count),
             group_count: 0,
+            groups_max: GROUPS_MIN,
             gone_count: 0,
             earliest_ms: Vec::new(),
         }
@@ -216,7 +221,9 @@ impl Partition {
         alone.begin(all.get().len());
         alone.pick_of(all.get(), |slot| self.groups[slot as usize] == ALONE);
         folded.begin(all.get().len());
-        folded.pick_of(all.get(), |slot| self.groups[slot as usize] != ALONE);
+        if alone.get().len() < all.get().len() {
+            folded.pick_of(all.get(), |slot| self.groups[slot as usize] != ALONE);
+        }
     }
 
     /// Forgets sessions that have been read out.
@@ -227,10 +234,10 @@ impl Partition {
             self.keep_from(over.min(self.ends.len()));
         } else if self.gone_count * 2 >= self.ends.len() {
             self.keep_open();
-        } else {
-            return;
         }
-        self.keep_groups(shape);
+        if self.group_count > self.groups_max {
+            self.keep_groups(shape);
+        }
     }
 
     /// Sessions before this one leave, who are all gone.
@@ -270,6 +277,7 @@ impl Partition {
         let groups: Vec<u32> = held.iter().map(|&(group, _)| group).collect();
         self.sums.keep(&groups, shape.layout.blob_words.iter().copied());
         self.group_count = groups.len();
+        self.groups_max = GROUPS_MIN.max(self.group_count * 2);
         held.iter().zip(0..).for_each(|(&(_, slot), group)| self.groups[slot] = group);
     }
 }
