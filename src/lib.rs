@@ -124,7 +124,8 @@
 //! - **Sessions** lie on shelves by the time at which they are over, one record each, found by an index. Most have a row or two, so that the way in
 //!   and out of the index is all that they cost. Where nothing is saved they lie without one, partitioned, as long as many rows come at a time:
 //!   rows wait as above, and those of a partition that may touch another row or session are looked up together, in the cache. A session of one
-//!   row is that row, without accumulators, until it is read out. Only an owner that feeds no other exchange does so, for results come in no order then, and are held back while its shard has other work: 20 ms at most, and 1 ms when it has none.
+//!   row is that row, without accumulators, until it is read out. Only an owner that feeds no other exchange does so, for results come in no
+//!   order then, and are held back while its shard has other work: 20 ms at most, and 1 ms when it has none.
 //! - **State beyond memory** leaves it a page at a time, of a page with few changes those alone. What waits is written once, and read
 //!   once, a partition after the other.
 //! - **Sums of DOUBLE are exact** ([`agg::exact`]): they do not depend on order, so they may be folded before the exchange.
