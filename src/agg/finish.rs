@@ -208,7 +208,8 @@ fn numbers<T: ArrowPrimitiveType>(
     PrimitiveArray::new(numbers.into(), valid)
 }
 
-fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
+/// A column of a floating-point type.
+pub(super) fn floats(data_type: DataType, values: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     match data_type {
         DataType::Float => {
             Arc::new(numbers::<Float32Type>(values.map(|value| value.map(|value| value as f32))))

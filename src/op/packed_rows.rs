@@ -14,6 +14,7 @@
 //! 1. Rows of one partition come in the order of their arrival.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -102,10 +103,15 @@ impl PackedRows {
         (self.starts[partition + 1] - self.starts[partition]) as usize
     }
 
+    /// The words of the rows of some partitions.
+    fn words_of(&self, partitions: Range<usize>) -> &[u64] {
+        let at = |partition: usize| self.starts[partition] as usize * self.stride;
+        &self.words[at(partitions.start)..at(partitions.end)]
+    }
+
     /// The rows of a partition.
     pub(super) fn run(&self, partition: usize) -> Rows<'_> {
-        let at = |index: usize| self.starts[index] as usize * self.stride;
-        let words = &self.words[at(partition)..at(partition + 1)];
+        let words = self.words_of(partition..partition + 1);
         Rows { packing: self.packing, words, stride: self.stride }
     }
 
@@ -116,8 +122,7 @@ impl PackedRows {
     }
 
     fn rows(&self) -> impl Iterator<Item = &[u64]> {
-        let at = |index: usize| self.starts[index] as usize * self.stride;
-        self.words[at(0)..at(PARTITIONS)].chunks_exact(self.stride)
+        self.words_of(0..PARTITIONS).chunks_exact(self.stride)
     }
 
     /// Times `index` of all rows.

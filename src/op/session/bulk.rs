@@ -5,9 +5,9 @@
 //! partition's sessions, which fits the cache, the rows are looked up in it, and what is over leaves. So each row costs a few
 //! sessions to be looked through, and no miss.
 //!
-//! To look through sessions is to go through tags and ends ([`partition`]). Those that are gone lie where they are until they are as many as
-//! the others. Only those that a row may touch are entered into the index ([`seek`]), and they are few. Most sessions have one row: what they
-//! come to is worked out from that row when they are over, without accumulators ([`super::super::single`]).
+//! To look through sessions is to go through tags and ends ([`partition`]). Those that are gone lie where they are until they are a good part
+//! of all. Only those that a row may touch are entered into the index ([`seek`]), and they are few. Most sessions have one row: what they come
+//! to is worked out from that row when they are over, without accumulators ([`super::super::single`]).
 //!
 //! # Invariants
 //!
