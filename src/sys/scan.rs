@@ -10,11 +10,11 @@
 //! 2. As many bytes are loaded or stored as the array has whose address is given.
 //! 3. [`Marks::index`] has room for a position of each byte that it looks at, and `STRIDE` more, before it looks.
 
-mod keys;
+mod route;
 
 use std::mem::MaybeUninit;
 
-pub use keys::{KeyScan, index_keys};
+pub use route::Route;
 
 /// The first position from `at` on that holds `first` or `second`; `bytes.len()` if there is none.
 ///

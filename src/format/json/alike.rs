@@ -1,23 +1,20 @@
-//! Records that are spelled as one before, found by their keys: a stretch of them at once.
+//! Records that are spelled as one before, found by what stands between their values: a stretch of them at once.
 //!
-//! The marks of a stretch are noted in one go: the colons behind its keys, and its newlines. Where every record has the same text between
-//! its values (a [`Separator`]: `","page":"`), each value lies between two marks of known number, and nothing else is looked at
-//! but numbers, which must be some. What differs anywhere in a stretch is left to the ways that go line by line; so are records that have
-//! blanks before their colons, and texts that begin with one.
+//! Where every record has the same text between its values (`","page":"`), these texts are compared and values searched for their ends
+//! ([`Route`]), and nothing else is looked at but numbers, which must be some. The first record of a stretch that differs, and what comes after
+//! it, is left to the ways that go line by line.
 //!
 //! # Invariants
 //!
-//! 1. A separator holds one mark, and stands around the mark of its number. Its last mark is a record's newline.
-//! 2. Separators that stand where they should do not overlap, and follow each other as in the first record: the first one stands directly
-//!    behind a newline, and the mark of any other is at least so far behind the mark before as both have bytes between these.
-//! 3. All quotes of a stretch's records are in separators, for they are as many. So values hold none.
-//! 4. Nothing in a stretch is escaped: a search for marks ends at a backslash.
+//! 1. Among the marks of a record are where its values end. The last one is its newline.
+//! 2. A text ends at the first quote, and holds no backslash: a value that ends at one is not followed by what should follow it.
+//! 3. A number ends at the first byte of what follows it in the first record. What it is then is looked at.
 
 use super::scan;
-use crate::format::lanes::{Numbers, Places, window};
+use crate::format::lanes::{Numbers, Places};
 use crate::format::rows::{Alike, At, KindOf, Place, kind};
 use crate::format::short;
-use crate::sys::scan::KeyScan;
+use crate::sys::scan::Route;
 use crate::sys::vector::{self, Loop};
 
 /// Longer separators are left to the other ways.
@@ -26,34 +23,12 @@ const SEPARATOR_BYTES_MAX: usize = 256;
 /// How records are spelled, and where their values are.
 #[derive(Debug, Default)]
 pub(super) struct Template {
-    /// How many marks a record has.
-    stride: usize,
-    /// How many quotes it has.
-    quote_count: usize,
+    route: Route,
     /// How many bytes stand between a record and its newline: a carriage return or none.
     blank_bytes: u32,
-    separators: Vec<Separator>,
     numbers: Vec<Number>,
     /// The values that fill columns.
     places: Vec<Place>,
-}
-
-/// The bytes before a value, or after the last one: sixteen at a time, and which bits of them count.
-#[derive(Debug)]
-struct Separator {
-    start: At,
-    end: At,
-    pieces: Vec<Piece>,
-    /// How far its mark is at least from the mark before, unless it is the first.
-    gap_bytes: u32,
-}
-
-/// Sixteen bytes of a separator, and which of their bits count.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    at: At,
-    bits: [u8; 16],
-    mask: [u8; 16],
 }
 
 /// Where a number stands.
@@ -75,7 +50,6 @@ impl Template {
     ) -> Option<Self> {
         let mut template =
             Self { blank_bytes: u32::from(line.ends_with(b"\r\n")), ..Self::default() };
-        let mut values = Vec::new();
         let (mut value_end, mut at) = (0, scan::skip_blanks(line, 0));
         if line.get(at) != Some(&b'{') || !line.ends_with(b"\n") {
             return None;
@@ -86,51 +60,30 @@ impl Template {
             if key.escaped || value.escaped {
                 return None;
             }
-            template.separate(&line[value_end..value.start])?;
-            values.push((column_of(&line[key.start..key.end]), value.kind));
-            value_end = value.end;
             at = scan::skip_blanks(line, value.next);
-            if !matches!(line.get(at), Some(b',' | b'}')) {
+            let text = &line[value_end..value.start];
+            if !matches!(line.get(at), Some(b',' | b'}')) || text.len() > SEPARATOR_BYTES_MAX {
                 return None;
             }
+            let before = template.route.mark_count();
+            template.route.past(text);
+            template.route.to_end_of_value(match value.kind {
+                kind::TEXT => [b'"', b'\\'],
+                _ => [*line.get(value.end)?; 2],
+            });
+            // The first text follows a newline, the others a value.
+            let offset_bytes = (text.len() + usize::from(before == 0)) as u32;
+            let from = At { mark: before, offset_bytes };
+            let to = At { mark: template.route.mark_count(), offset_bytes: 0 };
+            template.place(column_of(&line[key.start..key.end]), value.kind, from, to)?;
+            value_end = value.end;
         }
-        template.separate(&line[value_end..])?;
-        for (index, (column, kind)) in values.into_iter().enumerate() {
-            template.place(index, column, kind)?;
-        }
+        template.route.to_newline(&line[value_end..]);
         (template.places.len() == columns).then_some(template)
     }
 
-    /// Adds the next separator.
-    fn separate(&mut self, text: &[u8]) -> Option<()> {
-        let is_mark =
-            |&at: &usize| text[at] == b'\n' || text[at] == b':' && text[..at].ends_with(b"\"");
-        let mut marks = (0..text.len()).filter(is_mark);
-        let (Some(at), None) = (marks.next(), marks.next()) else { return None };
-        self.stride += 1;
-        self.quote_count += count_quotes(text);
-        let before = self.separators.last();
-        let start = match before {
-            None => At { mark: 0, offset_bytes: 1 },
-            Some(_) => At { mark: self.stride, offset_bytes: (at as u32).wrapping_neg() },
-        };
-        let end = At { mark: self.stride, offset_bytes: (text.len() - at) as u32 };
-        let gap_bytes = before.map_or(0, |before| before.end.offset_bytes + at as u32);
-        let piece = |(index, text): (usize, &[u8])| {
-            let (mut bits, mut mask) = ([0; 16], [0; 16]);
-            bits[..text.len()].copy_from_slice(text);
-            mask[..text.len()].fill(u8::MAX);
-            let offset_bytes = start.offset_bytes.wrapping_add(16 * index as u32);
-            Piece { at: At { offset_bytes, ..start }, bits, mask }
-        };
-        let pieces = text.chunks(16).enumerate().map(piece).collect();
-        self.separators.push(Separator { start, end, pieces, gap_bytes });
-        (text.len() <= SEPARATOR_BYTES_MAX).then_some(())
-    }
-
-    /// Adds value number `index`, which fills `column`.
-    fn place(&mut self, index: usize, column: Option<usize>, kind: u8) -> Option<()> {
-        let (from, to) = (self.separators[index].end, self.separators[index + 1].start);
+    /// Adds the value between two places, which fills `column`.
+    fn place(&mut self, column: Option<usize>, kind: u8, from: At, to: At) -> Option<()> {
         let is_number = match kind {
             kind::TEXT => false,
             kind::INTEGER | kind::FRACTION => true,
@@ -149,38 +102,27 @@ impl Template {
         Some(())
     }
 
-    /// The records that `marks` belong to, if they are spelled like this; `keyed` says what else was found. After the last one sixteen bytes
-    /// are left, which are compared with, or it is left out.
+    /// The records from `start` on that are spelled like this and begin before `until`, at least one; `marks` is overwritten. The last one
+    /// of `bytes` may be left out.
     pub(super) fn records<'a>(
-        &self,
+        &mut self,
         bytes: &[u8],
-        marks: &'a [u32],
-        keyed: KeyScan,
+        start: usize,
+        until: usize,
+        marks: &'a mut Vec<u32>,
     ) -> Option<Alike<'a>> {
-        let mut count = (marks.len() - 1) / self.stride;
-        while count > 0 && marks[count * self.stride] as usize + 16 > bytes.len() {
-            count -= 1;
-        }
-        let marks = &marks[..=count * self.stride];
-        let records = Alike { marks, stride: self.stride, blank_bytes: self.blank_bytes };
-        let has_all = || {
-            let behind = count_quotes(&bytes[records.end() + 1..keyed.end]);
-            keyed.quote_count - behind == count * self.quote_count
-        };
-        (count > 0 && has_all()).then_some(records)
+        let count = self.route.records(bytes, start, until, marks);
+        let stride = self.route.mark_count();
+        (count > 0).then_some(Alike { marks, stride, blank_bytes: self.blank_bytes })
     }
 
-    /// Where the values of `records` stand, if these are spelled like this indeed, but for numbers in columns that `checks` tells: these
-    /// need be none.
+    /// Where the values of `records` stand, if their numbers are some, but for those in columns that `checks` tells.
     pub(super) fn fit(
         &mut self,
         bytes: &[u8],
         records: Alike,
         checks: impl Fn(usize) -> bool,
     ) -> Option<&[Place]> {
-        if !self.separators.iter().all(|separator| separator.stands(bytes, records)) {
-            return None;
-        }
         for &Number { from, to, place } in &self.numbers {
             let mut kinds = match place.map(|place| &mut self.places[place]) {
                 Some(place) if checks(place.column) => continue,
@@ -201,66 +143,6 @@ impl Template {
     /// Where the values of the records that did fit last stand.
     pub(super) fn places(&self) -> &[Place] {
         &self.places
-    }
-}
-
-impl Separator {
-    /// Whether it stands in all `records`, and in none too near to the one before.
-    fn stands(&self, bytes: &[u8], records: Alike) -> bool {
-        let At { mark, .. } = self.end;
-        let far_enough =
-            mark == 1 || vector::widest(Apart { records, mark, gap_bytes: self.gap_bytes });
-        far_enough
-            && self.pieces.iter().all(|&piece| vector::widest(Stands { bytes, records, piece }))
-    }
-}
-
-/// How many quotes there are.
-fn count_quotes(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'"').count()
-}
-
-/// Whether in all records the mark of this number is so far from the one before.
-struct Apart<'a> {
-    records: Alike<'a>,
-    mark: usize,
-    gap_bytes: u32,
-}
-
-impl Loop for Apart<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let Self { records, mark, gap_bytes } = self;
-        let (before, own) = (At { mark: mark - 1, offset_bytes: 0 }, At { mark, offset_bytes: 0 });
-        records
-            .texts(before, own)
-            .fold(true, |all, (before, own)| all & (own - before >= gap_bytes))
-    }
-}
-
-/// Whether a piece of a separator stands in all records.
-struct Stands<'a> {
-    bytes: &'a [u8],
-    records: Alike<'a>,
-    piece: Piece,
-}
-
-impl Loop for Stands<'_> {
-    type Output = bool;
-
-    #[inline(always)]
-    fn run(self) -> bool {
-        let Piece { at, bits, mask } = self.piece;
-        let mut differences = [0; 16];
-        for start in self.records.at(at) {
-            let Some(found) = window::<16>(self.bytes, start) else { return false };
-            for (index, difference) in differences.iter_mut().enumerate() {
-                *difference |= (found[index] ^ bits[index]) & mask[index];
-            }
-        }
-        differences == [0; 16]
     }
 }
 
@@ -315,7 +197,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sys::scan::index_keys;
 
     proptest! {
         #[test]
@@ -349,12 +230,10 @@ mod tests {
     fn a_template_knows_where_values_are() {
         let line = b"{\"a\":\"xy\", \"b\": 12,\"c\":\"\"}\r\n";
         let column = |key: &[u8]| (key != b"a").then(|| usize::from(key == b"c"));
-        let template = Template::of(line, 2, column).unwrap();
-        let text = [&line[..], b"{\"a\":\"\", \"b\": 3,\"c\":\"z\"}\r\n", &[b' '; 16]].concat();
-        let mut marks = vec![u32::MAX];
-        let keyed = index_keys(&text, 0, &mut marks);
-        let records = template.records(&text, &marks, keyed).unwrap();
-        let mut template = template;
+        let mut template = Template::of(line, 2, column).unwrap();
+        let text = [&line[..], b"{\"a\":\"\", \"b\": 3,\"c\":\"z\"}\r\n", &[b' '; 32]].concat();
+        let mut marks = Vec::new();
+        let records = template.records(&text, 0, text.len(), &mut marks).unwrap();
         let places = template.fit(&text, records, |_| false).unwrap();
         let texts = places.iter().map(|place| {
             let ranges = records.texts(place.from, place.to);
@@ -363,7 +242,7 @@ mod tests {
         assert_eq!(texts.collect::<Vec<_>>(), [[&b"12"[..], b"3"], [b"", b"z"]]);
     }
 
-    /// What two wrongs would hide from one who only counts: a quote that two separators share, and one in a text.
+    /// A value ends at the first quote, whatever follows it.
     #[test]
     fn quotes_that_make_up_for_others_are_found() {
         let line = b"{\"a\":\"x\",\"b\":\"yy\"}\n";
@@ -371,11 +250,10 @@ mod tests {
         for (record, fits) in
             [("{\"a\":\"x\",\"b\":\"yy\"}\n", true), ("{\"a\":\",\"b\":\"y\"y\"}\n", false)]
         {
-            let text = [record.as_bytes(), &[b' '; 16]].concat();
-            let mut marks = vec![u32::MAX];
-            let keyed = index_keys(&text, 0, &mut marks);
-            let records = template.records(&text, &marks, keyed).expect("as many quotes and marks");
-            assert_eq!(template.fit(&text, records, |_| false).is_some(), fits, "{record}");
+            let text = [record.as_bytes(), &[b' '; 32]].concat();
+            let mut marks = Vec::new();
+            let records = template.records(&text, 0, text.len(), &mut marks);
+            assert_eq!(records.is_some(), fits, "{record}");
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::batch::{DataType, Schema};
 use crate::format::column::Dialect;
 use crate::format::rows::{self, Rows, STRETCH_BYTES, Span, Wanted, bad_record, kind};
 use crate::format::{Decode, Decoded};
-use crate::sys::scan::{find_either, index_keys};
+use crate::sys::scan::find_either;
 use crate::sys::views::Utf8Buffer;
 
 /// A field that is not asked for.
@@ -140,11 +140,8 @@ impl JsonDecoder {
     ) -> Option<usize> {
         let template = self.template.as_mut().filter(|_| self.pause == 0)?;
         let bytes = source.as_str().as_bytes();
-        let stretch = &bytes[..bytes.len().min(start + STRETCH_BYTES)];
-        self.marks.clear();
-        self.marks.push((start as u32).wrapping_sub(1));
-        let keyed = index_keys(stretch, start, &mut self.marks);
-        let records = template.records(bytes, &self.marks, keyed)?;
+        let until = start + STRETCH_BYTES;
+        let records = template.records(bytes, start, until, &mut self.marks)?;
         let rows = &mut self.rows;
         let grows = rows.may_grow(&self.wanted);
         let places = template.fit(bytes, records, |column| grows && rows.checks_numbers(column))?;
@@ -484,16 +481,20 @@ impl Decode for JsonDecoder {
         let is_sound = damaged.is_empty();
         let mut damaged = damaged.iter().peekable();
         let mut decoded = Decoded::default();
-        let mut next = 0;
+        let (mut next, mut alike_bytes) = (0, 0);
         while next < bytes.len() {
             if is_sound && let Some(after) = self.read_alike(&source, next, &mut decoded) {
+                alike_bytes += after - next;
                 next = after;
                 if decoded.failure.is_some() {
                     return decoded;
                 }
                 continue;
             }
-            let (until, mut start) = (bytes.len().min(next + STRETCH_BYTES), next);
+            // What comes behind many records that are alike is mostly one that is not, and then they go on.
+            let is_odd = std::mem::take(&mut alike_bytes) >= STRETCH_BYTES / 4;
+            let line_bytes = if is_odd { 1 } else { STRETCH_BYTES };
+            let (until, mut start) = (bytes.len().min(next + line_bytes), next);
             while next < until {
                 decoded.line_count += 1;
                 start = next;
@@ -505,7 +506,9 @@ impl Decode for JsonDecoder {
                     return decoded;
                 }
             }
-            self.learn_from(&bytes[start..next.min(bytes.len())]);
+            if !is_odd {
+                self.learn_from(&bytes[start..next.min(bytes.len())]);
+            }
         }
         self.rows.flush(&self.wanted, &source, &mut decoded);
         decoded
