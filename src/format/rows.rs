@@ -198,6 +198,7 @@ impl<'a> Alike<'a> {
 }
 
 /// See [`Alike::texts`]: one comparison a record, where two [`Iterator::step_by`] take a dozen instructions.
+#[derive(Clone)]
 pub(super) struct BetweenMarks<'a> {
     starts: &'a [u32],
     /// As many as `starts`.

@@ -28,9 +28,9 @@ pub const INLINE_BYTES_MAX: usize = 12;
 /// A side buffer is sealed before it grows beyond this many bytes.
 const SIDE_BYTES_MAX: usize = 1 << 30;
 
-/// Which bytes of a view are text, by the text's length; the last one is for texts that lie apart.
-static TEXT_BYTES: [[u8; 16]; INLINE_BYTES_MAX + 2] = {
-    let mut bytes = [[0; 16]; INLINE_BYTES_MAX + 2];
+/// Which bytes of a view are text, by the text's length; those after the twelfth are for texts that lie apart.
+static TEXT_BYTES: [[u8; 16]; 16] = {
+    let mut bytes = [[0; 16]; 16];
     let mut length = 0;
     while length < bytes.len() {
         let mut at = 0;
@@ -153,17 +153,21 @@ impl ViewColumn {
     ///
     /// If a range is out of bounds or cuts a character: a decoder's bug.
     #[inline]
-    pub fn extend(&mut self, ranges: impl ExactSizeIterator<Item = (u32, u32)>) {
+    pub fn extend(&mut self, ranges: impl ExactSizeIterator<Item = (u32, u32)> + Clone) {
         let bytes = self.source.as_str().as_bytes();
         let count = ranges.len();
         // Until the edges are known to be whole characters, nobody can get at the views, whatever panics.
         let mut views = std::mem::take(&mut self.views);
         let before = views.len();
         views.reserve(count);
-        let longest = if self.source.is_ascii {
-            vector::widest(Views::<_, false> { bytes, ranges, views: &mut views })
-        } else {
-            vector::widest(Views::<_, true> { bytes, ranges, views: &mut views })
+        // Texts of a column are mostly all short, or not.
+        let are_short = self.source.is_ascii
+            && !self.uses_source
+            && vector::widest(ShortViews { bytes, ranges: ranges.clone(), views: &mut views });
+        let longest = match (are_short, self.source.is_ascii) {
+            (true, _) => 0,
+            (_, true) => vector::widest(Views::<_, false> { bytes, ranges, views: &mut views }),
+            (_, false) => vector::widest(Views::<_, true> { bytes, ranges, views: &mut views }),
         };
         assert_eq!(views.len(), before + count, "the ranges are as many as they say");
         self.uses_source |= longest as usize > INLINE_BYTES_MAX;
@@ -267,6 +271,39 @@ impl<I: Iterator<Item = (u32, u32)>, const CHECKED: bool> Loop for Views<'_, I, 
     }
 }
 
+/// Appends the views of ranges of ASCII, if all are short and not the last bytes; if not, nothing: whether that was done.
+struct ShortViews<'a, I> {
+    bytes: &'a [u8],
+    ranges: I,
+    views: &'a mut Vec<u128>,
+}
+
+impl<I: Iterator<Item = (u32, u32)>> Loop for ShortViews<'_, I> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        let (mut longest, mut count) = (0, 0);
+        for (view, (offset, end)) in self.views.spare_capacity_mut().iter_mut().zip(self.ranges) {
+            let offset = offset as usize;
+            let Some(window) = self.bytes.get(offset..offset + 16) else { return false };
+            // Of an end before the offset it is very long.
+            let length = end.wrapping_sub(offset as u32);
+            longest = longest.max(length);
+            let text_bytes = &TEXT_BYTES[length as usize & (TEXT_BYTES.len() - 1)];
+            view.write(view_from(window.as_array().expect("sixteen"), text_bytes, length, 0));
+            count += 1;
+        }
+        if longest as usize > INLINE_BYTES_MAX {
+            return false;
+        }
+        // SAFETY: invariant 5: so many views behind the last one were written above. No range is longer than the window that it begins, so that
+        // all lie in `bytes`.
+        unsafe { self.views.set_len(self.views.len() + count) };
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_array::Array;
@@ -309,6 +346,31 @@ mod tests {
     fn a_cut_character_is_a_bug() {
         ViewColumn::new(Utf8Buffer::new(Buffer::from("ä".as_bytes())).unwrap(), 1)
             .extend([(0, 1)].into_iter());
+    }
+
+    proptest! {
+        /// Short ones, long ones and both, of which some are the last bytes.
+        #[test]
+        fn ranges_at_once_are_ranges_one_by_one(
+            calls in prop::collection::vec(prop::collection::vec(prop_oneof![9 => "[a-z]{0,12}", 1 => "[a-zé]{0,20}"], 0..20), 1..4),
+            padding in 0..20usize,
+        ) {
+            let texts: Vec<&String> = calls.iter().flatten().collect();
+            let joined: String = texts.iter().map(|text| text.as_str()).chain([" ".repeat(padding).as_str()]).collect();
+            let mut column = ViewColumn::new(Utf8Buffer::new(Buffer::from(joined.as_bytes())).unwrap(), 0);
+            let mut start = 0;
+            for texts in &calls {
+                let ranges: Vec<(u32, u32)> = texts.iter().map(|text| {
+                    let range = (start, start + text.len() as u32);
+                    start = range.1;
+                    range
+                }).collect();
+                column.extend(ranges.into_iter());
+            }
+            let array = column.finish();
+            array.to_data().validate_full().unwrap();
+            prop_assert_eq!(array, StringViewArray::from_iter_values(texts));
+        }
     }
 
     proptest! {

@@ -295,7 +295,9 @@ mod tests {
             let mut marks = Vec::new();
             for (index, text) in self.texts.iter().enumerate() {
                 at = bytes[at..].starts_with(text.as_bytes()).then_some(at)?;
-                marks.extend((1..text.len()).filter(|after| after % 16 == 0).map(|after| at + after));
+                marks.extend(
+                    (1..text.len()).filter(|after| after % 16 == 0).map(|after| at + after),
+                );
                 at += text.len();
                 let Some(&quoted) = self.quoted.get(index) else { break };
                 let is_end = |&byte: &u8| match quoted {
