@@ -18,6 +18,7 @@ use super::fused::{GREATEST, LEAST, NO};
 use super::merge_groups::Together;
 use super::update::{HOLDS_NUMBER, halves, joined};
 use super::{AggregateCall, Layout, Partials};
+use crate::sys::prefetch::{Upcoming, UpcomingSteps};
 use crate::sys::vector;
 
 /// Rows that may be folded before cells are exported.
@@ -94,16 +95,18 @@ impl CellPlan {
         GroupCell { sum: 0, count: 0, extreme }
     }
 
-    /// Folds rows into the cells at `slots`. Since these were empty it is called for [`CELL_ROWS_MAX`] rows at most.
+    /// Folds rows into the cells at `slots`, and has what comes next fetched. Since the cells were empty it is called for [`CELL_ROWS_MAX`] rows at
+    /// most.
     ///
     /// # Shapes
     ///
     /// `slots`, `values`: `[rows]`; the values fit, see [`CellPlan::values`].
-    pub fn fold(&self, cells: &mut [GroupCell], slots: &[u32], values: &[f64]) {
+    pub fn fold(&self, cells: &mut [GroupCell], slots: &[u32], values: &[f64], next: Upcoming) {
+        let next = next.in_steps(values.len());
         match self.extreme {
-            None => vector::widest(Pass::<NO> { cells, slots, values }),
-            Some((_, false)) => vector::widest(Pass::<LEAST> { cells, slots, values }),
-            Some((_, true)) => vector::widest(Pass::<GREATEST> { cells, slots, values }),
+            None => vector::widest(Pass::<NO> { cells, slots, values, next }),
+            Some((_, false)) => vector::widest(Pass::<LEAST> { cells, slots, values, next }),
+            Some((_, true)) => vector::widest(Pass::<GREATEST> { cells, slots, values, next }),
         }
     }
 
@@ -169,6 +172,7 @@ struct Pass<'a, const EXTREME: u8> {
     cells: &'a mut [GroupCell],
     slots: &'a [u32],
     values: &'a [f64],
+    next: UpcomingSteps,
 }
 
 impl<const EXTREME: u8> vector::Loop for Pass<'_, EXTREME> {
@@ -176,11 +180,12 @@ impl<const EXTREME: u8> vector::Loop for Pass<'_, EXTREME> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { cells, slots, values } = self;
+        let Self { cells, slots, values, mut next } = self;
         let (mut low, mut high) = ([0; SPLIT_ROWS], [0; SPLIT_ROWS]);
         for (slots, values) in slots.chunks(SPLIT_ROWS).zip(values.chunks(SPLIT_ROWS)) {
             split(values, &mut low, &mut high);
             for (((&slot, &value), &low), &high) in slots.iter().zip(values).zip(&low).zip(&high) {
+                next.fetch();
                 let cell = &mut cells[slot as usize];
                 cell.sum = cell.sum.wrapping_add(joined(low, high));
                 cell.count += 1;

@@ -11,6 +11,7 @@
 
 use super::shape::Shape;
 use crate::agg::{CELL_ROWS_MAX, CellPlan, GroupCell};
+use crate::sys::prefetch::Upcoming;
 use crate::sys::vector;
 use crate::window::Cut;
 
@@ -77,7 +78,7 @@ impl Grid {
         Some(Lanes { first: first as u32, width_bits: width.trailing_zeros() })
     }
 
-    /// Folds rows.
+    /// Folds rows, and has what comes `next` fetched.
     ///
     /// # Shapes
     ///
@@ -89,10 +90,11 @@ impl Grid {
         slices: &[u32],
         values: &[f64],
         slots: &mut Vec<u32>,
+        next: Upcoming,
     ) {
         slots.resize(integers.len(), 0);
         vector::widest(Place { lanes, integers, low, slices, slots });
-        self.plan.fold(&mut self.cells, slots, values);
+        self.plan.fold(&mut self.cells, slots, values, next);
         self.rows += values.len();
     }
 
@@ -227,7 +229,7 @@ mod tests {
                     grid.make_room(&cut, 64, rows.len())
                 });
                 let lanes = lanes.expect("there is room when it is empty");
-                grid.fold(lanes, (&integers, -4), &indices, &values, &mut slots);
+                grid.fold(lanes, (&integers, -4), &indices, &values, &mut slots, Upcoming::default());
                 let mut ends_ms = times;
                 slices.assign(&mut ends_ms);
                 for (row, (&end_ms, &integer)) in ends_ms.iter().zip(&integers).enumerate() {
@@ -298,7 +300,8 @@ mod tests {
             "with a lane for what is out of order"
         );
         assert!(grid.make_room(&cut(0, 9), CELLS_MAX / 4, 1).is_some());
-        grid.fold(Lanes { first: 1, width_bits: 13 }, (&[5], 0), &[0], &[1.0], &mut Vec::new());
+        let (lanes, next) = (Lanes { first: 1, width_bits: 13 }, Upcoming::default());
+        grid.fold(lanes, (&[5], 0), &[0], &[1.0], &mut Vec::new(), next);
         assert!(grid.make_room(&cut(-10, 29), CELLS_MAX / 4, 1).is_some());
         assert!(grid.make_room(&cut(-11, 0), CELLS_MAX / 4, 1).is_none(), "before the first lane");
         assert!(grid.make_room(&cut(0, 39), CELLS_MAX / 4, 1).is_none(), "behind the last");

@@ -37,6 +37,7 @@ use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
 use crate::batch::{Arrival, Batch, Keys, take_columns};
 use crate::metrics::LateRows;
+use crate::sys::prefetch::Upcoming;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 use judge::Judge;
 
@@ -106,6 +107,8 @@ pub struct AggregateSender {
     slots: Vec<u32>,
     /// The slice of each row of a batch, as its [`Cut`] counts them.
     slice_indices: Vec<u32>,
+    /// What will be read after this batch.
+    upcoming: Upcoming,
     late: LateRows,
     late_out: Option<Batch>,
     out: VecDeque<Shipment>,
@@ -148,6 +151,7 @@ impl AggregateSender {
             keys: Keys::default(),
             slots: Vec::new(),
             slice_indices: Vec::new(),
+            upcoming: Upcoming::default(),
             late: LateRows::default(),
             late_out: None,
             out: VecDeque::new(),

@@ -24,6 +24,8 @@ use crate::batch::Batch;
 use crate::error::JobError;
 use crate::expr::EvalContext;
 use crate::op::send::Shipment;
+use crate::sys::archive::record_bytes;
+use crate::sys::prefetch::Upcoming;
 
 /// So many chunks after one that could not be taken ahead are not tried.
 const RESTING_CHUNKS: u32 = 15;
@@ -122,6 +124,11 @@ impl Path {
     }
 }
 
+/// The records of a batch: with columns that were made just now there is nothing to wait for.
+fn records_of(batch: &Batch) -> Upcoming {
+    Upcoming::of(batch.columns.first().map_or(&[], |column| record_bytes(column)))
+}
+
 impl Preparer {
     pub(super) fn new(scan: &super::topology::Scan, topology: &Topology, time_zone: Tz) -> Self {
         let path = Path::of(&scan.targets, topology);
@@ -214,14 +221,15 @@ impl Shard {
         let path = path.as_ref()?;
         let sender = self.exchanges[path.exchange].sender.as_aggregate()?;
         let (mut highest_ms, mut fires_ms) = (i64::MIN, i64::MAX);
-        for batch in batches {
+        for (index, batch) in batches.iter().enumerate() {
             let (scanned, failure) = scanner.finish(batch, highest_ms, &context);
             if failure.is_some() || is_jump(highest_ms, scanned.highest_ms) {
                 return None;
             }
             highest_ms = scanned.highest_ms;
             let batch = path.run(&self.workers, scanned.batch, &context)?;
-            fires_ms = fires_ms.min(sender.take_ahead(&batch)?);
+            let next = batches.get(index + 1).map_or(Upcoming::default(), records_of);
+            fires_ms = fires_ms.min(sender.take_ahead(&batch, next)?);
         }
         Some((highest_ms, fires_ms))
     }

@@ -1,8 +1,9 @@
-//! Hints to the processor: what will be read soon.
+//! Hints to the processor: which words of pages will be read soon.
 
 use std::ops::Range;
 
 use super::pages::{PageId, Pages};
+use crate::sys::prefetch;
 
 /// Words of a line of the cache.
 const LINE_WORDS: usize = 8;
@@ -39,12 +40,5 @@ pub fn prefetch_lines(words: &[u64]) {
 
 #[inline]
 fn prefetch(word: &u64) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint about an address that may be read; every x86-64 has the instruction.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = word;
+    prefetch::prefetch(std::ptr::from_ref(word).addr());
 }

@@ -85,6 +85,12 @@ pub enum Archives<'a, A> {
     Picked(Box<Archives<'a, A>>, &'a [u32]),
 }
 
+/// The bytes of a column of records that are all of one length; of any other column none.
+pub fn record_bytes(column: &dyn Array) -> &[u8] {
+    let fixed = column.as_any().downcast_ref::<FixedSizeBinaryArray>();
+    fixed.map_or(&[], FixedSizeBinaryArray::value_data)
+}
+
 /// What a record takes in a fixed column.
 const fn stride<A>() -> usize {
     size_of::<A>().next_multiple_of(ALIGNMENT)

@@ -7,6 +7,7 @@ pub mod crash;
 pub mod descriptor;
 pub mod filled;
 pub mod memory;
+pub mod prefetch;
 pub mod random;
 pub mod scan;
 pub mod schedule;

@@ -33,7 +33,8 @@ impl AggregateSender {
         };
         if let (Some(grid), Some(lanes)) = (&mut self.grid, lanes) {
             let (low, _) = self.numbered.range();
-            grid.fold(lanes, (&integers, low), &self.slice_indices, values, &mut self.slots);
+            let (slices, next) = (&self.slice_indices, std::mem::take(&mut self.upcoming));
+            grid.fold(lanes, (&integers, low), slices, values, &mut self.slots, next);
         }
         self.numbered.keep(integers);
         lanes.is_some()

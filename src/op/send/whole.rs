@@ -12,6 +12,7 @@ use super::super::folding::extent;
 use super::super::grid::Grid;
 use super::{AggregateSender, Ship, highest_arrival};
 use crate::batch::Batch;
+use crate::sys::prefetch::Upcoming;
 use crate::window::{EmitClock, TimeDomain};
 
 impl AggregateSender {
@@ -68,16 +69,18 @@ impl AggregateSender {
     }
 
     /// Takes a batch of the next chunk, whose arrivals are known but for what came before the chunk: the watermark that must not have
-    /// been reached before the chunk. `None`: it cannot be taken ahead, whatever came before.
+    /// been reached before the chunk. `None`: it cannot be taken ahead, whatever came before. Where there is time, what will be read next
+    /// is fetched.
     ///
     /// # Panics
     ///
     /// If a row's time is NULL: sources refuse such rows.
-    pub fn take_ahead(&mut self, batch: &Batch) -> Option<i64> {
+    pub fn take_ahead(&mut self, batch: &Batch, next: Upcoming) -> Option<i64> {
         if batch.rows == 0 {
             return Some(i64::MAX);
         }
         self.judge.take(batch.rows);
+        self.upcoming = next;
         self.take_whole(batch, i64::MAX, i64::MIN)
     }
 
