@@ -19,7 +19,6 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, PrimitiveArray
 use arrow_buffer::{NullBuffer, NullBufferBuilder};
 
 use super::hash::hash_fixed;
-use super::packing::take_arrays;
 use super::{DataType, Integers, Packing, Strings};
 
 /// Keys of several rows, each a run of bytes with its hash.
@@ -91,15 +90,15 @@ impl Keys {
         taken
     }
 
-    /// The bytes of these keys, which have `length` each. A call to copy a key takes longer than to copy it.
+    /// The bytes of these keys, which have `length` each.
     fn take_bytes(&self, length: usize, indices: &[u32]) -> Vec<u8> {
         match length {
-            5 => take_arrays::<5>(&self.bytes, indices),
-            9 => take_arrays::<9>(&self.bytes, indices),
-            17 => take_arrays::<17>(&self.bytes, indices),
+            0..=16 => take_windows::<16>(&self.bytes, length, indices),
+            17..=32 => take_windows::<32>(&self.bytes, length, indices),
             _ => {
-                let key = |&index: &u32| &self.bytes[index as usize * length..][..length];
-                indices.iter().flat_map(key).copied().collect()
+                let mut taken = Vec::with_capacity(indices.len() * length);
+                indices.iter().for_each(|&index| taken.extend_from_slice(self.get(index as usize)));
+                taken
             }
         }
     }
@@ -431,6 +430,23 @@ fn decode_column(data_type: DataType, last: bool, rest: &mut [&[u8]]) -> ArrayRe
     }
 }
 
+/// The keys at these indices, all of `length` bytes, which are `WINDOW` at most: so many are copied, in place, where a call to copy some takes longer
+/// than to copy them, and what is too much is written over.
+fn take_windows<const WINDOW: usize>(bytes: &[u8], length: usize, indices: &[u32]) -> Vec<u8> {
+    let mut taken = vec![0; indices.len() * length + WINDOW];
+    let mut at = 0;
+    for &index in indices {
+        let start = index as usize * length;
+        match bytes.get(start..start + WINDOW) {
+            Some(window) => taken[at..at + WINDOW].copy_from_slice(window),
+            None => taken[at..at + length].copy_from_slice(&bytes[start..start + length]),
+        }
+        at += length;
+    }
+    taken.truncate(at);
+    taken
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_array::{Float64Array, Int32Array, StringViewArray};
@@ -516,7 +532,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_taken_are_those() {
-        for lengths in [&[5][..], &[9], &[17], &[20], &[0], &[3, 9, 0, 40]] {
+        for lengths in [&[5][..], &[9], &[16], &[17], &[32], &[33], &[0], &[3, 9, 0, 40]] {
             let mut keys = Keys::default();
             for index in 0..50u8 {
                 let length = lengths[usize::from(index) % lengths.len()];

@@ -181,16 +181,6 @@ pub fn put_bytes(bytes: &[u8], words: &mut [u64]) {
     }
 }
 
-/// The keys at `indices`, of `LENGTH` bytes each.
-pub(super) fn take_arrays<const LENGTH: usize>(bytes: &[u8], indices: &[u32]) -> Vec<u8> {
-    let keys = bytes.as_chunks::<LENGTH>().0;
-    let mut taken = vec![0; indices.len() * LENGTH];
-    for (key, &index) in taken.as_chunks_mut::<LENGTH>().0.iter_mut().zip(indices) {
-        *key = keys[index as usize];
-    }
-    taken
-}
-
 #[cfg(test)]
 mod tests {
     use arrow_array::{Int32Array, StringViewArray};

@@ -491,8 +491,8 @@ impl Decode for JsonDecoder {
                 }
                 continue;
             }
-            // What comes behind many records that are alike is mostly one that is not, and then they go on.
-            let is_odd = std::mem::take(&mut alike_bytes) >= STRETCH_BYTES / 4;
+            // What comes behind some records that are alike is mostly one that is not, and then they go on.
+            let is_odd = std::mem::take(&mut alike_bytes) >= STRETCH_BYTES / 16;
             let line_bytes = if is_odd { 1 } else { STRETCH_BYTES };
             let (until, mut start) = (bytes.len().min(next + line_bytes), next);
             while next < until {

@@ -195,7 +195,7 @@ impl Records<'_> {
                 break;
             }
         }
-        marks.len() / stride
+        (marks.len() - 1) / stride
     }
 
     /// The parts of lanes, from and to: invariant 4.
