@@ -77,9 +77,13 @@ impl Keys {
     #[must_use]
     pub fn take(&self, indices: &[u32]) -> Self {
         let hashes = indices.iter().map(|&index| self.hashes[index as usize]).collect();
-        if let Some(length) = self.common_length() {
+        if let Some(length) = self.common_length().filter(|&length| length <= 32) {
+            let bytes = match length {
+                0..=16 => take_windows::<16>(&self.bytes, length, indices),
+                _ => take_windows::<32>(&self.bytes, length, indices),
+            };
             let ends = (1..=indices.len() as u32).map(|count| count * length as u32).collect();
-            return Self { hashes, bytes: self.take_bytes(length, indices), ends };
+            return Self { hashes, bytes, ends };
         }
         let bytes = Vec::with_capacity(self.bytes.len() * indices.len() / self.count().max(1));
         let mut taken = Self { hashes, bytes, ends: Vec::with_capacity(indices.len()) };
@@ -88,19 +92,6 @@ impl Keys {
             taken.ends.push(taken.bytes.len() as u32);
         }
         taken
-    }
-
-    /// The bytes of these keys, which have `length` each.
-    fn take_bytes(&self, length: usize, indices: &[u32]) -> Vec<u8> {
-        match length {
-            0..=16 => take_windows::<16>(&self.bytes, length, indices),
-            17..=32 => take_windows::<32>(&self.bytes, length, indices),
-            _ => {
-                let mut taken = Vec::with_capacity(indices.len() * length);
-                indices.iter().for_each(|&index| taken.extend_from_slice(self.get(index as usize)));
-                taken
-            }
-        }
     }
 
     /// Forgets all keys, keeping the memory.
@@ -532,7 +523,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_taken_are_those() {
-        for lengths in [&[5][..], &[9], &[16], &[17], &[32], &[33], &[0], &[3, 9, 0, 40]] {
+        for lengths in [&[5][..], &[9], &[16], &[17], &[20], &[32], &[33], &[0], &[3, 9, 0, 40]] {
             let mut keys = Keys::default();
             for index in 0..50u8 {
                 let length = lengths[usize::from(index) % lengths.len()];

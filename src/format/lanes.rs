@@ -9,17 +9,10 @@
 
 use super::rows::kind;
 use super::short::{LastDate, TIMESTAMP_BYTES, WordNumber, timestamp_words, word_number};
+use crate::sys::scan::window;
 
 /// How many rows are read at a time.
 pub(super) const LANES: usize = 16;
-
-/// The `N` bytes from `start` on.
-#[inline(always)]
-pub(super) fn window<const N: usize>(bytes: &[u8], start: u32) -> Option<&[u8; N]> {
-    let start = start as usize;
-    // One comparison, where `get(start..)` and `first_chunk` are two.
-    bytes.get(start..start + N)?.as_array()
-}
 
 /// 10^n for as many digits as may follow a point in a word.
 const POWERS: [f64; 8] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7];

@@ -35,6 +35,14 @@ pub fn find_either(bytes: &[u8], mut at: usize, first: u8, second: u8) -> usize 
     rest.map_or(bytes.len(), |index| at + index)
 }
 
+/// The `N` bytes from `start` on.
+#[inline(always)]
+pub fn window<const N: usize>(bytes: &[u8], start: u32) -> Option<&[u8; N]> {
+    let start = start as usize;
+    // One comparison, where `get(start..)` and `first_chunk` are two.
+    bytes.get(start..start + N)?.as_array()
+}
+
 /// Bytes with a meaning in text of records and fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Marks {
@@ -83,7 +91,7 @@ impl Marks {
                 return unsafe { self.index_avx2(bytes, from, positions) };
             }
         }
-        self.index_by(bytes, from, positions, |block| self.find(block), write_bits::<PLACES>)
+        self.index_by(bytes, from, positions, |block| self.find(block), write_bits)
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -155,7 +163,7 @@ impl Marks {
                 stops: low.stops | high.stops << 32,
             }
         };
-        self.index_by(bytes, from, positions, find, write_bits::<PLACES>)
+        self.index_by(bytes, from, positions, find, write_bits)
     }
 
     /// A block, byte by byte.
@@ -216,7 +224,7 @@ const PLACES: usize = 6;
 
 /// Writes the position of each bit that is set, counted from `start`, and more to a multiple of `PLACES`, which is at most a stride.
 #[inline(always)]
-fn write_bits<const PLACES: usize>(room: &mut [MaybeUninit<u32>], start: u32, mut bits: u64) {
+fn write_bits(room: &mut [MaybeUninit<u32>], start: u32, mut bits: u64) {
     for places in room.as_chunks_mut::<PLACES>().0 {
         for place in places {
             place.write(start.wrapping_add(bits.trailing_zeros()));
@@ -289,7 +297,7 @@ mod tests {
                 prop_assert_eq!((indexed, &half), (Indexed { end, newline_count }, &ends));
             }
             prop_assert_eq!(marks.index(&bytes, from, &mut fast), Indexed { end, newline_count });
-            prop_assert_eq!(marks.index_by(&bytes, from, &mut plain, |block| marks.find(block), write_bits::<PLACES>), Indexed { end, newline_count });
+            prop_assert_eq!(marks.index_by(&bytes, from, &mut plain, |block| marks.find(block), write_bits), Indexed { end, newline_count });
             prop_assert_eq!(&fast[1..], &ends);
             prop_assert_eq!(plain, ends);
         }

@@ -20,6 +20,7 @@ use arrow_array::StringViewArray;
 use arrow_array::builder::make_view;
 use arrow_buffer::{Buffer, NullBufferBuilder, ScalarBuffer};
 
+use super::scan::window;
 use super::vector::{self, Loop};
 
 /// The longest text that a view holds itself, in bytes.
@@ -285,13 +286,12 @@ impl<I: Iterator<Item = (u32, u32)>> Loop for ShortViews<'_, I> {
     fn run(self) -> bool {
         let (mut longest, mut count) = (0, 0);
         for (view, (offset, end)) in self.views.spare_capacity_mut().iter_mut().zip(self.ranges) {
-            let offset = offset as usize;
-            let Some(window) = self.bytes.get(offset..offset + 16) else { return false };
+            let Some(text) = window(self.bytes, offset) else { return false };
             // Of an end before the offset it is very long.
-            let length = end.wrapping_sub(offset as u32);
+            let length = end.wrapping_sub(offset);
             longest = longest.max(length);
             let text_bytes = &TEXT_BYTES[length as usize & (TEXT_BYTES.len() - 1)];
-            view.write(view_from(window.as_array().expect("sixteen"), text_bytes, length, 0));
+            view.write(view_from(text, text_bytes, length, 0));
             count += 1;
         }
         if longest as usize > INLINE_BYTES_MAX {

@@ -78,8 +78,10 @@ impl Template {
             template.place(column_of(&line[key.start..key.end]), value.kind, from, to)?;
             value_end = value.end;
         }
-        template.route.to_newline(&line[value_end..]);
-        (template.places.len() == columns).then_some(template)
+        let text = &line[value_end..];
+        template.route.to_newline(text);
+        let suits = template.places.len() == columns && text.len() <= SEPARATOR_BYTES_MAX;
+        suits.then_some(template)
     }
 
     /// Adds the value between two places, which fills `column`.
@@ -240,6 +242,23 @@ mod tests {
             ranges.map(|(start, end)| &text[start as usize..end as usize]).collect::<Vec<_>>()
         });
         assert_eq!(texts.collect::<Vec<_>>(), [[&b"12"[..], b"3"], [b"", b"z"]]);
+    }
+
+    #[test]
+    fn what_is_no_object_of_texts_and_numbers_is_no_template() {
+        let of = |line: &str| Template::of(line.as_bytes(), 1, |_| Some(0)).is_some();
+        assert!(of("{\"a\":1}\n") && of("{\"a\":\"x\"}\n"));
+        for line in [
+            "{\"a\":1:}\n",
+            "{\"a\":\"x\":}\n",
+            "{\"a\":1*,\"b\":2}\n",
+            "{\"a\":null}\n",
+            "{\"a\":1}",
+        ] {
+            assert!(!of(line), "{line:?}");
+        }
+        let blanks = " ".repeat(SEPARATOR_BYTES_MAX);
+        assert!(!of(&format!("{{\"a\":1{blanks}}}\n")) && !of(&format!("{{{blanks}\"a\":1}}\n")));
     }
 
     /// A value ends at the first quote, whatever follows it.

@@ -14,6 +14,8 @@
 
 use memchr::memchr;
 
+use super::window;
+
 /// A route through a record: the text before each value, what ends the value, and the text after the last one.
 #[derive(Debug)]
 pub struct Route {
@@ -227,7 +229,7 @@ impl Records<'_> {
         let mut differences = [0; PIECE_BYTES];
         for (step, place) in self.steps.iter().zip(first..) {
             for at in &mut ats {
-                let found: &[u8; PIECE_BYTES] = self.window(*at)?;
+                let found: &[u8; PIECE_BYTES] = window(self.bytes, *at)?;
                 for (index, difference) in differences.iter_mut().enumerate() {
                     *difference |= (found[index] ^ step.bits[index]) & step.mask[index];
                 }
@@ -236,7 +238,7 @@ impl Records<'_> {
             if let Some(ends) = &step.value {
                 for at in &mut ats {
                     *at = loop {
-                        let found = seek(self.window(*at)?, ends);
+                        let found = seek(window(self.bytes, *at)?, ends);
                         if found != 0 {
                             break *at + found.trailing_zeros();
                         }
@@ -249,12 +251,6 @@ impl Records<'_> {
             }
         }
         (differences == [0; PIECE_BYTES]).then_some(ats)
-    }
-
-    /// The bytes from `at` on.
-    #[inline(always)]
-    fn window<const N: usize>(&self, at: u32) -> Option<&[u8; N]> {
-        self.bytes.get(at as usize..at as usize + N)?.as_array()
     }
 }
 
