@@ -200,7 +200,7 @@ impl<N: Copy + Default, R: Reader<N>> Loop for Extend<'_, N, R> {
         let mut texts = self.records.texts(from, to);
         let mut values = [N::default(); LANES];
         loop {
-            let (places, count) = Places::next(&mut texts);
+            let (places, count) = Places::next_of(&mut texts);
             if count == 0 {
                 return true;
             }
@@ -408,7 +408,7 @@ mod tests {
             let of = Texts { source: &source, side: "", dialect: Dialect::Csv, lenient: false };
             let (from, to) = (At { mark: 0, offset_bytes: 1 }, At { mark: 1, offset_bytes: 0 });
             let place = Place { column: 0, from, to, kind_of: None, kinds: Vec::new() };
-            let records = Alike { marks: &marks, stride: 1, blank_bytes: 0 };
+            let records = Alike::by_record(&marks, 1, 0);
             let first = first.index(texts.len() + 1);
             for data_type in [DataType::STRING, DataType::BigInt, DataType::Double, DataType::Timestamp(3)] {
                 let new = || column_of(data_type, Dialect::Csv).unwrap();

@@ -7,7 +7,7 @@
 //!
 //! 1. What is read here, [`super::short`] reads alike.
 
-use super::rows::kind;
+use super::rows::{BetweenMarks, kind};
 use super::short::{LastDate, TIMESTAMP_BYTES, WordNumber, timestamp_words, word_number};
 use crate::sys::scan::window;
 
@@ -25,6 +25,15 @@ pub(super) struct Places {
 }
 
 impl Places {
+    /// The next places of records, as [`Places::next`] has them.
+    #[inline(always)]
+    pub(super) fn next_of(texts: &mut BetweenMarks<'_>) -> (Self, usize) {
+        match texts.next_block() {
+            Some((starts, ends)) => (Self { starts, ends }, LANES),
+            None => Self::next(texts),
+        }
+    }
+
     /// The next places, and how many they are; if fewer than there is room for, the last one goes on.
     #[inline(always)]
     pub(super) fn next(texts: &mut impl Iterator<Item = (u32, u32)>) -> (Self, usize) {

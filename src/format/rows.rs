@@ -143,42 +143,69 @@ pub(super) struct Place {
 pub(super) type KindOf = fn(&[u8], usize, usize) -> Option<u8>;
 
 /// Whole records, one a line, with equally many marks each: the last of them is the newline.
+///
+/// Mark *m* of record *r* is number *m* · `across` + *r* · `stride` of all.
 #[derive(Clone, Copy)]
 pub(super) struct Alike<'a> {
-    /// The newline before the first record, and all marks of all records.
-    pub(super) marks: &'a [u32],
+    marks: &'a [u32],
+    count: usize,
     /// How many marks a record has.
-    pub(super) stride: usize,
+    mark_count: usize,
+    across: usize,
+    stride: usize,
     /// How many bytes stand between a record and its newline.
-    pub(super) blank_bytes: u32,
+    blank_bytes: u32,
 }
 
 impl<'a> Alike<'a> {
+    /// Records of so many marks each, with the newline before the first one and all marks of all of them, record by record.
+    pub(super) fn by_record(marks: &'a [u32], mark_count: usize, blank_bytes: u32) -> Self {
+        let count = (marks.len() - 1) / mark_count;
+        Self { marks, count, mark_count, across: 1, stride: mark_count, blank_bytes }
+    }
+
+    /// The same, with the newlines before all records, then the first marks of all, and so on.
+    pub(super) fn by_mark(marks: &'a [u32], mark_count: usize, blank_bytes: u32) -> Self {
+        let count = marks.len() / (mark_count + 1);
+        Self { marks, count, mark_count, across: count, stride: 1, blank_bytes }
+    }
+
     /// How many records.
     pub(super) fn count(self) -> usize {
-        (self.marks.len() - 1) / self.stride
+        self.count
+    }
+
+    /// Where a record ends.
+    pub(super) fn record_end(self) -> At {
+        At { mark: self.mark_count, offset_bytes: self.blank_bytes.wrapping_neg() }
     }
 
     /// Where the last one's newline stands.
     pub(super) fn end(self) -> usize {
-        self.marks[self.marks.len() - 1] as usize
+        self.marks[self.mark_count * self.across + (self.count - 1) * self.stride] as usize
+    }
+
+    /// A mark of each record, and what lies between.
+    #[inline]
+    fn of_mark(self, mark: usize) -> &'a [u32] {
+        // Up to the last record's own, so that there is nothing to count.
+        let length = self.count.checked_sub(1).map_or(0, |last| last * self.stride + 1);
+        &self.marks[mark * self.across..][..length]
     }
 
     /// Where the place is in each record.
     #[inline]
     pub(super) fn at(self, at: At) -> impl ExactSizeIterator<Item = u32> + Clone + use<'a> {
-        let marks = self.marks[at.mark..].iter().step_by(self.stride).take(self.count());
+        let marks = self.of_mark(at.mark).iter().step_by(self.stride);
         marks.map(move |mark| mark.wrapping_add(at.offset_bytes))
     }
 
     /// Where a text begins and ends in each record.
     #[inline]
     pub(super) fn texts(self, from: At, to: At) -> BetweenMarks<'a> {
-        // Up to the last record's own mark, so that there is nothing to count.
-        let length = self.marks.len() - self.stride;
         BetweenMarks {
-            starts: &self.marks[from.mark..][..length],
-            ends: &self.marks[to.mark..][..length],
+            starts: self.of_mark(from.mark),
+            ends: self.of_mark(to.mark),
             index: 0,
             stride: self.stride,
             offsets_bytes: (from.offset_bytes, to.offset_bytes),
@@ -187,13 +214,13 @@ impl<'a> Alike<'a> {
 
     /// The records from `first` on, `count` of them.
     fn part(self, first: usize, count: usize) -> Self {
-        let marks = &self.marks[first * self.stride..=(first + count) * self.stride];
-        Self { marks, ..self }
+        assert!(first + count <= self.count);
+        Self { marks: &self.marks[first * self.stride..], count, ..self }
     }
 
     /// The first `count` records, and the others.
     pub(super) fn split_at(self, count: usize) -> (Self, Self) {
-        (self.part(0, count), self.part(count, self.count() - count))
+        (self.part(0, count), self.part(count, self.count - count))
     }
 }
 
@@ -206,6 +233,27 @@ pub(super) struct BetweenMarks<'a> {
     index: usize,
     stride: usize,
     offsets_bytes: (u32, u32),
+}
+
+impl BetweenMarks<'_> {
+    /// The next `N`, if there are so many and their marks lie side by side: no record is looked at by itself then.
+    #[inline(always)]
+    pub(super) fn next_block<const N: usize>(&mut self) -> Option<([u32; N], [u32; N])> {
+        if self.stride != 1 {
+            return None;
+        }
+        let block = self.index..self.index + N;
+        let starts: &[u32; N] = self.starts.get(block.clone())?.as_array()?;
+        let ends: &[u32; N] = self.ends.get(block)?.as_array()?;
+        self.index += N;
+        let moved = |marks: &[u32; N], offset_bytes: u32| {
+            let mut marks = *marks;
+            marks.iter_mut().for_each(|mark| *mark = mark.wrapping_add(offset_bytes));
+            marks
+        };
+        let (from_bytes, to_bytes) = self.offsets_bytes;
+        Some((moved(starts, from_bytes), moved(ends, to_bytes)))
+    }
 }
 
 impl Iterator for BetweenMarks<'_> {
@@ -328,9 +376,7 @@ impl Rows {
                 put(&mut self.spans[place.column][row..], part, place, first);
             }
             let starts = part.at(At { mark: 0, offset_bytes: 1 });
-            let before_newline = alike.blank_bytes.wrapping_neg();
-            let ends = part.at(At { mark: alike.stride, offset_bytes: before_newline });
-            self.records.extend(starts.zip(ends));
+            self.records.extend(starts.zip(part.at(part.record_end())));
             first += count;
             if self.is_full() && !self.flush(wanted, source, decoded) {
                 return false;

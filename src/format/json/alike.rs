@@ -12,7 +12,7 @@
 
 use super::scan;
 use crate::format::lanes::{Numbers, Places};
-use crate::format::rows::{Alike, At, KindOf, Place, kind};
+use crate::format::rows::{Alike, At, BetweenMarks, KindOf, Place, kind};
 use crate::format::short;
 use crate::sys::scan::Route;
 use crate::sys::vector::{self, Loop};
@@ -114,8 +114,7 @@ impl Template {
         marks: &'a mut Vec<u32>,
     ) -> Option<Alike<'a>> {
         let count = self.route.records(bytes, start, until, marks);
-        let stride = self.route.mark_count();
-        (count > 0).then_some(Alike { marks, stride, blank_bytes: self.blank_bytes })
+        (count > 0).then(|| Alike::by_mark(marks, self.route.mark_count(), self.blank_bytes))
     }
 
     /// Where the values of `records` stand, if their numbers are some, but for those in columns that `checks` tells.
@@ -149,19 +148,19 @@ impl Template {
 }
 
 /// Appends the kinds of numbers, if all texts are some.
-struct Kinds<'a, I> {
+struct Kinds<'a> {
     bytes: &'a [u8],
-    texts: I,
+    texts: BetweenMarks<'a>,
     kinds: &'a mut Vec<u8>,
 }
 
-impl<I: Iterator<Item = (u32, u32)>> Loop for Kinds<'_, I> {
+impl Loop for Kinds<'_> {
     type Output = Option<()>;
 
     #[inline(always)]
     fn run(mut self) -> Option<()> {
         loop {
-            let (places, count) = Places::next(&mut self.texts);
+            let (places, count) = Places::next_of(&mut self.texts);
             if count == 0 {
                 return Some(());
             }
@@ -213,17 +212,18 @@ mod tests {
         #[test]
         fn kinds_are_those_that_are_found_one_by_one(texts in prop::collection::vec("-?(0|[0-9]{1,5})(\\.[0-9]{1,2})?", 0..50), odd in "[x,]?") {
             let bytes = (texts.join(",") + &odd + ",       ").into_bytes();
-            let (mut places, mut start) = (Vec::new(), 0);
+            let mut marks = vec![u32::MAX];
             for text in &texts {
-                places.push((start, start + text.len() as u32));
-                start += text.len() as u32 + 1;
+                marks.push(marks[marks.len() - 1].wrapping_add(text.len() as u32 + 1));
             }
-            if let (Some(last), "x") = (places.last_mut(), odd.as_str()) {
-                last.1 += 1;
+            if let (Some(last), "x") = (marks[1..].last_mut(), odd.as_str()) {
+                *last += 1;
             }
-            let one_by_one: Option<Vec<u8>> = places.iter().map(|&(start, end)| number_kind(&bytes, start as usize, end as usize)).collect();
+            // A newline before the first text, and a comma behind each.
+            let texts = Alike::by_record(&marks, 1, 0).texts(At { mark: 0, offset_bytes: 1 }, At { mark: 1, offset_bytes: 0 });
+            let one_by_one: Option<Vec<u8>> = texts.clone().map(|(start, end)| number_kind(&bytes, start as usize, end as usize)).collect();
             let mut kinds = Vec::new();
-            let all = Kinds { bytes: &bytes, texts: places.into_iter(), kinds: &mut kinds }.run();
+            let all = Kinds { bytes: &bytes, texts, kinds: &mut kinds }.run();
             prop_assert_eq!(all.map(|()| kinds), one_by_one);
         }
     }

@@ -58,20 +58,21 @@ impl Runtime for Uring {
         coordinator: Option<Coordinator>,
     ) -> Vec<Vec<(String, LateRows)>> {
         let snapshots = SnapshotThread::start(coordinator, control, self.clock);
-        let core_count = core_affinity::get_core_ids().map_or(1, |cores| cores.len().max(1));
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut handles = Vec::new();
         for shard in shards {
-            let (control, clock) = (Arc::clone(control), self.clock);
-            let placement = match shard.index < core_count {
-                true => Placement::Fixed(shard.index),
-                false => Placement::Unbound,
-            };
-            let builder = LocalExecutorBuilder::new(placement)
+            let (core, control, clock) =
+                (cores.get(shard.index).copied(), Arc::clone(control), self.clock);
+            // It pins itself: to bind an executor glommio reads three files of each core, three times an executor.
+            let builder = LocalExecutorBuilder::new(Placement::Unbound)
                 .name(&format!("shard-{}", shard.index))
                 .io_memory(IO_MEMORY_BYTES)
                 .preempt_timer(PREEMPTION)
                 .ring_depth(RING_DEPTH);
-            handles.push(builder.spawn(move || async move { drive(shard, &control, clock).await }));
+            handles.push(builder.spawn(move || async move {
+                core.map(core_affinity::set_for_current);
+                drive(shard, &control, clock).await
+            }));
         }
         let late = handles
             .into_iter()

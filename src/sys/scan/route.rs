@@ -111,8 +111,8 @@ impl Route {
         self.steps.len()
     }
 
-    /// Notes records from `from` on that go this way and begin before `until`, and how many they are: `marks` are the newline before them and their
-    /// positions. One that fewer than 32 bytes follow may be left out, and what begins far behind the first one.
+    /// Notes records from `from` on that go this way and begin before `until`, and how many they are: `marks` are the newlines before them, then where
+    /// the first step leads to in each, and so on. One that fewer than 32 bytes follow may be left out, and what begins far behind the first one.
     ///
     /// # Panics
     ///
@@ -175,29 +175,53 @@ impl Records<'_> {
         marks: &mut Vec<u32>,
         seek: impl Fn(&[u8; WINDOW_BYTES], &Ends) -> u32,
     ) -> usize {
-        let (parts, stride) = (self.parts(), self.steps.len());
-        let (mut ats, mut next) = (parts.map(|part| part.0), 0);
-        while (0..LANES).all(|lane| ats[lane] < parts[lane].1) && next + stride <= LANE_MARKS {
-            let Some(newlines) = self.follow(ats, lanes, next, &seek) else { break };
+        let (parts, room) = (self.parts(), self.lane_records());
+        let (mut ats, mut record) = (parts.map(|part| part.0), 0);
+        while (0..LANES).all(|lane| ats[lane] < parts[lane].1) && record < room {
+            let Some(newlines) = self.follow(ats, lanes, record, &seek) else { break };
             ats = newlines.map(|newline| newline + 1);
-            next += stride;
+            record += 1;
         }
-        marks.clear();
-        marks.push(self.from.wrapping_sub(1));
-        for ((mut at, (_, end)), lane) in ats.into_iter().zip(parts).zip(lanes) {
-            let mut next = next;
-            while at < end && next + stride <= LANE_MARKS {
+        let mut counts = [0; LANES];
+        for (index, ((mut at, (_, end)), lane)) in
+            ats.into_iter().zip(parts).zip(&mut *lanes).enumerate()
+        {
+            let mut record = record;
+            while at < end && record < room {
                 let lane = std::array::from_mut(lane);
-                let Some([newline]) = self.follow([at], lane, next, &seek) else { break };
+                let Some([newline]) = self.follow([at], lane, record, &seek) else { break };
                 at = newline + 1;
-                next += stride;
+                record += 1;
             }
-            marks.extend_from_slice(&lane[..next]);
+            counts[index] = record;
             if at < end {
                 break;
             }
         }
-        (marks.len() - 1) / stride
+        self.join(lanes, counts, marks)
+    }
+
+    /// How many records a lane has room for.
+    fn lane_records(self) -> usize {
+        LANE_MARKS / self.steps.len()
+    }
+
+    /// Puts the first records of all lanes together, so many of each, and tells how many they are.
+    fn join(self, lanes: &[Lane; LANES], counts: [usize; LANES], marks: &mut Vec<u32>) -> usize {
+        let (room, count) = (self.lane_records(), counts.iter().sum());
+        let put = |marks: &mut Vec<u32>, step: usize| {
+            for (lane, count) in lanes.iter().zip(counts) {
+                marks.extend_from_slice(&lane[step * room..][..count]);
+            }
+        };
+        let last = self.steps.len() - 1;
+        // Before a record stands the newline of the one before it.
+        marks.clear();
+        marks.push(self.from.wrapping_sub(1));
+        put(marks, last);
+        marks.truncate(count);
+        (0..=last).for_each(|step| put(marks, step));
+        count
     }
 
     /// The parts of lanes, from and to: invariant 4.
@@ -216,18 +240,18 @@ impl Records<'_> {
         std::array::from_fn(|lane| (start(lane), start(lane + 1)))
     }
 
-    /// Follows the route from each of `ats` on, and notes where its steps lead to, from number `first` of a lane on; where the last one does.
+    /// Follows the route from each of `ats` on, and notes where its steps lead to, as record `record` of a lane; where the last one does.
     /// `None`: one leads elsewhere.
     #[inline(always)]
     fn follow<const N: usize>(
         self,
         mut ats: [u32; N],
         lanes: &mut [Lane; N],
-        first: usize,
+        record: usize,
         seek: impl Fn(&[u8; WINDOW_BYTES], &Ends) -> u32,
     ) -> Option<[u32; N]> {
         let mut differences = [0; PIECE_BYTES];
-        for (step, place) in self.steps.iter().zip(first..) {
+        for (step, place) in self.steps.iter().zip((record..).step_by(self.lane_records())) {
             for at in &mut ats {
                 let found: &[u8; PIECE_BYTES] = window(self.bytes, *at)?;
                 for (index, difference) in differences.iter_mut().enumerate() {
@@ -332,18 +356,18 @@ mod tests {
             }
             let (mut route, mut fast, mut plain) = (spelling.route(), vec![7], vec![7]);
             let (until, stride) = (from + stretch_bytes, route.mark_count());
-            let (mut at, mut expected) = (from, vec![(from as u32).wrapping_sub(1)]);
+            let (mut at, mut expected) = (from, Vec::new());
             while at < until.min(bytes.len()) && let Some(marks) = spelling.marks(&bytes, at) {
-                at = marks[stride - 1] as usize + 1;
-                expected.extend(marks);
+                expected.push([vec![(at as u32).wrapping_sub(1)], marks].concat());
+                at = expected[expected.len() - 1][stride] as usize + 1;
             }
             let count = route.records(&bytes, from, until, &mut fast);
             let found = fast.as_slice();
-            prop_assert_eq!(found.len(), 1 + count * stride);
-            prop_assert_eq!(found, &expected[..found.len()]);
+            let by_mark = (0..=stride).flat_map(|mark| expected[..count].iter().map(move |marks| marks[mark]));
+            prop_assert_eq!(found, by_mark.collect::<Vec<_>>());
             // What is left out is too near to the end.
-            if let Some(left_out) = expected.get(found.len() + stride - 1) {
-                prop_assert!(*left_out as usize + WINDOW_BYTES > bytes.len());
+            if let Some(left_out) = expected.get(count) {
+                prop_assert!(left_out[stride] as usize + WINDOW_BYTES > bytes.len());
             }
             let records = Records { steps: &route.steps, bytes: &bytes, from: from as u32, until };
             let seek = |bytes: &[u8; WINDOW_BYTES], ends: &Ends| ends.seek(bytes);

@@ -36,7 +36,7 @@ impl CsvDecoder {
             let indexed = marks.index(stretch, at, &mut self.ends);
             if let Some(stride) = self.fields_of_all(bytes, indexed.newline_count)
                 && let marks = &self.ends[..=indexed.newline_count * stride]
-                && let alike = (Alike { marks, stride, blank_bytes })
+                && let alike = Alike::by_record(marks, stride, blank_bytes)
                 && (blank_bytes == 0 || have_returns(bytes, at, alike))
             {
                 for Place { to, .. } in &mut self.places {
@@ -81,7 +81,7 @@ impl CsvDecoder {
         let (columns, ends) = (self.slots.len(), &self.ends[1..]);
         let fields = ends.iter().position(is_newline)? + 1;
         let marks = self.ends.get(..=fields * newline_count)?;
-        let alike = Alike { marks, stride: fields, blank_bytes: 0 };
+        let alike = Alike::by_record(marks, fields, 0);
         // As many newlines as records, and one at the end of each: then there is none within a record.
         let mut last = marks.iter().step_by(fields).skip(1);
         let has_empty_extra = || {
@@ -97,7 +97,7 @@ impl CsvDecoder {
 
 /// Whether each of these records, the first of which begins at `start`, ends with a carriage return, and has no other.
 fn have_returns(bytes: &[u8], start: usize, records: Alike) -> bool {
-    let mut last = records.at(At { mark: records.stride, offset_bytes: u32::MAX });
+    let mut last = records.at(records.record_end());
     last.all(|at| bytes.get(at as usize) == Some(&b'\r'))
         && memchr_iter(b'\r', &bytes[start..records.end()]).count() == records.count()
 }
