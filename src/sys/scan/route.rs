@@ -1,7 +1,7 @@
 //! Going through records that are spelled alike: from a value's end to the next one's, and what lies between is compared.
 //!
-//! Of a record of a hundred bytes that a search for marks looks at, half are the same in every record. So these are compared, sixteen at a
-//! time, and only values are searched for their ends. Since each place depends on the one before, several records are followed side by
+//! Of a record of a hundred bytes that a search for marks looks at, half are the same in every record. So these are compared, and only
+//! values are searched for their ends: both in one window of bytes, where a text and most values fit. Since each place depends on the one before, several records are followed side by
 //! side, in as many parts of a stretch.
 //!
 //! # Invariants
@@ -34,30 +34,32 @@ type Lane = [u32; LANE_MARKS];
 
 const LANE_MARKS: usize = (1 << 12) + 80;
 
-/// Bytes that are searched at a time.
+/// Bytes that are compared and searched at a time.
 const WINDOW_BYTES: usize = 32;
-
-/// Bytes that are compared at a time.
-const PIECE_BYTES: usize = 16;
 
 /// How many records are followed side by side.
 const LANES: usize = 4;
 
-/// Up to sixteen bytes of a text, which are compared, and how far they lead: past them, and where a value follows on to its end.
+/// Up to a window of a text, which is compared, and how far it leads: past it, and where a value follows on to its end.
 #[derive(Debug)]
 struct Step {
-    bits: [u8; PIECE_BYTES],
-    mask: [u8; PIECE_BYTES],
+    bits: [u8; WINDOW_BYTES],
+    mask: [u8; WINDOW_BYTES],
     length: u32,
     value: Option<Ends>,
 }
 
-/// What a value ends at: a byte that its four low bits lead to, twice, as vectors are wide.
+/// What a value ends at.
 #[derive(Debug)]
-struct Ends([u8; WINDOW_BYTES]);
+struct Ends {
+    /// A byte that its four low bits lead to, twice, as vectors are wide.
+    table: [u8; WINDOW_BYTES],
+    /// A bit for each byte of the window that begins with the text before the value: whether it is behind that.
+    behind_text: u32,
+}
 
 impl Ends {
-    fn of(bytes: [u8; 2]) -> Self {
+    fn of(bytes: [u8; 2], text_bytes: u32) -> Self {
         // No byte is led to another one's place, and so to none that it is.
         let mut table: [u8; 16] = std::array::from_fn(|low| !low as u8);
         for byte in bytes.into_iter().chain([b'\n']) {
@@ -68,12 +70,12 @@ impl Ends {
         let mut twice = [0; WINDOW_BYTES];
         twice[..16].copy_from_slice(&table);
         twice[16..].copy_from_slice(&table);
-        Self(twice)
+        Self { table: twice, behind_text: u32::MAX.checked_shl(text_bytes).unwrap_or(0) }
     }
 
     /// Of each of the bytes a bit, least significant first: whether it is an end.
     fn seek(&self, bytes: &[u8; WINDOW_BYTES]) -> u32 {
-        let is_end = |&byte: &u8| byte.is_ascii() && self.0[usize::from(byte & 15)] == byte;
+        let is_end = |&byte: &u8| byte.is_ascii() && self.table[usize::from(byte & 15)] == byte;
         let bits = bytes.iter().enumerate();
         bits.fold(0, |bits, (index, byte)| bits | u32::from(is_end(byte)) << index)
     }
@@ -82,8 +84,8 @@ impl Ends {
 impl Route {
     /// Goes past `text`, which is not empty.
     pub fn past(&mut self, text: &[u8]) {
-        self.steps.extend(text.chunks(PIECE_BYTES).map(|text| {
-            let (mut bits, mut mask) = ([0; PIECE_BYTES], [0; PIECE_BYTES]);
+        self.steps.extend(text.chunks(WINDOW_BYTES).map(|text| {
+            let (mut bits, mut mask) = ([0; WINDOW_BYTES], [0; WINDOW_BYTES]);
             bits[..text.len()].copy_from_slice(text);
             mask[..text.len()].fill(u8::MAX);
             Step { bits, mask, length: text.len() as u32, value: None }
@@ -97,7 +99,7 @@ impl Route {
     /// If there is no text before it, or ends are alike in their four low bits, with each other or with a newline.
     pub fn to_end_of_value(&mut self, ends: [u8; 2]) {
         let step = self.steps.last_mut().expect("there is text before a value");
-        step.value = Some(Ends::of(ends));
+        step.value = Some(Ends::of(ends, step.length));
     }
 
     /// Goes past `text` up to the newline that it ends with.
@@ -162,7 +164,7 @@ impl Records<'_> {
         self.note_by(lanes, marks, |bytes, ends: &Ends| {
             let bytes = load(bytes);
             // Of bytes that are not ASCII it is zero, which they are not.
-            let ends = _mm256_shuffle_epi8(load(&ends.0), bytes);
+            let ends = _mm256_shuffle_epi8(load(&ends.table), bytes);
             _mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, ends)).cast_unsigned()
         })
     }
@@ -250,31 +252,43 @@ impl Records<'_> {
         record: usize,
         seek: impl Fn(&[u8; WINDOW_BYTES], &Ends) -> u32,
     ) -> Option<[u32; N]> {
-        let mut differences = [0; PIECE_BYTES];
+        let mut differences = [0; WINDOW_BYTES];
         for (step, place) in self.steps.iter().zip((record..).step_by(self.lane_records())) {
             for at in &mut ats {
-                let found: &[u8; PIECE_BYTES] = window(self.bytes, *at)?;
+                let found: &[u8; WINDOW_BYTES] = window(self.bytes, *at)?;
                 for (index, difference) in differences.iter_mut().enumerate() {
                     *difference |= (found[index] ^ step.bits[index]) & step.mask[index];
                 }
-                *at += step.length;
-            }
-            if let Some(ends) = &step.value {
-                for at in &mut ats {
-                    *at = loop {
-                        let found = seek(window(self.bytes, *at)?, ends);
-                        if found != 0 {
-                            break *at + found.trailing_zeros();
-                        }
-                        *at += WINDOW_BYTES as u32;
-                    };
-                }
+                *at = match &step.value {
+                    None => *at + step.length,
+                    Some(ends) => match seek(found, ends) & ends.behind_text {
+                        0 => self.seek_on(*at, ends, &seek)?,
+                        found => *at + found.trailing_zeros(),
+                    },
+                };
             }
             for (lane, &at) in lanes.iter_mut().zip(&ats) {
                 lane[place] = at;
             }
         }
-        (differences == [0; PIECE_BYTES]).then_some(ats)
+        (differences == [0; WINDOW_BYTES]).then_some(ats)
+    }
+
+    /// Where a value ends that does not in the window at `at`.
+    #[inline(always)]
+    fn seek_on(
+        self,
+        mut at: u32,
+        ends: &Ends,
+        seek: impl Fn(&[u8; WINDOW_BYTES], &Ends) -> u32,
+    ) -> Option<u32> {
+        loop {
+            at += WINDOW_BYTES as u32;
+            let found = seek(window(self.bytes, at)?, ends);
+            if found != 0 {
+                return Some(at + found.trailing_zeros());
+            }
+        }
     }
 }
 
@@ -316,7 +330,9 @@ mod tests {
             for (index, text) in self.texts.iter().enumerate() {
                 at = bytes[at..].starts_with(text.as_bytes()).then_some(at)?;
                 marks.extend(
-                    (1..text.len()).filter(|after| after % 16 == 0).map(|after| at + after),
+                    (1..text.len())
+                        .filter(|after| after % WINDOW_BYTES == 0)
+                        .map(|after| at + after),
                 );
                 at += text.len();
                 let Some(&quoted) = self.quoted.get(index) else { break };
