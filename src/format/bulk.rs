@@ -19,7 +19,7 @@ use super::column::{self, BadText, Column, Dialect, Field, Read, Texts};
 use super::lanes::{self, LANES, Numbers, Places};
 use super::rows::{Alike, Place, Span, kind};
 use super::short::LastDate;
-use crate::batch::DataType;
+use crate::batch::{BATCH_ROWS_MAX, DataType};
 use crate::sys::vector::{self, Loop};
 use crate::sys::views::ViewColumn;
 
@@ -58,15 +58,19 @@ pub(super) fn column_of(data_type: DataType, dialect: Dialect) -> Option<Box<dyn
 struct Strings {
     /// `None` before the first row of a batch.
     column: Option<ViewColumn>,
-    /// How many rows the last batch had: about as many are expected.
-    expected_rows: usize,
 }
 
 impl Strings {
     fn column(&mut self, texts: &Texts, more: usize) -> &mut ViewColumn {
-        let capacity = more.max(self.expected_rows);
+        let capacity = more.max(expected_rows(texts));
         self.column.get_or_insert_with(|| ViewColumn::new(texts.source.clone(), capacity))
     }
+}
+
+/// How many rows there is to be room for: a batch, if the chunk may have so many. A vector that grew with each stretch would be copied as often.
+fn expected_rows(texts: &Texts) -> usize {
+    const RECORD_BYTES: usize = 16;
+    BATCH_ROWS_MAX.min(texts.source.as_str().len() / RECORD_BYTES)
 }
 
 impl Grow for Strings {
@@ -112,7 +116,6 @@ impl Grow for Strings {
 
     fn take(&mut self, texts: &Texts) -> ArrayRef {
         let column = self.column.take().unwrap_or_else(|| ViewColumn::new(texts.source.clone(), 0));
-        self.expected_rows = column.row_count();
         Arc::new(column.finish())
     }
 }
@@ -138,18 +141,16 @@ trait Reader<N>: Send {
 struct Primitives<T: ArrowPrimitiveType, R> {
     reader: R,
     column: Column<T::Native>,
-    /// How many rows the last batch had: about as many are expected.
-    expected_rows: usize,
 }
 
 impl<T: ArrowPrimitiveType, R: Reader<T::Native>> Primitives<T, R> {
     fn new(reader: R) -> Self {
-        Self { reader, column: Column::new(), expected_rows: 0 }
+        Self { reader, column: Column::new() }
     }
 
-    fn reserve(&mut self, more: usize) {
+    fn reserve(&mut self, texts: &Texts, more: usize) {
         let values = &mut self.column.values;
-        values.reserve(more.max(self.expected_rows.saturating_sub(values.len())));
+        values.reserve(more.max(expected_rows(texts).saturating_sub(values.len())));
     }
 }
 
@@ -159,7 +160,7 @@ impl<T: ArrowPrimitiveType, R: Reader<T::Native>> Grow for Primitives<T, R> {
     }
 
     fn extend(&mut self, texts: &Texts, records: Alike, place: &Place) -> bool {
-        self.reserve(records.count());
+        self.reserve(texts, records.count());
         let bytes = texts.source.as_str().as_bytes();
         let values = &mut self.column.values;
         vector::widest(Extend { bytes, records, place, reader: &mut self.reader, values })
@@ -170,13 +171,12 @@ impl<T: ArrowPrimitiveType, R: Reader<T::Native>> Grow for Primitives<T, R> {
     }
 
     fn append(&mut self, texts: &Texts, spans: &[Span]) -> Result<(), usize> {
-        self.reserve(spans.len());
+        self.reserve(texts, spans.len());
         let (reader, column) = (&mut self.reader, &mut self.column);
         vector::widest(Append { texts, spans, reader, column })
     }
 
     fn take(&mut self, _texts: &Texts) -> ArrayRef {
-        self.expected_rows = self.column.values.len();
         let (values, nulls) = self.column.take::<T>();
         Arc::new(PrimitiveArray::<T>::new(values, nulls))
     }

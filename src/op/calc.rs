@@ -1,7 +1,10 @@
 //! Filter and project: expressions over one batch.
 
-use arrow_array::ArrayRef;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, NullArray};
 use chrono_tz::Tz;
 
 use crate::batch::Batch;
@@ -12,13 +15,20 @@ use crate::expr::{EvalContext, Evaluator, Expr};
 pub struct Calc {
     filter: Option<Evaluator>,
     columns: Vec<Evaluator>,
+    /// What the filter reads and nobody behind it.
+    filter_only: Vec<usize>,
 }
 
 impl Calc {
     /// Compiles the expressions.
     pub fn new(filter: Option<&Expr>, columns: &[Expr], time_zone: Tz) -> Self {
         let compile = |expr: &Expr| Evaluator::new(expr, time_zone);
-        Self { filter: filter.map(compile), columns: columns.iter().map(compile).collect() }
+        let (filter_columns, used) = (columns_of(filter), columns_of(columns));
+        Self {
+            filter: filter.map(compile),
+            columns: columns.iter().map(compile).collect(),
+            filter_only: filter_columns.difference(&used).copied().collect(),
+        }
     }
 
     /// The rows that pass, projected; and the error of the first row that failed, in which case the rows are
@@ -40,15 +50,24 @@ impl Calc {
     fn keep(&self, batch: &Batch, context: &EvalContext) -> (Batch, Option<EvalError>) {
         let Some(filter) = &self.filter else { return (batch.clone(), None) };
         match filter.eval(batch, context) {
-            Ok(keep) => (batch.filter(keep.as_boolean()), None),
+            Ok(keep) => (self.used(batch).filter(keep.as_boolean()), None),
             Err(error) => {
                 let before = batch.slice(0, error.row_index);
                 let keep = filter
                     .eval(&before, context)
                     .expect("the rows before the first failure are good");
-                (before.filter(keep.as_boolean()), Some(error))
+                (self.used(&before).filter(keep.as_boolean()), Some(error))
             }
         }
+    }
+
+    /// The batch without what is not read any more, for its rows are about to be copied.
+    fn used(&self, batch: &Batch) -> Batch {
+        let mut batch = batch.clone();
+        for &column in &self.filter_only {
+            batch.columns[column] = Arc::new(NullArray::new(batch.rows));
+        }
+        batch
     }
 
     fn project(&self, batch: &Batch, context: &EvalContext) -> Result<Batch, EvalError> {
@@ -64,4 +83,14 @@ impl Calc {
             }
         }
     }
+}
+
+/// The columns that expressions read.
+fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> BTreeSet<usize> {
+    let mut columns = BTreeSet::new();
+    let mut note = |column| {
+        columns.insert(column);
+    };
+    exprs.into_iter().for_each(|expr| expr.visit_columns(&mut note));
+    columns
 }

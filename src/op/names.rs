@@ -26,27 +26,23 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The numbers of a column's strings; false: one is too long, or there are too many. Those that had come keep their numbers.
+    /// The numbers of a column's strings; false: one is too long, or there are too many. Those before it have numbers all the same, and those that had
+    /// come keep theirs.
     ///
     /// # Shapes
     ///
     /// `numbers` is replaced: `[rows]`.
     pub(super) fn number(&mut self, column: &StringViewArray, numbers: &mut Vec<i64>) -> bool {
         let views = column.views();
-        if views.iter().any(|&view| view as u32 as usize > INLINE_BYTES_MAX) {
-            return false;
-        }
         if self.index.is_empty() {
             self.index.resize(ENTRIES, 0);
         }
-        numbers.clear();
-        for &view in views.iter() {
-            match self.number_of(view) {
-                Some(number) => numbers.push(number.into()),
-                None => return false,
-            }
-        }
-        true
+        numbers.resize(views.len(), 0);
+        numbers.iter_mut().zip(views.iter()).all(|(number, &view)| {
+            let known = self.number_of(view);
+            *number = known.unwrap_or_default().into();
+            known.is_some()
+        })
     }
 
     /// Whether no more strings can be numbered.
@@ -56,14 +52,16 @@ impl Names {
 
     #[inline]
     fn number_of(&mut self, view: u128) -> Option<u32> {
+        let index: &mut [u16; ENTRIES] = self.index.as_mut_array().expect("an index");
         let mut at = place(view);
-        while let Some(number) = self.index[at].checked_sub(1) {
+        while let Some(number) = index[at].checked_sub(1) {
             if self.views[usize::from(number)] == view {
                 return Some(number.into());
             }
             at = (at + 1) % ENTRIES;
         }
-        if self.is_full() {
+        // One that is too long is not known, and stays so: its view is not all of it.
+        if self.is_full() || view as u32 as usize > INLINE_BYTES_MAX {
             return None;
         }
         self.views.push(view);
@@ -107,13 +105,12 @@ mod tests {
                 let mut numbers = Vec::new();
                 let fits = batch.iter().all(|name| name.len() <= 12);
                 prop_assert_eq!(names.number(&StringViewArray::from_iter_values(&batch), &mut numbers), fits);
-                if fits {
-                    let expected = batch.into_iter().map(|name| {
-                        let next = twin.len() as i64;
-                        *twin.entry(name).or_insert(next)
-                    });
-                    prop_assert_eq!(numbers, expected.collect::<Vec<_>>());
-                }
+                let expected = batch.into_iter().take_while(|name| name.len() <= 12).map(|name| {
+                    let next = twin.len() as i64;
+                    *twin.entry(name).or_insert(next)
+                });
+                let expected: Vec<i64> = expected.collect();
+                prop_assert_eq!(&numbers[..expected.len()], expected);
             }
         }
     }

@@ -182,11 +182,6 @@ impl ViewColumn {
         self.nulls.truncate(count);
     }
 
-    /// How many rows there are.
-    pub fn row_count(&self) -> usize {
-        self.views.len()
-    }
-
     /// Appends NULL.
     #[inline]
     pub fn push_null(&mut self) {

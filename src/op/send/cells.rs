@@ -64,7 +64,9 @@ impl AggregateSender {
         let numbered = &mut self.numbered;
         let (low, _) = numbered.range();
         // Of each shard: cells, and where their keys lie.
-        let mut parts: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); self.shard_count];
+        let room = || Vec::with_capacity(grid.cell_count());
+        let mut parts: Vec<(Vec<u32>, Vec<u32>)> =
+            (0..self.shard_count).map(|_| (room(), room())).collect();
         for index in grid.groups() {
             let place = numbered.place(grid.number(index), low);
             let hash = numbered.known().hashes[place as usize];
