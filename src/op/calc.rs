@@ -94,3 +94,48 @@ fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> BTreeSet<usize> 
     exprs.into_iter().for_each(|expr| expr.visit_columns(&mut note));
     columns
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::Int64Array;
+    use arrow_array::types::Int64Type;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::DataType;
+    use crate::expr::{Value, call};
+
+    proptest! {
+        /// Against a row at a time: columns that only the filter reads, that both read, and rows at which one or the other fails.
+        #[test]
+        fn rows_are_those_of_a_loop(
+            rows in prop::collection::vec((-1..40i64, -1..40i64), 0..60),
+            reads_filtered in any::<bool>(),
+        ) {
+            let column = |index| Expr::column(index, DataType::BigInt, false);
+            let number = |value| Expr::literal(Value::Int(value), DataType::BigInt);
+            let share = |index| call("/", vec![number(120), column(index)]).unwrap();
+            let filter = call(">", vec![share(0), number(9)]).unwrap();
+            let columns = [share(1), column(usize::from(!reads_filtered))];
+            let calc = Calc::new(Some(&filter), &columns, Tz::UTC);
+
+            let (mut expected, mut fails) = (Vec::new(), false);
+            for &(a, b) in &rows {
+                fails = a == 0 || 120 / a > 9 && b == 0;
+                if fails {
+                    break;
+                }
+                if 120 / a > 9 {
+                    expected.push((120 / b, if reads_filtered { a } else { b }));
+                }
+            }
+            let of = |part: fn(&(i64, i64)) -> i64| Arc::new(Int64Array::from_iter_values(rows.iter().map(part))) as ArrayRef;
+            let batch = Batch::new(vec![of(|row| row.0), of(|row| row.1)], rows.len());
+            let (found, failure) = calc.apply(&batch, &EvalContext { time_zone: Tz::UTC, now_ms: 0 });
+            let values = |index: usize| found.columns[index].as_primitive::<Int64Type>().values().to_vec();
+            prop_assert_eq!(found.rows, expected.len());
+            prop_assert_eq!(values(0).into_iter().zip(values(1)).collect::<Vec<_>>(), expected);
+            prop_assert_eq!(failure.is_some(), fails);
+        }
+    }
+}
