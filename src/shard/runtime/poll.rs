@@ -42,16 +42,14 @@ impl Runtime for Poll {
         coordinator: Option<Coordinator>,
     ) -> Vec<Vec<(String, LateRows)>> {
         let snapshots = SnapshotThread::start(coordinator, control, self.clock);
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
         let late = std::thread::scope(|scope| {
             let threads: Vec<_> = shards
                 .into_iter()
                 .map(|shard| {
-                    let (core, control, clock) =
-                        (cores.get(shard.index).copied(), Arc::clone(control), self.clock);
+                    let (control, clock) = (Arc::clone(control), self.clock);
                     let name = format!("shard-{}", shard.index);
                     let body = move || {
-                        core.map(core_affinity::set_for_current);
+                        pin(&shard);
                         drive(shard, &control, clock)
                     };
                     std::thread::Builder::new()
@@ -65,6 +63,12 @@ impl Runtime for Poll {
         snapshots.finish(control);
         late
     }
+}
+
+/// Pins this thread to the core of its shard, of those that the process may use; a shard that has none goes where there is time.
+pub(super) fn pin(shard: &Shard) {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.get(shard.index).copied().map(core_affinity::set_for_current);
 }
 
 /// How far the thread of snapshots stands behind the shards where cores are short.

@@ -27,7 +27,7 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::poll::{FailOnPanic, SPINS, SnapshotThread, join, sleep};
+use super::poll::{FailOnPanic, SPINS, SnapshotThread, join, pin, sleep};
 use super::{Coordinator, ReadRequest, Runtime, Shard, Step};
 use crate::error::JobError;
 use crate::metrics::LateRows;
@@ -58,19 +58,17 @@ impl Runtime for Uring {
         coordinator: Option<Coordinator>,
     ) -> Vec<Vec<(String, LateRows)>> {
         let snapshots = SnapshotThread::start(coordinator, control, self.clock);
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut handles = Vec::new();
         for shard in shards {
-            let (core, control, clock) =
-                (cores.get(shard.index).copied(), Arc::clone(control), self.clock);
-            // It pins itself: to bind an executor glommio reads three files of each core, three times an executor.
+            let (control, clock) = (Arc::clone(control), self.clock);
+            // Its shard pins it: to bind an executor glommio reads three files of each core, three times an executor.
             let builder = LocalExecutorBuilder::new(Placement::Unbound)
                 .name(&format!("shard-{}", shard.index))
                 .io_memory(IO_MEMORY_BYTES)
                 .preempt_timer(PREEMPTION)
                 .ring_depth(RING_DEPTH);
             handles.push(builder.spawn(move || async move {
-                core.map(core_affinity::set_for_current);
+                pin(&shard);
                 drive(shard, &control, clock).await
             }));
         }

@@ -1,8 +1,8 @@
 //! Going through records that are spelled alike: from a value's end to the next one's, and what lies between is compared.
 //!
 //! Of a record of a hundred bytes that a search for marks looks at, half are the same in every record. So these are compared, and only
-//! values are searched for their ends: both in one window of bytes, where a text and most values fit. Since each place depends on the one before, several records are followed side by
-//! side, in as many parts of a stretch.
+//! values are searched for their ends: both in one window of bytes, where a text and most values fit. Since each place depends on the one
+//! before, several records are followed side by side, in as many parts of a stretch.
 //!
 //! # Invariants
 //!
@@ -29,7 +29,7 @@ impl Default for Route {
     }
 }
 
-/// The marks of a lane. They are a little more than a power of two, so that what lanes write next does not lie in the same places of the cache.
+/// The marks of a lane's records, step by step. They are a little more than a power of two, so that what lanes write next does not lie in the same places of the cache.
 type Lane = [u32; LANE_MARKS];
 
 const LANE_MARKS: usize = (1 << 12) + 80;

@@ -40,8 +40,10 @@ impl CsvDecoder {
                 && (blank_bytes == 0 || have_returns(bytes, at, alike))
             {
                 for Place { to, .. } in &mut self.places {
-                    let blank_bytes = if to.mark == stride { blank_bytes } else { 0 };
-                    to.offset_bytes = blank_bytes.wrapping_neg();
+                    *to = match to.mark == stride {
+                        true => alike.record_end(),
+                        false => At { offset_bytes: 0, ..*to },
+                    };
                 }
                 at = alike.end() + 1;
                 record_count = record_count.map(|count| count + indexed.newline_count as u64);
