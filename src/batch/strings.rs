@@ -113,6 +113,25 @@ impl<'a> Strings<'a> {
         is_short.then(|| ShortKey::of_text(self.column.value(row).as_bytes()))
     }
 
+    /// The words of a row's text, padded with zeros, and how many bytes it has, if that is 16 at most.
+    #[inline]
+    pub fn two_words(&self, row: usize) -> Option<([u64; 2], usize)> {
+        let view = self.column.views()[row];
+        let length = view as u32 as usize;
+        if length <= INLINE_BYTES_MAX {
+            let text = view >> 32;
+            return Some(([text as u64, (text >> 64) as u64], length));
+        }
+        if length > 16 {
+            return None;
+        }
+        let text = self.column.value(row).as_bytes();
+        let first = *text.first_chunk().expect("more than a view holds");
+        let last = *text.last_chunk().expect("more than a view holds");
+        let last = u64::from_le_bytes(last) >> (8 * (16 - length));
+        Some(([u64::from_le_bytes(first), last], length))
+    }
+
     /// The hash of a row's key.
     #[inline]
     pub fn hash(&self, row: usize) -> u64 {
@@ -188,12 +207,19 @@ mod tests {
             let strings = Strings::of(&columns).unwrap();
             let (mut keys, mut key) = (Keys::default(), Vec::new());
             keys.encode(&columns, texts.len());
-            for row in 0..texts.len() {
+            for (row, text) in texts.iter().enumerate() {
                 strings.encode(row, &mut key);
                 prop_assert_eq!(&key, keys.get(row));
                 prop_assert_eq!(strings.hash(row), keys.hashes[row]);
                 prop_assert_eq!(strings.hashes()[row], keys.hashes[row]);
                 prop_assert_eq!(strings.short(row), ShortKey::of(&key));
+                let words = strings.two_words(row);
+                prop_assert_eq!(words.is_some(), text.len() <= 16);
+                if let Some((words, length)) = words {
+                    let padded: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+                    prop_assert_eq!(text.as_bytes(), &padded[..length]);
+                    prop_assert!(padded[length..].iter().all(|&byte| byte == 0));
+                }
                 if let Some(short) = strings.short(row) {
                     prop_assert_eq!(&short.bytes()[..short.length()], &key);
                 }

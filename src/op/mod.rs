@@ -24,6 +24,7 @@ mod found;
 mod gathered;
 pub mod global_window;
 mod grid;
+mod grouped;
 mod key_numbers;
 mod key_table;
 pub mod moving;
@@ -53,6 +54,7 @@ mod waiting;
 pub mod window_aggregate;
 pub mod window_table;
 
+pub use grouped::Grouped;
 pub use moving::{Moved, Standing};
 pub use numbered::{Numbering, Numbers};
 pub use packed_rows::PackedRows;
@@ -90,8 +92,8 @@ pub enum Data {
     /// The same as they will wait, all in the slice whose end is the only one of `ends_ms`; `keys` has none. Of sessions times, and arrivals
     /// where they count, lie in the rows.
     Packed(PackedRows),
-    /// Rows where keys repeat: they are sent once each, and with every row goes which of them is its own, counted from 0.
-    Grouped(Vec<u32>, Vec<ArrayRef>),
+    /// Rows where keys repeat: they are sent once each.
+    Grouped(Grouped),
 }
 
 /// What a receiver yields.

@@ -24,7 +24,7 @@ use crate::agg::{
     self, AggregateFunction, Argument, Fused, PartialGroups, Partials, Slots, Source, Update,
 };
 use crate::batch::{Batch, Keys};
-use crate::state::{DistinctSets, Pages, Saved, Table, WordSlots};
+use crate::state::{DistinctSets, Pages, Saved, Table, ValuePair, WordSlots};
 
 /// A table's accumulators, as kernels see them: from word `base` of each slot on.
 pub struct TableSlots<'a, T = Table> {
@@ -283,6 +283,19 @@ impl Pane {
             if insert_distinct(&mut self.sets[index], list, pages, rows, columns) {
                 self.flush_list(shape, index, pages);
             }
+        }
+    }
+
+    /// Buffers values of the one distinct list, each for the slot that `slots` says its group has here.
+    pub(super) fn insert_pairs(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        pairs: &[ValuePair],
+        slots: &[u32],
+    ) {
+        if self.sets[0].insert_pairs(pages, pairs, slots) {
+            self.flush_list(shape, 0, pages);
         }
     }
 

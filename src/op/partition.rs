@@ -48,24 +48,6 @@ pub(super) fn destinations(hashes: &[u64], shard_count: usize) -> Vec<Vec<u32>> 
     starts.windows(2).map(of_shard).collect()
 }
 
-/// The slots that rows have, which are less than `slot_end`, each once, and for each row which of those.
-pub(super) fn renumbered(
-    slots: impl Iterator<Item = u32>,
-    slot_end: usize,
-) -> (Vec<u32>, Vec<u32>) {
-    let (mut held, mut places) = (Vec::new(), vec![u32::MAX; slot_end]);
-    let place_of = |slot: u32| {
-        let place = &mut places[slot as usize];
-        if *place == u32::MAX {
-            *place = held.len() as u32;
-            held.push(slot);
-        }
-        *place
-    };
-    let of_rows = slots.map(place_of).collect();
-    (held, of_rows)
-}
-
 /// Ships rows to the shards that own their keys.
 pub(super) fn ship_by_key(rows: Payload, shard_count: usize, out: &mut VecDeque<Shipment>) {
     if shard_count == 1 {

@@ -13,6 +13,7 @@
 //! 1. What is late, and where a mark is sent, depends on rows and watermarks alone, never on batch boundaries.
 //! 2. Everything that came before a mark is shipped before the mark.
 
+mod by_value;
 mod cells;
 mod judge;
 mod packed;
@@ -30,12 +31,12 @@ use super::folding::{Folding, extent};
 use super::grid::{Grid, Lanes};
 use super::numbered::Numbered;
 use super::pane::update_calls;
-use super::partition::{destinations, renumbered, ship_by_key};
+use super::partition::ship_by_key;
 use super::shape::Shape;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
 use crate::batch::hash::shard_of;
-use crate::batch::{Arrival, Batch, Keys, take_columns};
+use crate::batch::{Arrival, Batch, Keys};
 use crate::metrics::LateRows;
 use crate::sys::prefetch::Upcoming;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
@@ -432,49 +433,6 @@ impl AggregateSender {
             data: Data::Rows(columns),
         };
         ship_by_key(rows, self.shard_count, &mut self.out);
-    }
-
-    /// Ships rows to the owners of their distinct values, each group's key once.
-    fn ship_by_value(&mut self, batch: &Batch) {
-        let columns = self.shape.ship(&batch.columns);
-        if self.shard_count == 1 {
-            // Nobody had groups before these rows, so all of them go.
-            let groups = std::mem::take(&mut self.slots);
-            let slots: Vec<u32> = (0..self.groups.count() as u32).collect();
-            self.ship_groups(0, &slots, groups, columns);
-        } else {
-            let args: Vec<ArrayRef> =
-                self.shape.distinct[0].args.iter().map(|&arg| columns[arg].clone()).collect();
-            let hashes = Keys::hashes_of(&args, batch.rows);
-            for (shard, rows) in destinations(&hashes, self.shard_count).into_iter().enumerate() {
-                if !rows.is_empty() {
-                    let slots = rows.iter().map(|&row| self.slots[row as usize]);
-                    let (slots, groups) = renumbered(slots, self.groups.count());
-                    let columns = take_columns(&columns, &UInt32Array::from(rows));
-                    self.ship_groups(shard, &slots, groups, columns);
-                }
-            }
-        }
-        self.clear_groups();
-    }
-
-    /// Ships rows whose columns are `columns`, each of the group that `groups` says among those at these slots.
-    fn ship_groups(
-        &mut self,
-        shard: usize,
-        slots: &[u32],
-        groups: Vec<u32>,
-        columns: Vec<ArrayRef>,
-    ) {
-        let (mut keys, mut ends_ms) = (Keys::default(), Vec::new());
-        for &slot in slots {
-            let (hash, key, end_ms) = self.groups.group(slot);
-            keys.push(hash, key);
-            ends_ms.push(end_ms);
-        }
-        let (data, numbers) = (Data::Grouped(groups, columns), self.numbered.numbers(slots));
-        let payload = Payload { keys, ends_ms, arrival_ms: Vec::new(), numbers, data };
-        self.out.push_back(Shipment::Payload(shard, Box::new(payload)));
     }
 
     /// Takes accumulators from an earlier stage, for the owners of their keys.

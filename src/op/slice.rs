@@ -3,23 +3,19 @@
 
 use super::key_numbers::KeyNumbers;
 use super::moving::{Moved, MovedPart};
-use super::numbered::Numbers;
 use super::pane::Pane;
 use super::shape::Shape;
 use super::sum::Sum;
 use super::waiting::Waiting;
 use super::{Data, Payload};
 use crate::agg::{Partials, export};
-use crate::batch::{Keys, take_columns};
+use crate::batch::take_columns;
 use crate::planted;
 use crate::state::{Pages, Saved};
-use arrow_array::{Array, ArrayRef, UInt32Array};
+use arrow_array::UInt32Array;
 
 /// A table larger than this waits too where state is larger than memory: probes that go to the disk cost more than room.
 const CROWDED_PAGES: usize = 16;
-
-/// So many rows at a time are told their slots, which stay in the first cache until all is done with them.
-const BLOCK_ROWS: usize = 1 << 12;
 
 /// The groups of a slice.
 #[derive(Debug)]
@@ -104,15 +100,9 @@ impl Slice {
                 pane.slots(pages, &keys, &mut slots);
                 pane.update(shape, pages, &slots, &columns);
             }
-            (Slice::Folded(pane), Data::Grouped(groups, columns)) => {
-                slots = receive_grouped(
-                    shape,
-                    (pages, key_numbers),
-                    pane,
-                    numbered,
-                    rows,
-                    (groups, columns),
-                );
+            (Slice::Folded(pane), Data::Grouped(grouped)) => {
+                slots = pane.slots_of(pages, key_numbers, numbered, rows);
+                grouped.fold(shape, pages, pane, rows, &slots);
             }
             (Slice::Folded(pane), Data::Partials(partials)) => {
                 slots = pane.slots_of(pages, key_numbers, numbered, rows);
@@ -254,36 +244,4 @@ impl Slice {
         }
         Slice::Waiting(waiting)
     }
-}
-
-/// Takes in rows whose keys, those in `members`, came once each; the keys' slots.
-fn receive_grouped(
-    shape: &Shape,
-    (pages, key_numbers): (&mut Pages, &mut KeyNumbers),
-    pane: &mut Pane,
-    keys: (&Keys, Option<&Numbers>),
-    members: &[u32],
-    (groups, columns): (&[u32], &[ArrayRef]),
-) -> Vec<u32> {
-    let mut slots = vec![u32::MAX; keys.0.count()];
-    for (&member, slot) in members.iter().zip(pane.slots_of(pages, key_numbers, keys, members)) {
-        slots[member as usize] = slot;
-    }
-    if members.len() == slots.len() {
-        let mut of_row = Vec::with_capacity(BLOCK_ROWS);
-        for (index, block) in groups.chunks(BLOCK_ROWS).enumerate() {
-            of_row.clear();
-            of_row.extend(block.iter().map(|&group| slots[group as usize]));
-            let columns =
-                columns.iter().map(|column| column.slice(index * BLOCK_ROWS, block.len()));
-            pane.update(shape, pages, &of_row, &columns.collect::<Vec<_>>());
-        }
-        return slots;
-    }
-    let of_row = groups.iter().map(|&group| slots[group as usize]);
-    let (rows, of_row): (Vec<u32>, Vec<u32>) =
-        (0..).zip(of_row).filter(|&(_, slot)| slot != u32::MAX).unzip();
-    pane.update(shape, pages, &of_row, &take_columns(columns, &UInt32Array::from(rows)));
-    slots.retain(|&slot| slot != u32::MAX);
-    slots
 }

@@ -84,7 +84,7 @@ impl Sum {
                 let from = PartialGroups { partials, word_count: shape.layout.word_count };
                 self.add_some(shape, &numbers, &from, rows.iter().copied());
             }
-            Data::Grouped(..) => unreachable!("distinct values have no sums"),
+            Data::Grouped(_) => unreachable!("distinct values have no sums"),
         }
     }
 

@@ -389,7 +389,7 @@ impl Receiver for Trigger {
         match &payload.data {
             Data::Partials(partials) => self.receive_partials(&payload, partials),
             Data::Rows(columns) => self.receive_rows(&payload, columns),
-            Data::Grouped(..) => unreachable!("distinct values have an owner of their own"),
+            Data::Grouped(_) => unreachable!("distinct values have an owner of their own"),
             Data::Packed(..) => unreachable!("only what fires once has rows wait"),
         }
     }

@@ -69,7 +69,7 @@ impl Waiting {
         rows: &[u32],
     ) {
         match &payload.data {
-            Data::Grouped(..) => unreachable!("distinct values do not wait"),
+            Data::Grouped(_) => unreachable!("distinct values do not wait"),
             Data::Rows(columns) => self.push_rows(shape, pages, &payload.keys, rows, columns),
             Data::Packed(packed) => self.push_packed(pages, packed),
             Data::Partials(partials) => {

@@ -235,6 +235,11 @@ impl Entries {
     }
 }
 
+/// The bits of a word that a value of so many bytes has.
+pub(super) fn word_bits(width: usize) -> u64 {
+    u64::MAX >> (64 - 8 * width)
+}
+
 /// A dictionary of words.
 #[derive(Debug)]
 pub(super) struct Words {
@@ -279,7 +284,7 @@ impl Words {
 
     /// The bits of a word that a value has.
     pub(super) fn bits(&self) -> u64 {
-        u64::MAX >> (64 - 8 * self.width)
+        word_bits(self.width)
     }
 
     /// Calls `to` with the set of each pair in `room`, and the id of its value, given if need be. They are sorted by where the index has

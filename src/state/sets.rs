@@ -25,10 +25,11 @@ use super::blocks::Blocks;
 use super::dictionary::{Dictionary, Value, Values};
 use super::digits::{all_digits, digits_of, text_of};
 use super::pages::{PAGE_WORDS, Pages};
+use super::paired::ValuePair;
 use super::pairs::{PairRoom, Pairs};
 use super::radix::sort;
 use super::saved::Saved;
-use super::texts::{TextPair, pair_of};
+use super::texts::{TextPair, pair_of, pair_of_row};
 use crate::batch::{ShortKey, Strings};
 
 /// How many pairs are buffered before they are merged.
@@ -262,7 +263,7 @@ impl DistinctSets {
         let Dictionary::Bytes(texts) = &mut self.dictionary else { return None };
         let (mut short, mut long) = (Vec::with_capacity(sets.len()), Vec::new());
         for (row, &set) in sets.iter().enumerate() {
-            match strings.short(row).and_then(|key| pair_of(&key, set)) {
+            match pair_of_row(strings, row, set) {
                 Some(pair) => short.push(pair),
                 None => long.push(row as u32),
             }
@@ -273,6 +274,16 @@ impl DistinctSets {
         });
         self.insert_texts(pages, &short);
         Some(self.is_full(pages))
+    }
+
+    /// Buffers values as [`value_pairs`](super::value_pairs) has them, each for the set that `sets` says its own is here. True when it is time
+    /// to flush.
+    pub fn insert_pairs(&mut self, pages: &mut Pages, pairs: &[ValuePair], sets: &[u32]) -> bool {
+        self.words.extend(pages, pairs.len(), |index| {
+            let [word, last] = pairs[index];
+            [word, last >> 32 << 32 | u64::from(sets[last as u32 as usize])]
+        });
+        self.is_full(pages)
     }
 
     /// Has pairs of short texts and sets wait.

@@ -190,6 +190,13 @@ impl Texts {
     }
 }
 
+/// The pair of a row's text and a set, if it is short enough.
+#[inline]
+pub(super) fn pair_of_row(strings: &Strings<'_>, row: usize, set: u32) -> Option<TextPair> {
+    let ([first, second], length) = strings.two_words(row)?;
+    Some([first, second, u64::from(set) | (length as u64 + 1) << 32])
+}
+
 /// The pair of a value and a set; `None`: it is longer than 16 bytes behind the mark of NULL.
 #[inline]
 pub(super) fn pair_of(key: &ShortKey, set: u32) -> Option<TextPair> {

@@ -140,7 +140,7 @@ mod tests {
                 }
                 Data::Rows(columns) => (keys, columns),
                 Data::Packed(packed) => packed.unpack(shape),
-                Data::Grouped(..) => unreachable!("nothing is distinct"),
+                Data::Grouped(_) => unreachable!("nothing is distinct"),
             };
             ends_ms.resize(keys.count(), ends_ms[0]);
             let slot = |(index, &end_ms): (usize, &i64)| self.slot(shard, end_ms, keys.get(index));
