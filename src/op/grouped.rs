@@ -7,9 +7,7 @@
 use arrow_array::{ArrayRef, UInt32Array};
 
 use super::pane::Pane;
-use super::partition::destinations;
 use super::shape::Shape;
-use crate::batch::hash::shard_of;
 use crate::batch::take_columns;
 use crate::state::{Pages, ValuePair};
 
@@ -30,7 +28,7 @@ pub struct Grouped {
 pub(super) enum GroupedRows {
     /// The group of each, and the columns that [`Shape::shipped`] names.
     Columns(Vec<u32>, Vec<ArrayRef>),
-    /// Their values of the one distinct list, which is all that is made of them, each with its group.
+    /// Their values of the one distinct list, each with its group, where all else that is made of them is that they are counted.
     Values(Vec<ValuePair>),
 }
 
@@ -56,12 +54,12 @@ impl Grouped {
         let has_all = members.len() == self.groups.len();
         match &self.rows {
             GroupedRows::Values(pairs) if has_all => {
-                pane.insert_pairs(shape, pages, pairs, &slot_of);
+                pane.update_values(shape, pages, pairs, &slot_of);
             }
             GroupedRows::Values(pairs) => {
                 let is_member = |pair: &&ValuePair| slot_of[group_of(pair)] != u32::MAX;
                 let pairs: Vec<ValuePair> = pairs.iter().filter(is_member).copied().collect();
-                pane.insert_pairs(shape, pages, &pairs, &slot_of);
+                pane.update_values(shape, pages, &pairs, &slot_of);
             }
             GroupedRows::Columns(groups, columns) if has_all => {
                 fold_all(shape, pages, pane, &slot_of, groups, columns);
@@ -78,27 +76,6 @@ impl Grouped {
 }
 
 impl GroupedRows {
-    /// The rows that go to each shard, by their hashes.
-    pub(super) fn into_parts(self, hashes: &[u64], shard_count: usize) -> Vec<Self> {
-        match self {
-            Self::Columns(groups, columns) => {
-                let part = |rows: Vec<u32>| {
-                    let groups = rows.iter().map(|&row| groups[row as usize]).collect();
-                    Self::Columns(groups, take_columns(&columns, &UInt32Array::from(rows)))
-                };
-                destinations(hashes, shard_count).into_iter().map(part).collect()
-            }
-            Self::Values(pairs) => {
-                let part = || Vec::with_capacity(pairs.len() / shard_count * 9 / 8 + 64);
-                let mut parts: Vec<_> = (0..shard_count).map(|_| part()).collect();
-                for (pair, &hash) in pairs.iter().zip(hashes) {
-                    parts[shard_of(hash, shard_count)].push(*pair);
-                }
-                parts.into_iter().map(Self::Values).collect()
-            }
-        }
-    }
-
     /// The groups that have rows, ascending; all are less than `group_end`.
     pub(super) fn groups(&self, group_end: usize) -> Vec<u32> {
         let mut has_rows = vec![false; group_end];
@@ -114,7 +91,7 @@ impl GroupedRows {
 
 /// The group of a value on its way.
 #[inline]
-fn group_of(pair: &ValuePair) -> usize {
+pub(super) fn group_of(pair: &ValuePair) -> usize {
     pair[1] as u32 as usize
 }
 

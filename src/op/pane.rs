@@ -15,6 +15,7 @@ use super::distinct::{
     adopt_values, blank_distinct, finish_list, flush_list, insert_distinct, load_sets, new_sets,
     values_of,
 };
+use super::grouped::group_of;
 use super::key_numbers::{KeyNumbers, NumberedSlots};
 use super::moving::MovedValue;
 use super::numbered::Numbers;
@@ -286,14 +287,18 @@ impl Pane {
         }
     }
 
-    /// Buffers values of the one distinct list, each for the slot that `slots` says its group has here.
-    pub(super) fn insert_pairs(
+    /// Folds rows of which there is nothing but their values of the one distinct list, each for the slot that `slots` says its group has here.
+    pub(super) fn update_values(
         &mut self,
         shape: &Shape,
         pages: &mut Pages,
         pairs: &[ValuePair],
         slots: &[u32],
     ) {
+        if shape.calls.iter().any(|call| !call.distinct) {
+            let rows: Vec<u32> = pairs.iter().map(|pair| slots[group_of(pair)]).collect();
+            update_calls(shape, 0, &mut TableSlots { pages, table: &mut self.table }, &rows, &[]);
+        }
         if self.sets[0].insert_pairs(pages, pairs, slots) {
             self.flush_list(shape, 0, pages);
         }

@@ -14,6 +14,8 @@
 //! 2. Everything that came before a mark is shipped before the mark.
 
 mod by_value;
+#[cfg(test)]
+mod by_value_tests;
 mod cells;
 mod judge;
 mod packed;
@@ -40,6 +42,7 @@ use crate::batch::{Arrival, Batch, Keys};
 use crate::metrics::LateRows;
 use crate::sys::prefetch::Upcoming;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
+use by_value::{HeldValues, ships_values};
 use judge::Judge;
 
 /// What a sender hands to the exchange.
@@ -95,6 +98,9 @@ pub struct AggregateSender {
     lateness_ms: i64,
     groups: Folding,
     numbered: Numbered,
+    /// Whether rows that go by value can go as values alone.
+    ships_values: bool,
+    values: HeldValues,
     /// Where ever it suits, and then there is none in `groups`.
     grid: Option<Grid>,
     folding: bool,
@@ -140,6 +146,8 @@ impl AggregateSender {
             grid: (plan.ship == Ship::Folded && plan.emit.is_once())
                 .then(|| Grid::of(&shape))
                 .flatten(),
+            ships_values: ships_values(&shape),
+            values: HeldValues::new(shard_count),
             folding: plan.ship == Ship::Folded,
             packs_sessions: false,
             // Nobody can tell then which chunks were folded.
@@ -379,7 +387,7 @@ impl AggregateSender {
     /// Takes rows whose groups have been found.
     fn take_grouped(&mut self, batch: &Batch) {
         match self.plan.ship {
-            Ship::RowsByValue => self.ship_by_value(batch),
+            Ship::RowsByValue => self.take_by_value(batch),
             _ => self.fold(batch),
         }
     }
@@ -469,6 +477,7 @@ impl AggregateSender {
 
     fn flush(&mut self) {
         self.flush_cells();
+        self.ship_values();
         if self.groups.count() == 0 {
             return;
         }

@@ -67,7 +67,7 @@ pub use frames::{FRAME_BYTES, Frames, Run};
 pub use heap::Heap;
 pub use ledger::{Ledger, Room, Root, Written};
 pub use pages::{Acks, PAGE_WORDS, PageId, Pages, Sealed};
-pub use paired::{ValuePair, value_pairs};
+pub use paired::{ValuePair, each_value_pair};
 pub use prefetch::prefetch_lines;
 pub use saved::Saved;
 pub use sets::DistinctSets;

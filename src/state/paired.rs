@@ -5,52 +5,73 @@ use arrow_array::ArrayRef;
 
 use super::dictionary::{Values, word_bits};
 use super::digits::{DigitPair, all_digits};
-use super::texts::pair_of_row;
+use super::texts::{TextPair, pair_of_row};
+use crate::batch::hash::{hash_behind_zero, hash_fixed};
 use crate::batch::{Integers, Strings};
 
 /// A word or the digits of a text │ its set u32, the text's length, with the mark of NULL, u32.
 pub type ValuePair = DigitPair;
 
 /// So many texts are read at a time, in the first cache.
-const BLOCK_ROWS: usize = 256;
+const BLOCK_ROWS: usize = if cfg!(test) { 16 } else { 256 };
 
-/// The values in `columns`, each with its set. `None`: not all are such that sets of `values` have them wait as two words.
+/// Calls `to` with each value in `columns` and its set, and the value's hash as `Keys::encode` has it. False: not all are such that sets
+/// of `values` have them wait as two words; what `to` was called with is to be forgotten.
 ///
 /// # Shapes
 ///
 /// `columns`: as many as a value has, `[rows]` each; `sets`: `[rows]`.
-pub fn value_pairs(
+pub fn each_value_pair(
     values: Values,
     columns: &[ArrayRef],
-    sets: impl Iterator<Item = u32>,
-) -> Option<Vec<ValuePair>> {
-    match values {
-        Values::Words(width) => {
-            let (integers, bits) = (Integers::of(columns)?, word_bits(width));
-            let words = integers.values().iter().map(|&value| value.cast_unsigned() & bits);
-            Some(words.zip(sets).map(|(word, set)| [word, set.into()]).collect())
-        }
-        Values::Bytes => digit_pairs(&Strings::of(columns)?, sets),
-        Values::InOrder => None,
+    sets: &[u32],
+    to: impl FnMut(ValuePair, u64),
+) -> bool {
+    match (values, Integers::of(columns), Strings::of(columns)) {
+        (Values::Words(1), Some(integers), _) => each_word::<1>(&integers, sets, to),
+        (Values::Words(2), Some(integers), _) => each_word::<2>(&integers, sets, to),
+        (Values::Words(4), Some(integers), _) => each_word::<4>(&integers, sets, to),
+        (Values::Words(8), Some(integers), _) => each_word::<8>(&integers, sets, to),
+        (Values::Bytes, _, Some(strings)) => return each_text(&strings, sets, to),
+        _ => return false,
+    }
+    true
+}
+
+fn each_word<const WIDTH: usize>(
+    integers: &Integers<'_>,
+    sets: &[u32],
+    mut to: impl FnMut(ValuePair, u64),
+) {
+    for (&value, &set) in integers.values().iter().zip(sets) {
+        let word = value.cast_unsigned() & word_bits(WIDTH);
+        to([word, set.into()], hash_fixed::<WIDTH>(word));
     }
 }
 
-fn digit_pairs(strings: &Strings<'_>, sets: impl Iterator<Item = u32>) -> Option<Vec<ValuePair>> {
-    let mut pairs = Vec::with_capacity(strings.count());
+fn each_text(strings: &Strings<'_>, sets: &[u32], mut to: impl FnMut(ValuePair, u64)) -> bool {
     let (mut texts, mut digits) = (Vec::with_capacity(BLOCK_ROWS), Vec::new());
-    let mut rows = (0..strings.count()).zip(sets);
-    loop {
+    for (block, sets) in sets.chunks(BLOCK_ROWS).enumerate() {
         texts.clear();
-        for (row, set) in rows.by_ref().take(BLOCK_ROWS) {
-            texts.push(pair_of_row(strings, row, set)?);
-        }
-        if texts.is_empty() {
-            return Some(pairs);
+        for (row, &set) in (block * BLOCK_ROWS..).zip(sets) {
+            let Some(pair) = pair_of_row(strings, row, set) else { return false };
+            texts.push(pair);
         }
         if !all_digits(&texts, &mut digits) {
-            return None;
+            return false;
         }
-        pairs.extend_from_slice(&digits);
+        digits.iter().zip(&texts).for_each(|(&pair, text)| to(pair, hash_of_text(text)));
+    }
+    true
+}
+
+/// The hash of a short text's key.
+#[inline(always)]
+fn hash_of_text(&[first, second, last]: &TextPair) -> u64 {
+    match (last >> 32) as usize {
+        // Of 64 bits in hexadecimal digits, the commonest, the compiler knows how many words it hashes.
+        17 => hash_behind_zero(&[first, second], 17),
+        length => hash_behind_zero(&[first, second], length),
     }
 }
 
@@ -63,13 +84,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::batch::Keys;
     use crate::state::{DistinctSets, Pages};
 
     /// How many different values each set gets, if they come as pairs of groups whose sets are `sets`.
     fn counts(values: Values, column: ArrayRef, groups: &[u32], sets: &[u32]) -> Option<Vec<u64>> {
         let (mut pages, mut distinct) = (Pages::default(), DistinctSets::new(values));
         distinct.ensure(&mut pages, sets.iter().copied().max().unwrap_or(0));
-        let pairs = value_pairs(values, &[column], groups.iter().copied())?;
+        let (columns, mut pairs, mut hashes) = ([column], Vec::new(), Vec::new());
+        let done = each_value_pair(values, &columns, groups, |pair, hash| {
+            pairs.push(pair);
+            hashes.push(hash);
+        });
+        if !done {
+            return None;
+        }
+        assert_eq!(hashes, Keys::hashes_of(&columns, groups.len()));
         distinct.insert_pairs(&mut pages, &pairs, sets);
         let mut counts = vec![0; sets.len()];
         distinct.finish(&mut pages, |set, count| {

@@ -276,7 +276,7 @@ impl DistinctSets {
         Some(self.is_full(pages))
     }
 
-    /// Buffers values as [`value_pairs`](super::value_pairs) has them, each for the set that `sets` says its own is here. True when it is time
+    /// Buffers values as [`each_value_pair`](super::each_value_pair) has them, each for the set that `sets` says its own is here. True when it is time
     /// to flush.
     pub fn insert_pairs(&mut self, pages: &mut Pages, pairs: &[ValuePair], sets: &[u32]) -> bool {
         self.words.extend(pages, pairs.len(), |index| {

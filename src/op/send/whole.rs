@@ -87,6 +87,7 @@ impl AggregateSender {
     /// Forgets what was taken of a chunk whose end has not come.
     pub fn forget_ahead(&mut self) {
         self.grid.iter_mut().for_each(Grid::clear);
+        self.values.clear();
         self.clear_groups();
         self.out.clear();
         self.folding = self.judge.begin_anew() && self.plan.ship == Ship::Folded;
