@@ -106,10 +106,12 @@
 //! - **The late rule** is applied where rows are read, row by row, against the watermark at each row's arrival; one
 //!   comparison shows that a whole batch is in time. Sessions apply it where the key lives. Who reads late rows ([`plan::Op::Late`])
 //!   gets them from there, whole: a filter's output, in effect, or, of sessions, one more output of their owner.
-//! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages.
+//! - **Slices.** Windows are unions of slices; a slice owns its table and frees whole pages. A watermark that has passed many slices
+//!   within a chunk fires them there, so that sparse rows hold no more open than dense ones.
 //! - **Distinct counts** are partitioned by value, so that no page is hot: each shard counts its own devices, and a second exchange adds
 //!   up. Where a count is read once, devices wait in runs by page, partitioned so that equal ones of a page lie together, and are
-//!   found a part at a time; where it is read more often, or they repeat much, devices get numbers, and pages bitmaps of those.
+//!   found a part at a time; where it is read more often, or they repeat much, devices get numbers, and pages bitmaps of those. They
+//!   travel as they will wait: a device read as a number, and the page it belongs to, whose key is sent once a chunk.
 //! - **Records** of a Rust type are one column of archives ([`sys::archive`]), and a closure over them is an expression ([`expr::Native`]): the
 //!   typed builder ([`job`]) makes the plan that SQL makes, and everything below the plan is the same.
 //! - **Functions** in Rust ([`plan::function`]) get rows as columns. One with state is called where the key lives, and keeps its values

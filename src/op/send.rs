@@ -18,6 +18,8 @@ mod by_value;
 mod by_value_tests;
 mod cells;
 mod judge;
+#[cfg(test)]
+mod mark_tests;
 mod packed;
 mod whole;
 
@@ -87,6 +89,9 @@ pub struct SendPlan {
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 /// Bytes that it takes at most, or little more: users' accumulators may be large.
 const FOLDED_BYTES_MAX: usize = 32 << 20;
+
+/// A watermark that has passed so many slices is a mark: what they hold is kept no longer, however few rows a chunk has for each.
+const UNMARKED_SLICES_MAX: i64 = 64;
 
 /// One shard's sender of one exchange.
 pub struct AggregateSender {
@@ -238,12 +243,24 @@ impl AggregateSender {
             return None;
         }
         let fires_ms = self.fire_ms(slices.first_window_end(earliest)?);
-        (fires_ms > highest && !self.crosses_tick(highest)).then_some(fires_ms)
+        (fires_ms > highest && !self.is_mark(slices, highest)).then_some(fires_ms)
     }
 
     /// The watermark at which the window that ends at `end_ms` fires.
     fn fire_ms(&self, end_ms: i64) -> i64 {
         self.wall.instant_of(end_ms - 1)
+    }
+
+    /// Whether the watermark is a mark wherever the rows fall that come with it.
+    fn is_mark(&self, slices: Slices, watermark_ms: i64) -> bool {
+        self.crosses_tick(watermark_ms) || self.passes_many(slices, watermark_ms)
+    }
+
+    /// Whether the watermark has passed many slices since the last mark.
+    fn passes_many(&self, slices: Slices, watermark_ms: i64) -> bool {
+        let may_mark = self.plan.may_mark && self.plan.window.domain == TimeDomain::Event;
+        let passed_ms = watermark_ms.saturating_sub(self.marked_ms) / UNMARKED_SLICES_MAX;
+        may_mark && slices.width_ms().is_some_and(|width_ms| passed_ms > width_ms)
     }
 
     /// Whether the watermark passes a multiple of the early delay since the last mark.
@@ -339,12 +356,13 @@ impl AggregateSender {
         }
     }
 
-    /// Whether a window that this row's slice belongs to has fired, though not its last: it must fire without the row.
+    /// Whether a window that this row's slice belongs to has fired, though not its last: it must fire without the row. Or the watermark is a
+    /// mark in any case.
     fn needs_mark(&mut self, slices: Slices, slice: i64, watermark_ms: i64) -> bool {
         let shares = self.plan.may_mark && !self.plan.per_window && !slices.is_single();
         let fired =
             shares && self.next_firing(slices, slice).is_some_and(|fires| fires <= watermark_ms);
-        fired || self.crosses_tick(watermark_ms)
+        fired || self.is_mark(slices, watermark_ms)
     }
 
     /// The lowest watermark above the last mark at which a window of a slice fires.

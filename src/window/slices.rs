@@ -137,6 +137,11 @@ impl Slices {
         }
     }
 
+    /// How long a slice is; `None`: as long as the window that was attached.
+    pub fn width_ms(&self) -> Option<i64> {
+        (!matches!(self.kind, WindowKind::Attached { .. })).then_some(self.width_ms)
+    }
+
     /// Whether a window is one slice, so that nothing is ever merged.
     pub fn is_single(&self) -> bool {
         matches!(self.kind, WindowKind::Tumble { .. } | WindowKind::Attached { .. })
