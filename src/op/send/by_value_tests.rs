@@ -67,6 +67,15 @@ fn schema(texts: bool) -> Schema {
     Schema::new(fields.collect())
 }
 
+/// What is counted of which rows.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    texts: bool,
+    counts_rows: bool,
+    ordered: bool,
+    shard_count: usize,
+}
+
 /// COUNT(DISTINCT v), and COUNT(*) beside it.
 fn shape(texts: bool, counts_rows: bool) -> Shape {
     let call = |function, args: &[usize], distinct| AggregateCall {
@@ -84,7 +93,8 @@ fn shape(texts: bool, counts_rows: bool) -> Shape {
     Shape::new(&schema(texts), &[1], &calls)
 }
 
-fn batches(chunk: &Chunk, texts: bool) -> Vec<Batch> {
+/// A chunk's batches; each row of those that are `ordered` moves the watermark.
+fn batches(chunk: &Chunk, texts: bool, ordered: bool) -> Vec<Batch> {
     let batch = |rows: &[Row]| {
         let value: ArrayRef = match texts {
             true => {
@@ -98,10 +108,24 @@ fn batches(chunk: &Chunk, texts: bool) -> Vec<Batch> {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0))),
             value,
         ];
-        let arrival_ms = Some(vec![i64::MIN; rows.len()].into());
-        Batch { arrival_ms, ..Batch::new(columns, rows.len()) }
+        let mut latest_ms = i64::MIN;
+        let mut arrive = |row: &Row| match ordered {
+            true => std::mem::replace(&mut latest_ms, row.1 - 1),
+            false => i64::MIN,
+        };
+        let arrival_ms: Vec<i64> = rows.iter().map(&mut arrive).collect();
+        Batch { arrival_ms: Some(arrival_ms.into()), ..Batch::new(columns, rows.len()) }
     };
     chunk.rows.chunks(chunk.batch_rows).map(batch).collect()
+}
+
+/// The chunks with rows in the order of their times, so that windows close within batches, which cannot be taken whole then.
+fn in_order(mut chunks: Vec<Chunk>) -> Vec<Chunk> {
+    for (index, chunk) in (0..).zip(&mut chunks) {
+        chunk.rows.iter_mut().for_each(|row| row.1 += index * 3 * SIZE_MS);
+        chunk.rows.sort_by_key(|row| row.1);
+    }
+    chunks
 }
 
 /// Of each key and window: distinct values, rows.
@@ -128,7 +152,8 @@ fn deliver(sender: &mut AggregateSender, owners: &mut [WindowAggregate]) {
     }
 }
 
-fn counted(chunks: &[Chunk], texts: bool, counts_rows: bool, shard_count: usize) -> Counts {
+fn counted(chunks: &[Chunk], case: Case) -> Counts {
+    let Case { texts, counts_rows, ordered, shard_count } = case;
     let window = WindowSpec {
         kind: WindowKind::Tumble { size_ms: SIZE_MS, offset_ms: 0 },
         domain: TimeDomain::Event,
@@ -152,11 +177,11 @@ fn counted(chunks: &[Chunk], texts: bool, counts_rows: bool, shard_count: usize)
     };
     let mut owners: Vec<WindowAggregate> = (0..shard_count).map(owner).collect();
     for chunk in chunks {
-        let batches = batches(chunk, texts);
+        let batches = batches(chunk, texts, ordered);
         if chunk.forgotten {
             for batch in batches.iter().rev() {
                 let fires_ms = sender.take_ahead(batch, Upcoming::default());
-                assert!(fires_ms.is_some(), "nothing is late");
+                assert!(ordered || fires_ms.is_some(), "nothing fires");
             }
             sender.forget_ahead();
         }
@@ -194,13 +219,15 @@ proptest! {
     /// Numbers, texts of digits, of other characters among them, and long ones; NULLs; some chunks taken ahead and forgotten.
     #[test]
     fn each_value_is_counted_once_by_its_one_owner(
-        chunks in chunks(), texts in any::<bool>(), counts_rows in any::<bool>(), shard_count in 1..4usize,
+        chunks in chunks(), [texts, counts_rows, ordered] in any::<[bool; 3]>(), shard_count in 1..4usize,
     ) {
+        let chunks = if ordered { in_order(chunks) } else { chunks };
+        let case = Case { texts, counts_rows, ordered, shard_count };
         let mut expected = expected(&chunks, texts);
         if !counts_rows {
             expected.values_mut().for_each(|counts| counts.1 = 0);
         }
-        prop_assert_eq!(counted(&chunks, texts, counts_rows, shard_count), expected);
+        prop_assert_eq!(counted(&chunks, case), expected);
     }
 }
 
@@ -216,5 +243,6 @@ fn a_long_chunk_is_shipped_in_pieces() {
         marked: false,
     };
     let expected = expected(std::slice::from_ref(&chunk), true);
-    assert_eq!(counted(&[chunk], true, true, 2), expected);
+    let case = Case { texts: true, counts_rows: true, ordered: false, shard_count: 2 };
+    assert_eq!(counted(&[chunk], case), expected);
 }
