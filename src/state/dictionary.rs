@@ -296,12 +296,16 @@ impl Words {
         mut to: impl FnMut(u32, u32),
     ) {
         let PairRoom { pairs, parted, .. } = room;
-        self.entries.sort_by_place(pairs, parted, |pair| hash_with(0, pair[0]));
-        for (index, pair) in pairs.iter().enumerate() {
-            if let Some(&[ahead, _]) = pairs.get(index + AHEAD_ROWS) {
-                self.entries.prefetch(pages, hash_with(0, ahead));
+        let mut rest = &pairs[..];
+        while !rest.is_empty() {
+            self.entries.first_by_place(rest, parted, |pair| hash_with(0, pair[0]));
+            for (index, pair) in parted.iter().enumerate() {
+                if let Some(&[ahead, _]) = parted.get(index + AHEAD_ROWS) {
+                    self.entries.prefetch(pages, hash_with(0, ahead));
+                }
+                to(set_of(pair), self.id(pages, pair[0]));
             }
-            to(set_of(pair), self.id(pages, pair[0]));
+            rest = &rest[parted.len()..];
         }
     }
 

@@ -25,6 +25,8 @@ use super::saved::Saved;
 const PART_WORDS: usize = 1 << 14;
 /// How many such parts are told apart at most.
 const PARTS_MAX: usize = 1 << 10;
+/// One of so many entries' worth of values at most are sorted at a time.
+const SORTED_SHARE: usize = 8;
 
 /// An index of entries of so many words.
 #[derive(Debug, Default)]
@@ -61,23 +63,26 @@ impl<const WORDS: usize> Probed<WORDS> {
         self.count
     }
 
-    /// Puts `items`, which tell their hashes, in the order in which their entries lie, more or less: those that lie near each other come
-    /// one after another.
-    pub(super) fn sort_by_place<T: Copy>(
+    /// The first of `items`, which tell their hashes, in the order in which their entries lie, more or less: those that lie near each other come
+    /// one after another. They are few beside the entries: as many as there are would fill the first buckets before the last have one, and
+    /// every search there would pass them all.
+    pub(super) fn first_by_place<T: Copy>(
         &self,
-        items: &mut Vec<T>,
-        scratch: &mut Vec<T>,
+        items: &[T],
+        sorted: &mut Vec<T>,
         hash_of: impl Fn(&T) -> u64,
     ) {
         let (entries, part_entries) = (self.mask + 1, PART_WORDS / WORDS);
-        if entries <= part_entries || items.len() <= part_entries {
-            return;
+        let count = (entries / SORTED_SHARE).max(part_entries).min(items.len());
+        let first = &items[..count];
+        if count <= part_entries {
+            sorted.clear();
+            return sorted.extend_from_slice(first);
         }
         let part_count = (entries / part_entries).min(PARTS_MAX);
         let shift = (entries / part_count).ilog2();
         let bucket = |item: &T| self.bucket(hash_of(item)) >> shift;
-        part(once(items.iter().copied()), scratch, part_count, bucket);
-        std::mem::swap(items, scratch);
+        part(once(first.iter().copied()), sorted, part_count, bucket);
     }
 
     /// The bucket where the search for a hash begins.
@@ -186,5 +191,43 @@ impl<const WORDS: usize> Probed<WORDS> {
     #[inline]
     fn place(&self, bucket: usize) -> (PageId, usize) {
         (self.pages.page(bucket / Self::PAGE_ENTRIES), bucket % Self::PAGE_ENTRIES * WORDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::batch::hash::hash_with;
+
+    /// Many more values than an index has entries, each new: sorted all at once, they passed a thousand entries each.
+    #[test]
+    fn searches_stay_short_while_an_index_grows_by_sorted_values() {
+        let (mut pages, mut index) = (Pages::default(), Probed::<2>::default());
+        let hash_of = |value: &u64| hash_with(0, *value);
+        let values: Vec<u64> = (1..400_000).collect();
+        let passed_count = Cell::new(0);
+        let (mut rest, mut sorted) = (&values[..], Vec::new());
+        while !rest.is_empty() {
+            index.first_by_place(rest, &mut sorted, hash_of);
+            for &value in &sorted {
+                index.make_place(&mut pages, |entry| hash_of(&entry[0]), |_, _, _| {});
+                let found = index.find(&pages, hash_of(&value), |entry| {
+                    passed_count.set(passed_count.get() + 1);
+                    entry[0] == value
+                });
+                let id = u64::from(index.count());
+                index.insert(&mut pages, found.expect_err("it is new"), [value, id + 1]);
+            }
+            rest = &rest[sorted.len()..];
+        }
+        let passed_count = passed_count.get();
+        assert!(passed_count < values.len() * 4, "{passed_count} entries were passed");
+        for value in &values {
+            let found = index.find(&pages, hash_of(value), |entry| entry[0] == *value);
+            assert!(found.is_ok());
+        }
+        index.release(&mut pages);
     }
 }

@@ -103,13 +103,17 @@ impl Texts {
     ) {
         let key_of = |pair: &[u64; STRIDE]| key_of(&text_of(pair));
         let PairRoom { pairs, parted, .. } = room;
-        self.entries.sort_by_place(pairs, parted, |pair| key_of(pair).hash());
-        for (index, pair) in pairs.iter().enumerate() {
-            if let Some(ahead) = pairs.get(index + AHEAD_ROWS) {
-                self.entries.prefetch(pages, key_of(ahead).hash());
+        let mut rest = &pairs[..];
+        while !rest.is_empty() {
+            self.entries.first_by_place(rest, parted, |pair| key_of(pair).hash());
+            for (index, pair) in parted.iter().enumerate() {
+                if let Some(ahead) = parted.get(index + AHEAD_ROWS) {
+                    self.entries.prefetch(pages, key_of(ahead).hash());
+                }
+                let key = key_of(pair);
+                to(set_of(pair), self.id_of_short(pages, key.hash(), &key));
             }
-            let key = key_of(pair);
-            to(set_of(pair), self.id_of_short(pages, key.hash(), &key));
+            rest = &rest[parted.len()..];
         }
     }
 
