@@ -27,26 +27,29 @@ pub fn each_value_pair(
     sets: &[u32],
     to: impl FnMut(ValuePair, u64),
 ) -> bool {
-    match (values, Integers::of(columns), Strings::of(columns)) {
-        (Values::Words(1), Some(integers), _) => each_word::<1>(&integers, sets, to),
-        (Values::Words(2), Some(integers), _) => each_word::<2>(&integers, sets, to),
-        (Values::Words(4), Some(integers), _) => each_word::<4>(&integers, sets, to),
-        (Values::Words(8), Some(integers), _) => each_word::<8>(&integers, sets, to),
-        (Values::Bytes, _, Some(strings)) => return each_text(&strings, sets, to),
-        _ => return false,
+    match values {
+        Values::Words(width) => Integers::of(columns).is_some_and(|integers| match width {
+            1 => each_word::<1>(&integers, sets, to),
+            2 => each_word::<2>(&integers, sets, to),
+            4 => each_word::<4>(&integers, sets, to),
+            8 => each_word::<8>(&integers, sets, to),
+            _ => false,
+        }),
+        Values::Bytes => Strings::of(columns).is_some_and(|strings| each_text(&strings, sets, to)),
+        Values::InOrder => false,
     }
-    true
 }
 
 fn each_word<const WIDTH: usize>(
     integers: &Integers<'_>,
     sets: &[u32],
     mut to: impl FnMut(ValuePair, u64),
-) {
+) -> bool {
     for (&value, &set) in integers.values().iter().zip(sets) {
         let word = value.cast_unsigned() & word_bits(WIDTH);
         to([word, set.into()], hash_fixed::<WIDTH>(word));
     }
+    true
 }
 
 fn each_text(strings: &Strings<'_>, sets: &[u32], mut to: impl FnMut(ValuePair, u64)) -> bool {

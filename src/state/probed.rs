@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::batch::hash::hash_with;
 
-    /// Many more values than an index has entries, each new: sorted all at once, they passed a thousand entries each.
+    /// Many more values than an index has entries, each new: sorted all at once, they passed hundreds of entries each.
     #[test]
     fn searches_stay_short_while_an_index_grows_by_sorted_values() {
         let (mut pages, mut index) = (Pages::default(), Probed::<2>::default());
