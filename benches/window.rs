@@ -16,7 +16,7 @@ use tidemill::op::shape::Shape;
 use tidemill::op::window_aggregate::{Stage, WindowAggregate};
 use tidemill::op::{Output, Receiver, WATERMARK_END};
 use tidemill::state::Pages;
-use tidemill::window::{Emit, TimeDomain, WindowKind, WindowSpec};
+use tidemill::window::{WindowKind, WindowSpec};
 
 const ROWS: u64 = 64 * BATCH_ROWS_MAX as u64;
 
@@ -50,21 +50,8 @@ fn call(function: AggregateFunction) -> AggregateCall {
 
 /// Rows counted and the total of the sums, over all windows and pages.
 fn aggregate(batches: &[Batch], shape: &Arc<Shape>) -> (i64, f64) {
-    let window = WindowSpec {
-        kind: WindowKind::Tumble { size_ms: 10_000, offset_ms: 0 },
-        domain: TimeDomain::Event,
-        time_column: 0,
-        time_zone: None,
-        group_window: false,
-    };
-    let plan = SendPlan {
-        window: window.clone(),
-        emit: Emit::AT_END,
-        per_window: false,
-        ship: Ship::Folded,
-        may_mark: true,
-        hands_out_late: false,
-    };
+    let window = WindowSpec::by_event_time(WindowKind::Tumble { size_ms: 10_000, offset_ms: 0 });
+    let plan = SendPlan { may_mark: true, ..SendPlan::at_end(window.clone(), Ship::Folded) };
     let mut sender = AggregateSender::new(Arc::clone(shape), plan, 1);
     let mut owner = WindowAggregate::new(
         Arc::clone(shape),

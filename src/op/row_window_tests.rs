@@ -12,7 +12,7 @@ use super::{Data, Output, Payload, Receiver};
 use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::{DataType, Field, Keys, Schema};
 use crate::state::Pages;
-use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
+use crate::window::{Emit, WindowKind, WindowSpec};
 
 fn call(function: AggregateFunction, arg: usize, data_type: DataType) -> AggregateCall {
     AggregateCall {
@@ -40,11 +40,6 @@ fn shape(is_stacked: bool) -> Arc<Shape> {
         calls.push(call(AggregateFunction::Count, 1, DataType::BigInt));
     }
     Arc::new(Shape::new(&input, &[0], &calls))
-}
-
-fn window(kind: WindowKind) -> WindowSpec {
-    let domain = TimeDomain::Event;
-    WindowSpec { kind, domain, time_column: 0, time_zone: None, group_window: false }
 }
 
 /// One row of each of these keys.
@@ -89,7 +84,7 @@ fn grows(owner: &mut dyn Receiver, shape: &Shape, rows: i64, fresh: bool) -> (us
 }
 
 fn count_window(shape: &Arc<Shape>, size_rows: u64, slide_rows: u64) -> CountWindow {
-    let window = window(WindowKind::Count { size_rows, slide_rows });
+    let window = WindowSpec::by_event_time(WindowKind::Count { size_rows, slide_rows });
     CountWindow::new(Arc::clone(shape), &window, false, Pages::default())
 }
 
@@ -118,7 +113,13 @@ fn global_windows_give_back_what_they_have_purged() {
     for (kind, emit, fired) in [(by_rows, Emit::AT_END, 1), (by_time, ticks, 2)] {
         let shape = shape(false);
         let pages = Pages::default();
-        let mut owner = GlobalWindow::new(Arc::clone(&shape), &window(kind), false, emit, pages);
+        let mut owner = GlobalWindow::new(
+            Arc::clone(&shape),
+            &WindowSpec::by_event_time(kind),
+            false,
+            emit,
+            pages,
+        );
         let (early_bytes, bytes) = grows(&mut owner, &shape, 3, true);
         assert_eq!(early_bytes, bytes, "{kind:?}");
         assert_eq!(owner.fired_count(), 60 * 100 * fired);
@@ -131,8 +132,13 @@ fn an_end_is_read_out_in_batches() {
     let shape = shape(false);
     let kind = WindowKind::Global { every_rows: None, at_end: true, purges: false };
     let pages = Pages::default();
-    let mut owner =
-        GlobalWindow::new(Arc::clone(&shape), &window(kind), false, Emit::AT_END, pages);
+    let mut owner = GlobalWindow::new(
+        Arc::clone(&shape),
+        &WindowSpec::by_event_time(kind),
+        false,
+        Emit::AT_END,
+        pages,
+    );
     let group_count = crate::batch::BATCH_ROWS_MAX * 2;
     owner.receive(payload(&shape, 0..group_count as i64, 0));
     assert!(owner.next_output().is_none());

@@ -85,6 +85,14 @@ pub struct SendPlan {
     pub hands_out_late: bool,
 }
 
+impl SendPlan {
+    /// Of windows that fire at their ends; no row goes to more than one place, and none marks the time.
+    pub fn at_end(window: WindowSpec, ship: Ship) -> Self {
+        let emit = Emit::AT_END;
+        Self { window, emit, per_window: false, ship, may_mark: false, hands_out_late: false }
+    }
+}
+
 /// Groups a folding table holds at most, so that it stays in cache.
 const FOLDED_GROUPS_MAX: usize = 1 << 14;
 /// Bytes that it takes at most, or little more: users' accumulators may be large.

@@ -103,6 +103,14 @@ pub struct WindowSpec {
     pub group_window: bool,
 }
 
+impl WindowSpec {
+    /// A table function's window over event time in UTC, which is the first column.
+    pub fn by_event_time(kind: WindowKind) -> Self {
+        let (domain, time_zone) = (TimeDomain::Event, None);
+        Self { kind, domain, time_column: 0, time_zone, group_window: false }
+    }
+}
+
 /// Whose clock an early firing follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EmitClock {

@@ -154,21 +154,8 @@ fn deliver(sender: &mut AggregateSender, owners: &mut [WindowAggregate]) {
 
 fn counted(chunks: &[Chunk], case: Case) -> Counts {
     let Case { texts, counts_rows, ordered, shard_count } = case;
-    let window = WindowSpec {
-        kind: WindowKind::Tumble { size_ms: SIZE_MS, offset_ms: 0 },
-        domain: TimeDomain::Event,
-        time_column: 0,
-        time_zone: None,
-        group_window: false,
-    };
-    let plan = SendPlan {
-        window: window.clone(),
-        emit: Emit::AT_END,
-        per_window: false,
-        ship: Ship::RowsByValue,
-        may_mark: false,
-        hands_out_late: false,
-    };
+    let window = WindowSpec::by_event_time(WindowKind::Tumble { size_ms: SIZE_MS, offset_ms: 0 });
+    let plan = SendPlan::at_end(window.clone(), Ship::RowsByValue);
     let shape = Arc::new(shape(texts, counts_rows));
     let mut sender = AggregateSender::new(Arc::clone(&shape), plan, shard_count);
     let owner = |_| {

@@ -212,20 +212,8 @@ mod tests {
             let fields = [("ts", DataType::BigInt), ("k", DataType::BigInt), ("x", DataType::Double)];
             let fields = fields.into_iter().map(|(name, data_type)| Field::new(name, data_type));
             let shape = Arc::new(Shape::new(&Schema::new(fields.collect()), &[1], &calls()));
-            let plan = SendPlan {
-                window: WindowSpec {
-                    kind: WindowKind::Tumble { size_ms, offset_ms: 0 },
-                    domain: TimeDomain::Event,
-                    time_column: 0,
-                    time_zone: None,
-                    group_window: false,
-                },
-                emit: Emit::AT_END,
-                per_window: false,
-                ship: Ship::Folded,
-                may_mark: false,
-                hands_out_late: false,
-            };
+            let window = WindowSpec::by_event_time(WindowKind::Tumble { size_ms, offset_ms: 0 });
+            let plan = SendPlan::at_end(window, Ship::Folded);
             let mut sender = AggregateSender::new(Arc::clone(&shape), plan.clone(), shards);
             let mut twin = AggregateSender::new(Arc::clone(&shape), plan, shards);
             prop_assert!(sender.grid.is_some());

@@ -23,18 +23,8 @@ fn marks(kind: WindowKind, times_ms: &[i64], batch_rows: usize) -> Vec<i64> {
         name: String::new(),
     };
     let plan = SendPlan {
-        window: WindowSpec {
-            kind,
-            domain: TimeDomain::Event,
-            time_column: 0,
-            time_zone: None,
-            group_window: false,
-        },
-        emit: Emit::AT_END,
-        per_window: false,
-        ship: Ship::Folded,
         may_mark: true,
-        hands_out_late: false,
+        ..SendPlan::at_end(WindowSpec::by_event_time(kind), Ship::Folded)
     };
     let mut sender = AggregateSender::new(Arc::new(Shape::new(&schema, &[1], &[call])), plan, 2);
     let mut watermark_ms = i64::MIN;

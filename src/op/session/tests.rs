@@ -17,7 +17,7 @@ use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::{DataType, Field, KeyWords, Keys, Schema};
 use crate::state::Pages;
 use crate::sys::random::Random;
-use crate::window::{TimeDomain, WindowKind, WindowSpec};
+use crate::window::{WindowKind, WindowSpec};
 
 /// Key, start, end, and the texts of the rows.
 type Row = (i64, i64, i64, String);
@@ -41,13 +41,7 @@ fn call(function: AggregateFunction, data_type: DataType) -> AggregateCall {
 
 /// Sessions by event time.
 fn window(gap_ms: i64) -> WindowSpec {
-    WindowSpec {
-        kind: WindowKind::Session { gap_ms },
-        domain: TimeDomain::Event,
-        time_column: 0,
-        time_zone: None,
-        group_window: false,
-    }
+    WindowSpec::by_event_time(WindowKind::Session { gap_ms })
 }
 
 /// LISTAGG of a text by a number.

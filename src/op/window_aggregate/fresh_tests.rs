@@ -9,7 +9,6 @@ use super::super::send::{AggregateSender, SendPlan, Ship, Shipment};
 use super::*;
 use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::{Batch, DataType, Field, Schema};
-use crate::window::TimeDomain;
 
 const CHUNK_MS: i64 = 3_000;
 
@@ -57,17 +56,9 @@ fn batch(rows: &[(i64, i64, f64)], from_ms: i64) -> Batch {
 
 /// All result rows, sorted; of the twin none is without a table.
 fn results(kind: WindowKind, chunks: &[Chunk], groups_max: usize, twin: bool) -> Vec<String> {
-    let (time_zone, domain) = (None, TimeDomain::Event);
-    let window = WindowSpec { kind, domain, time_column: 0, time_zone, group_window: false };
+    let window = WindowSpec::by_event_time(kind);
     let shape = Arc::new(shape());
-    let plan = SendPlan {
-        window: window.clone(),
-        emit: Emit::AT_END,
-        per_window: false,
-        ship: Ship::Folded,
-        may_mark: false,
-        hands_out_late: false,
-    };
+    let plan = SendPlan::at_end(window.clone(), Ship::Folded);
     let mut sender = AggregateSender::new(Arc::clone(&shape), plan, 1);
     let pages = Pages::default();
     let mut owner = WindowAggregate::new(shape, &window, false, false, Stage::Final, pages);

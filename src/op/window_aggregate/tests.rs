@@ -12,7 +12,6 @@ use crate::agg::{AggregateCall, AggregateFunction, bind};
 use crate::batch::{Batch, DataType, Field, Schema};
 use crate::state::{Frames, PAGE_WORDS, PARTITIONS, Root, Space};
 use crate::sys::storage::{SimDisk, Storage};
-use crate::window::TimeDomain;
 
 /// What a row has besides its time: key, amount, text; a third of the amounts and texts are NULL.
 type Row = (u16, i8, u8);
@@ -215,14 +214,7 @@ impl Run {
     }
 
     fn sender(&self, ship: Ship, shards: usize) -> AggregateSender {
-        let plan = SendPlan {
-            window: self.window.clone(),
-            emit: Emit::AT_END,
-            per_window: false,
-            ship,
-            may_mark: false,
-            hands_out_late: false,
-        };
+        let plan = SendPlan::at_end(self.window.clone(), ship);
         AggregateSender::new(Arc::clone(&self.shape), plan, shards)
     }
 
@@ -307,13 +299,7 @@ proptest! {
     ) {
         let in_order = matches!(kind, WindowKind::Tumble { .. });
         let shape = Arc::new(Shape::new(&schema(), &[1], &calls(words, listed, in_order)));
-        let window = WindowSpec {
-            kind,
-            domain: TimeDomain::Event,
-            time_column: 0,
-            time_zone: None,
-            group_window: false,
-        };
+        let window = WindowSpec::by_event_time(kind);
         let run = |groups_max, budget_pages: usize| Run {
             shape: Arc::clone(&shape),
             window: window.clone(),
@@ -380,13 +366,7 @@ impl Run {
 #[test]
 fn distinct_values_that_wait_partitioned_survive_a_crash() {
     let shape = Arc::new(Shape::new(&schema(), &[1], &distinct_calls()));
-    let window = WindowSpec {
-        kind: WindowKind::Tumble { size_ms: 60_000, offset_ms: 0 },
-        domain: TimeDomain::Event,
-        time_column: 0,
-        time_zone: None,
-        group_window: false,
-    };
+    let window = WindowSpec::by_event_time(WindowKind::Tumble { size_ms: 60_000, offset_ms: 0 });
     let run = |budget_pages: usize| Run {
         shape: Arc::clone(&shape),
         window: window.clone(),

@@ -27,7 +27,7 @@ use crate::op::process::{Arrival, ProcessPlan};
 use crate::op::send::{SendPlan, Ship};
 use crate::op::shape::Shape;
 use crate::plan::{NodeIndex, Op, Plan, Process, ProcessWindow};
-use crate::window::{Emit, TimeDomain, WindowKind, WindowSpec};
+use crate::window::{Emit, WindowKind, WindowSpec};
 
 const SEVERAL_WAYS: &str = "its rows come from one table in several ways (UNION ALL, grouping sets), and so in no order; give \
     each way a function of its own";
@@ -175,20 +175,10 @@ impl Topology {
 
 /// No window is assigned, and rows are shipped as they are.
 fn unassigned() -> SendPlan {
-    SendPlan {
-        window: WindowSpec {
-            kind: WindowKind::Attached { start_column: 0, end_column: 0 },
-            domain: TimeDomain::Event,
-            time_column: 0,
-            time_zone: None,
-            group_window: false,
-        },
-        emit: Emit::AT_END,
-        per_window: false,
-        ship: Ship::Rows,
-        may_mark: false,
-        hands_out_late: false,
-    }
+    SendPlan::at_end(
+        WindowSpec::by_event_time(WindowKind::Attached { start_column: 0, end_column: 0 }),
+        Ship::Rows,
+    )
 }
 
 /// Refuses a window over what a function yields if it depends on the order of rows.
