@@ -121,6 +121,8 @@ pub struct AggregateSender {
     packs_sessions: bool,
     judge: Judge,
     marked_ms: i64,
+    /// The time of this chunk's first row.
+    begun_ms: i64,
     /// In a zone: for a slice and a mark what [`Self::next_firing`] said.
     next_firing: Option<((i64, i64), Option<i64>)>,
     keys: Keys,
@@ -169,6 +171,7 @@ impl AggregateSender {
             plan,
             shard_count,
             marked_ms: i64::MIN,
+            begun_ms: i64::MIN,
             next_firing: None,
             keys: Keys::default(),
             slots: Vec::new(),
@@ -196,7 +199,7 @@ impl AggregateSender {
         if batch.rows == 0 {
             return;
         }
-        self.judge.take(batch.rows);
+        self.arrive(batch);
         let processing = self.plan.window.domain == TimeDomain::Processing;
         if !processing && self.take_whole(batch, others_ms, floor_ms).is_some() {
             return;
@@ -227,6 +230,15 @@ impl AggregateSender {
         } else {
             self.take_segments(slices, batch, &time_ms, &arrival_ms);
         }
+    }
+
+    /// Rows come. From a chunk's first on it is counted how many slices the watermark passes.
+    fn arrive(&mut self, batch: &Batch) {
+        if self.judge.is_at_start() && self.plan.window.domain == TimeDomain::Event {
+            let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>();
+            self.begun_ms = time_ms.value(0);
+        }
+        self.judge.take(batch.rows);
     }
 
     /// The column that says where a row falls: the time, or an attached window's end.
@@ -264,10 +276,11 @@ impl AggregateSender {
         self.crosses_tick(watermark_ms) || self.passes_many(slices, watermark_ms)
     }
 
-    /// Whether the watermark has passed many slices since the last mark.
+    /// Whether the watermark has passed many slices since the last mark, or in this chunk if that came before it.
     fn passes_many(&self, slices: Slices, watermark_ms: i64) -> bool {
         let may_mark = self.plan.may_mark && self.plan.window.domain == TimeDomain::Event;
-        let passed_ms = watermark_ms.saturating_sub(self.marked_ms) / UNMARKED_SLICES_MAX;
+        let since_ms = self.marked_ms.max(self.begun_ms);
+        let passed_ms = watermark_ms.saturating_sub(since_ms) / UNMARKED_SLICES_MAX;
         may_mark && slices.width_ms().is_some_and(|width_ms| passed_ms > width_ms)
     }
 
@@ -403,6 +416,13 @@ impl AggregateSender {
     fn take(&mut self, batch: &Batch, ends_ms: &[i64], arrival_ms: &[i64]) {
         if !self.groups_rows() {
             self.ship_rows(batch, ends_ms.to_vec(), arrival_ms.to_vec());
+            return;
+        }
+        let within_ms: Vec<i64> = ends_ms.iter().map(|end_ms| end_ms - 1).collect();
+        let (least, greatest) = extent(&within_ms);
+        if let Some(cut) = self.slices.and_then(|slices| slices.cut(least, greatest)) {
+            cut.indices(&within_ms, &mut self.slice_indices);
+            self.take_cut(batch, &cut);
             return;
         }
         self.encode_keys(batch);

@@ -188,15 +188,19 @@ mod tests {
     /// Of each row: time, key, value.
     type Rows = Vec<(i64, i64, f64)>;
 
-    fn batches() -> impl Strategy<Value = Vec<(Rows, Option<f64>, bool, bool)>> {
+    /// Rows, a value that may not fit, whether keys lie far apart, whether the chunk ends, the watermark.
+    type Pushed = (Rows, Option<f64>, bool, bool, i64);
+
+    fn batches() -> impl Strategy<Value = Vec<Pushed>> {
         let row = (-9_000..40_000i64, -5..25i64, -1e6..1e6f64);
         let misfit = prop_oneof![Just(f64::NAN), Just(1e300), Just(1e-300), Just(f64::INFINITY)];
         let rows = prop_oneof![
             prop::collection::vec(row.clone(), 1..40),
             prop::collection::vec(row, 100..400)
         ];
-        let batch =
-            (rows, prop::option::weighted(0.2, misfit), prop::bool::weighted(0.1), any::<bool>());
+        let watermark = prop_oneof![Just(i64::MIN), -9_000..20_000i64];
+        let misfit = prop::option::weighted(0.2, misfit);
+        let batch = (rows, misfit, prop::bool::weighted(0.1), any::<bool>(), watermark);
         prop::collection::vec(batch, 1..8)
     }
 
@@ -221,7 +225,7 @@ mod tests {
             let results = [&mut sender, &mut twin].map(|sender| {
                 let groups = Accumulators::new(shape.layout.word_count);
                 let mut received = Received { slots: BTreeMap::new(), groups };
-                for (rows, misfit, far, ends) in &batches {
+                for (rows, misfit, far, ends, watermark_ms) in &batches {
                     let times = Int64Array::from_iter_values(rows.iter().map(|row| row.0));
                     let keys: Vec<i64> = rows.iter().map(|row| row.1).collect();
                     let mut values: Vec<f64> = rows.iter().map(|row| row.2).collect();
@@ -231,7 +235,8 @@ mod tests {
                         column(texts, *far, &keys),
                         Arc::new(Float64Array::from(values)),
                     ];
-                    sender.push(&Batch::new(columns, rows.len()), i64::MIN, i64::MIN, 0);
+                    // Rows are late where it is high: what is left is taken as a segment.
+                    sender.push(&Batch::new(columns, rows.len()), *watermark_ms, *watermark_ms, 0);
                     if *ends {
                         sender.end_chunk();
                     }

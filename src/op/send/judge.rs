@@ -39,6 +39,11 @@ impl Judge {
         Self { may_rest, resting_chunks: 0, rows, folded_rows, former_rows, keys_about: None }
     }
 
+    /// Whether no row of the chunk has come.
+    pub(super) fn is_at_start(&self) -> bool {
+        self.rows == 0
+    }
+
     /// Rows come, folded or not.
     pub(super) fn take(&mut self, rows: usize) {
         self.rows += rows;

@@ -70,7 +70,7 @@ proptest! {
         let step_max_ms = 9_000;
         let unmarked_max_ms = (UNMARKED_SLICES_MAX + 1) * 1_000 + step_max_ms;
         let all = found.iter().copied().chain([now_ms - 1_000 - back_ms]);
-        let mut before_ms = -1_000;
+        let mut before_ms = times_ms[0];
         for mark in all {
             prop_assert!(mark - before_ms <= unmarked_max_ms, "{mark} follows {before_ms}");
             before_ms = mark.max(before_ms);

@@ -13,7 +13,7 @@ use super::super::grid::Grid;
 use super::{AggregateSender, Ship, highest_arrival};
 use crate::batch::Batch;
 use crate::sys::prefetch::Upcoming;
-use crate::window::{EmitClock, TimeDomain};
+use crate::window::{Cut, EmitClock, TimeDomain};
 
 impl AggregateSender {
     /// Takes a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
@@ -38,26 +38,32 @@ impl AggregateSender {
             return Some(fires_ms);
         }
         cut.indices(time_ms, &mut self.slice_indices);
-        let ends_ms: Vec<i64> = cut.ends().collect();
-        let ends_of = |slices: &[u32]| -> Vec<i64> {
-            slices.iter().map(|&slice| ends_ms[slice as usize]).collect()
-        };
-        if !self.groups_rows() {
-            let ends_ms = ends_of(&self.slice_indices);
-            self.ship_rows(batch, ends_ms, Vec::new());
-            return Some(fires_ms);
+        match self.groups_rows() {
+            true => self.take_cut(batch, &cut),
+            false => self.ship_rows(batch, self.ends_of_rows(&cut), Vec::new()),
         }
+        Some(fires_ms)
+    }
+
+    /// Takes rows, of which it is known into which slices of a cut they fall.
+    pub(super) fn take_cut(&mut self, batch: &Batch, cut: &Cut) {
         let keys = self.key_columns(batch);
-        if self.fold_in_cells(batch, &keys, &cut) {
-            return Some(fires_ms);
+        if self.fold_in_cells(batch, &keys, cut) {
+            return;
         }
         let (groups, slices) = (&mut self.groups, &self.slice_indices);
-        if !self.numbered.find(groups, &keys, &cut, slices, &mut self.slots) {
+        if !self.numbered.find(groups, &keys, cut, slices, &mut self.slots) {
             self.keys.encode(&keys, batch.rows);
-            self.groups.find(&self.keys, &ends_of(slices), &mut self.slots);
+            let ends_ms = self.ends_of_rows(cut);
+            self.groups.find(&self.keys, &ends_ms, &mut self.slots);
         }
         self.take_grouped(batch);
-        Some(fires_ms)
+    }
+
+    /// The end of each row's slice.
+    fn ends_of_rows(&self, cut: &Cut) -> Vec<i64> {
+        let ends_ms: Vec<i64> = cut.ends().collect();
+        self.slice_indices.iter().map(|&slice| ends_ms[slice as usize]).collect()
     }
 
     /// Whether batches may be taken ahead: nothing is sent but what rows come to, and no clock cuts them.
@@ -79,7 +85,7 @@ impl AggregateSender {
         if batch.rows == 0 {
             return Some(i64::MAX);
         }
-        self.judge.take(batch.rows);
+        self.arrive(batch);
         self.upcoming = next;
         self.take_whole(batch, i64::MAX, i64::MIN)
     }
