@@ -23,6 +23,7 @@ mod mark_tests;
 mod packed;
 mod whole;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::collections::vec_deque::Drain;
 use std::sync::Arc;
@@ -204,10 +205,10 @@ impl AggregateSender {
         if !processing && self.take_whole(batch, others_ms, floor_ms).is_some() {
             return;
         }
-        let mut time_ms = match processing {
-            true => vec![now_ms; batch.rows],
+        let time_ms: Cow<'_, [i64]> = match processing {
+            true => vec![now_ms; batch.rows].into(),
             false => {
-                batch.columns[self.time_column()].as_primitive::<Int64Type>().values().to_vec()
+                batch.columns[self.time_column()].as_primitive::<Int64Type>().values()[..].into()
             }
         };
         let arrival_ms = || match (&batch.arrival_ms, processing) {
@@ -217,10 +218,10 @@ impl AggregateSender {
         let Some(slices) = self.slices else {
             let highest = highest_arrival(batch, others_ms, floor_ms);
             let is_ahead = !processing && extent(&time_ms).0 > highest.saturating_add(1);
-            self.ship_timed(batch, time_ms, is_ahead, arrival_ms);
+            self.ship_timed(batch, &time_ms, is_ahead, arrival_ms);
             return;
         };
-        let arrival_ms = arrival_ms();
+        let (mut time_ms, arrival_ms) = (time_ms.into_owned(), arrival_ms());
         if !matches!(self.plan.window.kind, WindowKind::Attached { .. }) {
             self.wall.localise(&mut time_ms);
         }

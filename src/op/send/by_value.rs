@@ -10,15 +10,16 @@ use arrow_array::{ArrayRef, UInt32Array};
 use super::{AggregateSender, Shipment};
 use crate::agg::{AggregateCall, AggregateFunction};
 use crate::batch::hash::shard_of;
-use crate::batch::{Batch, Keys, take_columns};
+use crate::batch::{BATCH_ROWS_MAX, Batch, Keys, take_columns};
 use crate::op::grouped::{Grouped, GroupedRows};
 use crate::op::partition::destinations;
 use crate::op::shape::Shape;
 use crate::op::{Data, Payload};
 use crate::state::{ValuePair, Values, each_value_pair};
 
-/// So many rows wait at most: what they take stays in the second cache.
-const HELD_ROWS_MAX: usize = 1 << 14;
+/// So many full batches wait at most: what they take stays in the second cache.
+const HELD_BATCHES: usize = 4;
+const HELD_ROWS_MAX: usize = HELD_BATCHES * BATCH_ROWS_MAX;
 
 /// Values that wait to be shipped with those of the next batches, for their groups are sent once then.
 #[derive(Debug)]
@@ -35,8 +36,9 @@ impl HeldValues {
 
     /// Takes the values in `args`, each with its group. False: they are not such as travel so, and nothing was done.
     fn take(&mut self, values: Values, args: &[ArrayRef], groups: &[u32]) -> bool {
-        // Seldom does a shard get many more than its share.
-        let room = groups.len() / self.parts.len() + groups.len() / 16;
+        // For what is likely to wait with these. Seldom does a shard get many more than its share.
+        let rows = groups.len() * if self.row_count == 0 { HELD_BATCHES } else { 1 };
+        let room = rows / self.parts.len() + rows / 16;
         self.parts.iter_mut().for_each(|part| part.reserve(room));
         let lengths: Vec<usize> = self.parts.iter().map(Vec::len).collect();
         let done = match &mut self.parts[..] {

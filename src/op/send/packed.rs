@@ -56,23 +56,23 @@ impl AggregateSender {
     pub(super) fn ship_timed(
         &mut self,
         batch: &Batch,
-        time_ms: Vec<i64>,
+        time_ms: &[i64],
         is_ahead: bool,
         arrival_ms: impl Fn() -> Vec<i64>,
     ) {
         if !self.packs_sessions {
-            self.ship_rows(batch, time_ms, arrival_ms());
+            self.ship_rows(batch, time_ms.to_vec(), arrival_ms());
             return;
         }
         let columns = self.shape.ship(&batch.columns);
         // A session that a row ahead of the watermark touches ends behind that: it is not over, whatever the watermark was.
         let packed = match is_ahead {
-            true => self.pack(batch, &[&time_ms], &columns),
-            false => self.pack(batch, &[&time_ms, &arrival_ms()], &columns),
+            true => self.pack(batch, &[time_ms], &columns),
+            false => self.pack(batch, &[time_ms, &arrival_ms()], &columns),
         };
         match packed {
             Some(packed) => self.ship_packed(packed, &[]),
-            None => self.ship_columns(columns, time_ms, arrival_ms()),
+            None => self.ship_columns(columns, time_ms.to_vec(), arrival_ms()),
         }
     }
 }

@@ -48,6 +48,7 @@ impl Over {
         while let Some(slots) = self.alone.next_part(&mut rest) {
             self.alone.add::<KEY>(from, slots);
             for (words, column) in self.arguments.iter_mut().zip(&from.arguments) {
+                words.reserve(BATCH_ROWS_MAX - words.len());
                 words.extend(slots.iter().map(|&slot| column[slot as usize]));
             }
             if self.alone.is_full() {
@@ -74,11 +75,10 @@ impl Over {
     }
 
     fn finish_alone(&mut self, shape: &Shape, packing: Packing) {
+        let arguments = self.arguments.iter_mut().map(std::mem::take);
         let types = shape.shipped_types.iter();
-        let columns =
-            types.zip(&self.arguments).map(|(&data_type, words)| column_of(data_type, words));
+        let columns = types.zip(arguments).map(|(&data_type, words)| column_of(data_type, words));
         let columns: Vec<ArrayRef> = columns.collect();
-        self.arguments.iter_mut().for_each(Vec::clear);
         let batch = std::mem::take(&mut self.alone)
             .batch(shape, packing, |keys, rows| finish_rows(shape, keys, &columns, rows));
         self.batches.extend(batch);

@@ -19,6 +19,7 @@ use crate::op::pane::merge_at;
 use crate::op::shape::Shape;
 use crate::op::single::Picked;
 use crate::state::Rows;
+use crate::sys::vector;
 
 /// In place of a session's group: it has one row.
 const ALONE: u32 = u32::MAX;
@@ -99,22 +100,24 @@ impl Partition {
         gap_ms: i64,
     ) {
         let first = self.ends.len();
-        match KEY {
-            1 => extend(&mut self.keys, rows, 0, |word| word),
-            _ => {
-                for row in rows.words.chunks_exact(rows.stride) {
-                    self.keys.extend(row.first_chunk::<KEY>().expect("a key"));
-                }
-            }
+        let end = first + rows.words.len() / rows.stride;
+        self.tags.resize(end, 0);
+        self.starts.resize(end, 0);
+        self.ends.resize(end, 0);
+        self.groups.resize(end, ALONE);
+        self.keys.resize(end * KEY, 0);
+        let keys = self.keys[first * KEY..].as_chunks_mut::<KEY>().0.iter_mut();
+        let spans = self.starts[first..].iter_mut().zip(&mut self.ends[first..]);
+        let begun = keys.zip(&mut self.tags[first..]).zip(spans);
+        for (row, ((key, tag), (start, end))) in rows.words.chunks_exact(rows.stride).zip(begun) {
+            *key = *row.first_chunk::<KEY>().expect("a key");
+            *tag = mix(key) as u32;
+            *start = row[KEY].cast_signed();
+            *end = start.saturating_add(gap_ms);
         }
-        let keys = self.keys[first * KEY..].as_chunks::<KEY>().0;
-        self.tags.extend(keys.iter().map(|key| mix(key) as u32));
-        extend(&mut self.starts, rows, KEY, u64::cast_signed);
-        self.ends.extend(self.starts[first..].iter().map(|start| start.saturating_add(gap_ms)));
         for (at, column) in (KEY + time_count..).zip(&mut self.arguments) {
-            extend(column, rows, at, |word| word);
+            extend(column, rows, at);
         }
-        self.groups.resize(self.ends.len(), ALONE);
     }
 
     /// Takes in a session with its accumulators.
@@ -147,8 +150,8 @@ impl Partition {
     pub(super) fn note_ends(&mut self, first: usize) {
         let first = first / BLOCK;
         self.earliest_ms.truncate(first);
-        let blocks = self.ends[first * BLOCK..].chunks(BLOCK);
-        self.earliest_ms.extend(blocks.map(|ends| earliest(ends, GONE)));
+        let (ends, earliest_ms) = (&self.ends[first * BLOCK..], &mut self.earliest_ms);
+        vector::widest(NoteEnds { ends, earliest_ms });
     }
 
     /// The blocks of sessions before `end` that are not all gone.
@@ -210,14 +213,8 @@ impl Partition {
     pub(super) fn take_over(&mut self, over_ms: i64, ended: &mut Ended) {
         let Ended { all, alone, folded } = ended;
         all.begin(self.ends.len());
-        for (block, (ends, earliest_ms)) in
-            self.ends.chunks(BLOCK).zip(&mut self.earliest_ms).enumerate()
-        {
-            if earliest_ms.is_some_and(|earliest_ms| earliest_ms <= over_ms) {
-                all.pick(block * BLOCK, ends.iter().map(|&end| end <= over_ms && end != GONE));
-                *earliest_ms = earliest(ends, over_ms);
-            }
-        }
+        let (ends, earliest_ms) = (&self.ends, &mut self.earliest_ms);
+        vector::widest(TakeOver { ends, earliest_ms, over_ms, over: all });
         alone.begin(all.get().len());
         alone.pick_of(all.get(), |slot| self.groups[slot as usize] == ALONE);
         folded.begin(all.get().len());
@@ -282,32 +279,68 @@ impl Partition {
     }
 }
 
+/// Blocks' earliest ends.
+struct NoteEnds<'a> {
+    ends: &'a [i64],
+    earliest_ms: &'a mut Vec<Option<i64>>,
+}
+
+impl vector::Loop for NoteEnds<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for ends in self.ends.chunks(BLOCK) {
+            self.earliest_ms.push(earliest(ends, GONE));
+        }
+    }
+}
+
+/// What ends by `over_ms`, and blocks' earliest ends after it.
+struct TakeOver<'a> {
+    ends: &'a [i64],
+    earliest_ms: &'a mut [Option<i64>],
+    over_ms: i64,
+    over: &'a mut Picked,
+}
+
+impl vector::Loop for TakeOver<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { ends, earliest_ms, over_ms, over } = self;
+        for (block, (ends, earliest_ms)) in ends.chunks(BLOCK).zip(earliest_ms).enumerate() {
+            if earliest_ms.is_some_and(|earliest_ms| earliest_ms <= over_ms) {
+                over.pick(block * BLOCK, ends.iter().map(|&end| end <= over_ms && end != GONE));
+                *earliest_ms = earliest(ends, over_ms);
+            }
+        }
+    }
+}
+
 /// The first of these ends that comes after `over_ms`, if one does.
+#[inline(always)]
 fn earliest(ends: &[i64], over_ms: i64) -> Option<i64> {
     let later = ends.iter().map(|&end| if end > over_ms { end } else { i64::MAX });
     let first = later.min().unwrap_or(i64::MAX);
     (first != i64::MAX || over_ms != i64::MAX && ends.contains(&i64::MAX)).then_some(first)
 }
 
-/// Appends what `of` makes of word `at` of each row.
-fn extend<T>(column: &mut Vec<T>, rows: &Rows<'_>, at: usize, of: impl Fn(u64) -> T) {
+/// Appends word `at` of each row.
+fn extend(column: &mut Vec<u64>, rows: &Rows<'_>, at: usize) {
     // Of the commonest lengths the compiler knows where the words lie.
     match rows.stride {
-        2 => extend_fixed::<T, 2>(column, rows.words, at, of),
-        3 => extend_fixed::<T, 3>(column, rows.words, at, of),
-        4 => extend_fixed::<T, 4>(column, rows.words, at, of),
-        stride => column.extend(rows.words.chunks_exact(stride).map(|row| of(row[at]))),
+        2 => extend_fixed::<2>(column, rows.words, at),
+        3 => extend_fixed::<3>(column, rows.words, at),
+        4 => extend_fixed::<4>(column, rows.words, at),
+        stride => column.extend(rows.words.chunks_exact(stride).map(|row| row[at])),
     }
 }
 
-fn extend_fixed<T, const STRIDE: usize>(
-    column: &mut Vec<T>,
-    words: &[u64],
-    at: usize,
-    of: impl Fn(u64) -> T,
-) {
+fn extend_fixed<const STRIDE: usize>(column: &mut Vec<u64>, words: &[u64], at: usize) {
     assert!(at < STRIDE);
-    column.extend(words.as_chunks::<STRIDE>().0.iter().map(|row| of(row[at])));
+    column.extend(words.as_chunks::<STRIDE>().0.iter().map(|row| row[at]));
 }
 
 /// Keeps the items at `slots`, which rise, each of so many values: they become the first.
