@@ -145,8 +145,13 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
         let division = backlog.division();
         let run_of = |pair: &[u64; STRIDE]| division.run_of(pair[STRIDE - 1], spread(pair));
         sort(pending, &mut room.parted, &mut room.pairs, run_of);
-        for run in room.parted.chunk_by(|a, b| run_of(a) == run_of(b)) {
-            backlog.push(pages, run_of(&run[0]), run);
+        let mut rest = &room.parted[..];
+        while let Some(first) = rest.first() {
+            let key = run_of(first);
+            let count = rest.iter().position(|pair| run_of(pair) != key).unwrap_or(rest.len());
+            let (run, behind) = rest.split_at(count);
+            backlog.push(pages, key, run);
+            rest = behind;
         }
         if begins {
             // There will never be as many again.

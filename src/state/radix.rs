@@ -1,5 +1,6 @@
-//! Items in the order of small numbers: one pass to count them, one to put them where they belong.
+//! Items in the order of small numbers: one pass to number them, one to count them, one to put them where they belong.
 
+use std::cell::RefCell;
 use std::iter::once;
 
 /// Bits of a digit: as many buckets as have their ends in the second cache.
@@ -7,6 +8,11 @@ const DIGIT_BITS: u32 = 12;
 
 /// Fewer items are sorted by comparison.
 const SORTED_MIN: usize = if cfg!(test) { 100 } else { 1 << DIGIT_BITS };
+
+thread_local! {
+    /// Memory for items' numbers: what they are made of is read once, and twice what they are.
+    static NUMBERS: RefCell<Vec<u64>> = RefCell::default();
+}
 
 /// Puts the items of `runs` into `parted`, in the order of their buckets, and those of one bucket in the order that they have. Says
 /// where each bucket ends.
@@ -16,31 +22,10 @@ pub(super) fn part<T: Copy, R: Iterator<Item = T>>(
     bucket_count: usize,
     bucket: impl Fn(&T) -> usize,
 ) -> Vec<usize> {
-    let mut places = vec![0; bucket_count + 1];
-    let mut first = None;
-    for run in runs.clone() {
-        for item in run {
-            places[bucket(&item) + 1] += 1;
-            first = Some(item);
-        }
-    }
-    for index in 0..bucket_count {
-        places[index + 1] += places[index];
-    }
-    let Some(item) = first else {
-        parted.clear();
-        return vec![0; bucket_count];
-    };
-    parted.resize(places[bucket_count], item);
-    for run in runs {
-        for item in run {
-            let place = &mut places[bucket(&item)];
-            parted[*place] = item;
-            *place += 1;
-        }
-    }
-    places.truncate(bucket_count);
-    places
+    NUMBERS.with_borrow_mut(|numbers| {
+        number(runs.clone(), numbers, |item| bucket(item) as u64);
+        place(runs, parted, numbers, bucket_count, |number| number as usize)
+    })
 }
 
 /// Puts the items of `runs` into `sorted`, in the order of their keys, and those of one key in the order that they have: digit by digit of
@@ -57,23 +42,60 @@ pub(super) fn sort<T: Copy, R: ExactSizeIterator<Item = T>>(
         sorted.extend(runs.flatten());
         return sorted.sort_by_key(key);
     }
-    let mut varying = 0;
-    let mut first = None;
-    for run in runs.clone() {
-        for item in run {
-            let key = key(&item);
-            varying |= key ^ *first.get_or_insert(key);
+    NUMBERS.with_borrow_mut(|keys| {
+        number(runs.clone(), keys, &key);
+        let varying = keys.iter().fold(0, |varying, key| varying | (key ^ keys[0]));
+        let digit = |key: u64, shift: u32| (key >> shift) as usize & ((1 << DIGIT_BITS) - 1);
+        let mut shift = varying.trailing_zeros().min(u64::BITS - 1);
+        place(runs, sorted, keys, 1 << DIGIT_BITS, |key| digit(key, shift));
+        while let Some(next) = next_digit(varying, shift) {
+            shift = next;
+            let runs = once(sorted.iter().copied());
+            number(runs.clone(), keys, &key);
+            place(runs, scratch, keys, 1 << DIGIT_BITS, |key| digit(key, shift));
+            std::mem::swap(sorted, scratch);
+        }
+    });
+}
+
+/// The number of each item.
+fn number<T, R: Iterator<Item = T>>(
+    runs: impl Iterator<Item = R>,
+    numbers: &mut Vec<u64>,
+    number_of: impl Fn(&T) -> u64,
+) {
+    numbers.clear();
+    runs.for_each(|run| numbers.extend(run.map(|item| number_of(&item))));
+}
+
+/// As [`part`], by the items' numbers.
+fn place<T: Copy, R: Iterator<Item = T>>(
+    runs: impl Iterator<Item = R> + Clone,
+    parted: &mut Vec<T>,
+    numbers: &[u64],
+    bucket_count: usize,
+    bucket: impl Fn(u64) -> usize,
+) -> Vec<usize> {
+    let mut places = vec![0; bucket_count + 1];
+    numbers.iter().for_each(|&number| places[bucket(number) + 1] += 1);
+    for index in 0..bucket_count {
+        places[index + 1] += places[index];
+    }
+    let Some(item) = runs.clone().flatten().next() else {
+        parted.clear();
+        return vec![0; bucket_count];
+    };
+    parted.resize(numbers.len(), item);
+    let mut numbers = numbers.iter();
+    for run in runs {
+        for (item, &number) in run.zip(numbers.by_ref()) {
+            let place = &mut places[bucket(number)];
+            parted[*place] = item;
+            *place += 1;
         }
     }
-    let digit = |item: &T, shift: u32| (key(item) >> shift) as usize & ((1 << DIGIT_BITS) - 1);
-    let mut shift = varying.trailing_zeros().min(u64::BITS - 1);
-    part(runs, sorted, 1 << DIGIT_BITS, |item| digit(item, shift));
-    while let Some(next) = next_digit(varying, shift) {
-        shift = next;
-        let runs = once(sorted.iter().copied());
-        part(runs, scratch, 1 << DIGIT_BITS, |item| digit(item, shift));
-        std::mem::swap(sorted, scratch);
-    }
+    places.truncate(bucket_count);
+    places
 }
 
 /// Where the digit after the one at `shift` begins, if there is one.
