@@ -10,51 +10,47 @@ use super::pane::update_calls;
 use super::shape::Shape;
 use crate::agg::{finish, of_one_row};
 
-/// Bits for each tag, at least.
-const TAG_BITS: usize = 32;
+/// Places for each tag, at least.
+const TAG_PLACES: usize = 16;
+/// What a place has to which one tag has come, and to which several have.
+const ONCE: u8 = 1;
+const AGAIN: u8 = 3;
 
 /// Which of many tags come once: a filter (Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970, with one hash) that
 /// counts to two. It may take a tag that comes once for one that comes again, never the other way round.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    /// By the low bits of tags, which have come, and which have come again.
-    words: Vec<[u64; 2]>,
+    /// By the low bits of tags, a power of two.
+    places: Vec<u8>,
 }
 
 impl Repeats {
     /// Forgets all, and makes room for so many.
     pub(super) fn begin(&mut self, count: usize) {
-        self.words.clear();
-        self.words.resize((count * TAG_BITS / 64).next_power_of_two(), [0; 2]);
+        self.places.clear();
+        self.places.resize((count * TAG_PLACES).next_power_of_two(), 0);
     }
 
     #[inline(always)]
-    fn place(&self, tag: u32) -> (usize, u64) {
-        ((tag as usize / 64) & (self.words.len() - 1), 1 << (tag % 64))
+    fn place(&self, tag: u32) -> usize {
+        tag as usize & (self.places.len() - 1)
     }
 
     #[inline(always)]
     pub(super) fn add(&mut self, tag: u32) {
-        let (at, bit) = self.place(tag);
-        let [come, again] = &mut self.words[at];
-        *again |= *come & bit;
-        *come |= bit;
+        let place = self.place(tag);
+        self.places[place] = (self.places[place] << 1 | ONCE) & AGAIN;
     }
 
-    /// Has a tag that has come come again; whether it has. One that has not stays so.
+    /// Whether a tag has come.
     #[inline(always)]
-    pub(super) fn repeat(&mut self, tag: u32, counts: bool) -> bool {
-        let (at, bit) = self.place(tag);
-        let [come, again] = &mut self.words[at];
-        let repeated = if counts { *come & bit } else { 0 };
-        *again |= repeated;
-        repeated != 0
+    pub(super) fn has(&self, tag: u32) -> bool {
+        self.places[self.place(tag)] != 0
     }
 
     #[inline(always)]
     pub(super) fn is_once(&self, tag: u32) -> bool {
-        let (at, bit) = self.place(tag);
-        self.words[at][1] & bit == 0
+        self.places[self.place(tag)] == ONCE
     }
 }
 
@@ -247,10 +243,11 @@ mod tests {
                 repeats.add(tag);
                 *counts.entry(tag).or_default() += 1;
             }
-            for &(tag, is_open) in &others {
-                prop_assert!(repeats.repeat(tag, is_open) || !is_open || !counts.contains_key(&tag));
-                if let (true, Some(count)) = (is_open, counts.get_mut(&tag)) {
-                    *count += 1;
+            for &(tag, comes) in &others {
+                prop_assert!(repeats.has(tag) || !counts.contains_key(&tag));
+                if comes && repeats.has(tag) {
+                    repeats.add(tag);
+                    counts.entry(tag).and_modify(|count| *count += 1);
                 }
             }
             let mut once = Picked::default();
@@ -272,6 +269,6 @@ mod tests {
         let tags = || (0..1_000u32).map(|number| number.wrapping_mul(0x9e37_79b9));
         tags().for_each(|tag| repeats.add(tag));
         assert!(tags().filter(|&tag| repeats.is_once(tag)).count() > 900);
-        assert!((0..1_000u32).filter(|&tag| !repeats.repeat(tag * 64 + 1, true)).count() > 900);
+        assert!((0..1_000u32).filter(|&tag| !repeats.has(tag * 64 + 1)).count() > 900);
     }
 }

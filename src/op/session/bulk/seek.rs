@@ -1,8 +1,8 @@
 //! What is found of the rows and the sessions of a partition before they are put together: which may touch any other at all.
 //!
 //! Nine of ten rows begin a session, and nine of ten sessions get no row before they are looked through again. So rows' tags go into a
-//! filter first. A session that it does not have is not entered into the index, and a row that comes to a bit of its own, which no session
-//! comes to, is a session by itself, and not looked up.
+//! filter first. A session that it does not have is not entered into the index, and a row that comes to a place of its own, to which no session
+//! comes, is a session by itself, and not looked up.
 
 use super::GONE;
 use super::index::Index;
@@ -30,9 +30,10 @@ impl Seek {
         sessions.begin(first);
         for block in partition.blocks(first) {
             let each = tags[block.clone()].iter().zip(&ends[block.clone()]);
-            let repeats = each.map(|(&tag, &end)| repeats.repeat(tag, end != GONE));
-            sessions.pick(block.start, repeats);
+            let touched = each.map(|(&tag, &end)| repeats.has(tag) & (end != GONE));
+            sessions.pick(block.start, touched);
         }
+        sessions.get().iter().for_each(|&slot| repeats.add(tags[slot as usize]));
         rows.begin(tags.len() - first);
         rows.pick(first, tags[first..].iter().map(|&tag| !repeats.is_once(tag)));
         index.begin(sessions.get().len() + rows.get().len(), tags.len());
