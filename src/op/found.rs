@@ -55,8 +55,10 @@ impl Found {
             return;
         }
         let types = shape.shipped_types.iter();
-        let columns: Vec<ArrayRef> =
-            types.zip(&self.words).map(|(&data_type, words)| column_of(data_type, words.clone())).collect();
+        let columns: Vec<ArrayRef> = types
+            .zip(&self.words)
+            .map(|(&data_type, words)| column_of(data_type, words.clone()))
+            .collect();
         update_calls(shape, 0, accumulators, &self.slots, &columns);
         self.slots.clear();
         self.words.iter_mut().for_each(Vec::clear);

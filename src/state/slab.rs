@@ -15,10 +15,12 @@ use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::memory::prefer_huge_pages;
+use crate::sys::memory::{populate, prefer_huge_pages};
 
 /// Bytes of a slab: a huge page.
 const SLAB_BYTES: usize = 2 << 20;
+/// So many blocks of small pages get their memory from the kernel at once: about what is touched next fits the second cache.
+const POPULATED_BLOCKS: usize = 8;
 /// Slabs that are kept though nothing in them is in use: a window with a million groups leaves and takes as much again and again.
 const SPARE_SLABS: usize = 16;
 
@@ -52,6 +54,14 @@ impl Slabs {
 
     /// A block, of whatever was in it, aligned to 64 bytes.
     pub(super) fn take(&self) -> *mut u8 {
+        let block = self.take_free();
+        if !self.prefers_huge_pages {
+            self.populate(block);
+        }
+        block
+    }
+
+    fn take_free(&self) -> *mut u8 {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let held = &mut *held;
         // The lowest first, so that the highest become empty.
@@ -74,6 +84,16 @@ impl Slabs {
             held.with_room.remove(&base);
         }
         std::ptr::with_exposed_provenance_mut(base + usize::from(place) * self.block_bytes)
+    }
+
+    /// Has the kernel give memory to a block and those behind it, if it is the first of so many.
+    fn populate(&self, block: *mut u8) {
+        let place = (block.addr() & (SLAB_BYTES - 1)) / self.block_bytes;
+        let count = (self.blocks_in_slab() - place).min(POPULATED_BLOCKS);
+        if place.is_multiple_of(POPULATED_BLOCKS) {
+            // SAFETY: so many blocks lie in the slab from this one on.
+            unsafe { populate(block, count * self.block_bytes) };
+        }
     }
 
     /// Gives back a block.
@@ -124,10 +144,9 @@ mod tests {
     use super::*;
 
     /// Several threads take, fill, check and give back; nobody else's bytes are ever seen, and memory goes back in the end.
-    #[test]
-    fn blocks_are_ones_own() {
+    fn check_blocks(prefers_huge_pages: bool) {
         const BLOCK: usize = 16_896;
-        let slabs = Slabs::new(BLOCK, true);
+        let slabs = Slabs::new(BLOCK, prefers_huge_pages);
         std::thread::scope(|scope| {
             for thread in 0..4u8 {
                 let slabs = &slabs;
@@ -159,6 +178,12 @@ mod tests {
             // SAFETY: nothing is out; the test ends.
             unsafe { dealloc(std::ptr::with_exposed_provenance_mut(base), layout()) };
         }
+    }
+
+    #[test]
+    fn blocks_are_ones_own() {
+        check_blocks(true);
+        check_blocks(false);
     }
 
     fn check_and_give_back(slabs: &Slabs, (block, fill): (usize, u8), length: usize) {
