@@ -10,7 +10,7 @@
 //!
 //! # Invariants
 //!
-//! 1. What is late, and where a mark is sent, depends on rows and watermarks alone, never on batch boundaries.
+//! 1. What is late depends on rows and watermarks alone, where a mark is sent also on where chunks begin; neither on batch boundaries.
 //! 2. Everything that came before a mark is shipped before the mark.
 
 mod by_value;
@@ -419,7 +419,7 @@ impl AggregateSender {
             self.ship_rows(batch, ends_ms.to_vec(), arrival_ms.to_vec());
             return;
         }
-        let within_ms: Vec<i64> = ends_ms.iter().map(|end_ms| end_ms - 1).collect();
+        let within_ms: Vec<i64> = ends_ms.iter().map(|end_ms| end_ms.saturating_sub(1)).collect();
         let (least, greatest) = extent(&within_ms);
         if let Some(cut) = self.slices.and_then(|slices| slices.cut(least, greatest)) {
             cut.indices(&within_ms, &mut self.slice_indices);

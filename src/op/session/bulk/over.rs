@@ -121,7 +121,10 @@ impl Spans {
             self.starts.reserve(BATCH_ROWS_MAX);
             self.ends.reserve(BATCH_ROWS_MAX);
         }
-        slots.iter().for_each(|&slot| self.keys.extend(from.key::<KEY>(slot)));
+        let first = self.keys.len();
+        self.keys.resize(first + slots.len() * KEY, 0);
+        let keys = self.keys[first..].as_chunks_mut::<KEY>().0;
+        keys.iter_mut().zip(slots).for_each(|(key, &slot)| *key = *from.key::<KEY>(slot));
         self.starts.extend(slots.iter().map(|&slot| from.starts[slot as usize]));
         self.ends.extend(slots.iter().map(|&slot| from.ends[slot as usize]));
     }
