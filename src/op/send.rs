@@ -112,6 +112,8 @@ pub struct AggregateSender {
     lateness_ms: i64,
     groups: Folding,
     numbered: Numbered,
+    /// Whether the last rows' keys had numbers: else a segment's rows are not counted into slices to ask for theirs.
+    keys_have_numbers: bool,
     /// Whether rows that go by value can go as values alone.
     ships_values: bool,
     values: HeldValues,
@@ -159,6 +161,7 @@ impl AggregateSender {
             lateness_ms: plan.emit.late_delay_ms.map_or(0, |_| plan.emit.allow_lateness_ms),
             groups: Folding::new(shape.layout.word_count),
             numbered: Numbered::default(),
+            keys_have_numbers: true,
             grid: (plan.ship == Ship::Folded && plan.emit.is_once())
                 .then(|| Grid::of(&shape))
                 .flatten(),
@@ -419,9 +422,12 @@ impl AggregateSender {
             self.ship_rows(batch, ends_ms.to_vec(), arrival_ms.to_vec());
             return;
         }
-        let within_ms: Vec<i64> = ends_ms.iter().map(|end_ms| end_ms.saturating_sub(1)).collect();
-        let (least, greatest) = extent(&within_ms);
-        if let Some(cut) = self.slices.and_then(|slices| slices.cut(least, greatest)) {
+        let slices = self.slices.filter(|_| self.keys_have_numbers);
+        let (least, greatest) = extent(ends_ms);
+        let within_ms = |end_ms: i64| end_ms.saturating_sub(1);
+        let cut = slices.and_then(|slices| slices.cut(within_ms(least), within_ms(greatest)));
+        if let Some(cut) = cut {
+            let within_ms: Vec<i64> = ends_ms.iter().map(|&end_ms| within_ms(end_ms)).collect();
             cut.indices(&within_ms, &mut self.slice_indices);
             self.take_cut(batch, &cut);
             return;

@@ -49,10 +49,12 @@ impl AggregateSender {
     pub(super) fn take_cut(&mut self, batch: &Batch, cut: &Cut) {
         let keys = self.key_columns(batch);
         if self.fold_in_cells(batch, &keys, cut) {
+            self.keys_have_numbers = true;
             return;
         }
         let (groups, slices) = (&mut self.groups, &self.slice_indices);
-        if !self.numbered.find(groups, &keys, cut, slices, &mut self.slots) {
+        self.keys_have_numbers = self.numbered.find(groups, &keys, cut, slices, &mut self.slots);
+        if !self.keys_have_numbers {
             self.keys.encode(&keys, batch.rows);
             let ends_ms = self.ends_of_rows(cut);
             self.groups.find(&self.keys, &ends_ms, &mut self.slots);
