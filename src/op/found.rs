@@ -57,7 +57,7 @@ impl Found {
         let types = shape.shipped_types.iter();
         let columns: Vec<ArrayRef> = types
             .zip(&self.words)
-            .map(|(&data_type, words)| column_of(data_type, words.clone()))
+            .map(|(&data_type, words)| column_of(data_type, words.into()))
             .collect();
         update_calls(shape, 0, accumulators, &self.slots, &columns);
         self.slots.clear();

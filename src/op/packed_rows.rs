@@ -143,7 +143,7 @@ impl PackedRows {
         }
         let column = |(argument, &data_type): (usize, &DataType)| {
             let words: Vec<u64> = self.rows().map(|row| row[argument]).collect();
-            column_of(data_type, words)
+            column_of(data_type, words.into())
         };
         let arguments = (key_words + self.time_count..).zip(&shape.shipped_types);
         (keys, arguments.map(column).collect())
@@ -252,7 +252,7 @@ fn widened<T: Copy>(values: &[T], to_word: impl Fn(T) -> u64) -> Cow<'static, [u
 }
 
 /// The column that was words.
-pub(super) fn column_of(data_type: DataType, words: Vec<u64>) -> ArrayRef {
+pub(super) fn column_of(data_type: DataType, words: Cow<'_, [u64]>) -> ArrayRef {
     use arrow_schema::DataType as Arrow;
     match data_type.arrow() {
         Arrow::Boolean => {
@@ -262,8 +262,10 @@ pub(super) fn column_of(data_type: DataType, words: Vec<u64>) -> ArrayRef {
         Arrow::Int16 => narrowed::<Int16Type>(&words, |word| word as i16),
         Arrow::Int32 => narrowed::<Int32Type>(&words, |word| word as i32),
         Arrow::Float32 => narrowed::<Float32Type>(&words, |word| f32::from_bits(word as u32)),
-        Arrow::Float64 => Arc::new(Float64Array::new(Buffer::from_vec(words).into(), None)),
-        _ => Arc::new(Int64Array::new(Buffer::from_vec(words).into(), None)),
+        Arrow::Float64 => {
+            Arc::new(Float64Array::new(Buffer::from_vec(words.into_owned()).into(), None))
+        }
+        _ => Arc::new(Int64Array::new(Buffer::from_vec(words.into_owned()).into(), None)),
     }
 }
 

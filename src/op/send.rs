@@ -422,16 +422,14 @@ impl AggregateSender {
             self.ship_rows(batch, ends_ms.to_vec(), arrival_ms.to_vec());
             return;
         }
-        let slices = self.slices.filter(|_| self.keys_have_numbers);
-        let (least, greatest) = extent(ends_ms);
-        let within_ms = |end_ms: i64| end_ms.saturating_sub(1);
-        let cut = slices.and_then(|slices| slices.cut(within_ms(least), within_ms(greatest)));
-        if let Some(cut) = cut {
-            let within_ms: Vec<i64> = ends_ms.iter().map(|&end_ms| within_ms(end_ms)).collect();
-            cut.indices(&within_ms, &mut self.slice_indices);
-            self.take_cut(batch, &cut);
-            return;
+        match self.cut_of_ends(ends_ms) {
+            Some(cut) => self.take_cut(batch, &cut),
+            None => self.take_by_keys(batch, ends_ms),
         }
+    }
+
+    /// Takes rows, whose groups are found by the keys' bytes.
+    fn take_by_keys(&mut self, batch: &Batch, ends_ms: &[i64]) {
         self.encode_keys(batch);
         self.groups.find(&self.keys, ends_ms, &mut self.slots);
         self.take_grouped(batch);

@@ -145,6 +145,7 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
         let division = backlog.division();
         let run_of = |pair: &[u64; STRIDE]| division.run_of(pair[STRIDE - 1], spread(pair));
         sort(pending, &mut room.parted, &mut room.pairs, run_of);
+        // Not by `chunk_by`, which would ask for every pair's run twice.
         let mut rest = &room.parted[..];
         while let Some(first) = rest.first() {
             let key = run_of(first);

@@ -19,7 +19,7 @@ use crate::sys::memory::{populate, prefer_huge_pages};
 
 /// Bytes of a slab: a huge page.
 const SLAB_BYTES: usize = 2 << 20;
-/// So many blocks of small pages get their memory from the kernel at once: about what is touched next fits the second cache.
+/// So many blocks of small pages get their memory from the kernel at once: they fit the second cache.
 const POPULATED_BLOCKS: usize = 8;
 /// Slabs that are kept though nothing in them is in use: a window with a million groups leaves and takes as much again and again.
 const SPARE_SLABS: usize = 16;
@@ -86,7 +86,7 @@ impl Slabs {
         std::ptr::with_exposed_provenance_mut(base + usize::from(place) * self.block_bytes)
     }
 
-    /// Has the kernel give memory to a block and those behind it, if it is the first of so many.
+    /// Has the kernel give memory to a block and those behind it, if it is the first of so many. Where they have some it only looks.
     fn populate(&self, block: *mut u8) {
         let place = (block.addr() & (SLAB_BYTES - 1)) / self.block_bytes;
         let count = (self.blocks_in_slab() - place).min(POPULATED_BLOCKS);

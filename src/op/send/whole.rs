@@ -54,12 +54,20 @@ impl AggregateSender {
         }
         let (groups, slices) = (&mut self.groups, &self.slice_indices);
         self.keys_have_numbers = self.numbered.find(groups, &keys, cut, slices, &mut self.slots);
-        if !self.keys_have_numbers {
-            self.keys.encode(&keys, batch.rows);
-            let ends_ms = self.ends_of_rows(cut);
-            self.groups.find(&self.keys, &ends_ms, &mut self.slots);
+        match self.keys_have_numbers {
+            true => self.take_grouped(batch),
+            false => self.take_by_keys(batch, &self.ends_of_rows(cut)),
         }
-        self.take_grouped(batch);
+    }
+
+    /// How slices are cut that end at these times, each row's, and which of them rows fall into. `None`: there is nothing to be found by that.
+    pub(super) fn cut_of_ends(&mut self, ends_ms: &[i64]) -> Option<Cut> {
+        let slices = self.slices.filter(|_| self.keys_have_numbers)?;
+        let (least, greatest) = extent(ends_ms);
+        let cut = slices.cut(least.saturating_sub(1), greatest.saturating_sub(1))?;
+        let within_ms: Vec<i64> = ends_ms.iter().map(|end_ms| end_ms - 1).collect();
+        cut.indices(&within_ms, &mut self.slice_indices);
+        Some(cut)
     }
 
     /// The end of each row's slice.

@@ -77,7 +77,8 @@ impl Over {
     fn finish_alone(&mut self, shape: &Shape, packing: Packing) {
         let arguments = self.arguments.iter_mut().map(std::mem::take);
         let types = shape.shipped_types.iter();
-        let columns = types.zip(arguments).map(|(&data_type, words)| column_of(data_type, words));
+        let columns =
+            types.zip(arguments).map(|(&data_type, words)| column_of(data_type, words.into()));
         let columns: Vec<ArrayRef> = columns.collect();
         let batch = std::mem::take(&mut self.alone)
             .batch(shape, packing, |keys, rows| finish_rows(shape, keys, &columns, rows));
