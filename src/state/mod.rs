@@ -5,7 +5,7 @@
 //! table ── groups: an index of hashes, slots of fixed width, keys and strings in a heap
 //! chains ─ records by key, several a key, with short keys in them (index: where a key's are; shelves: slots by the time at which they
 //!          come up; stack: which are free)
-//! pairs ── values and sets that wait, to be counted without being numbered (runs: by set; digits: texts of digits as words)
+//! pairs ── values and sets that wait, to be counted without being numbered (partitioned: by hash; digits: texts of digits as words)
 //! backlog ─ records that wait to be folded, by partition of their hashes
 //! probed ─ an index whose entries hold what is looked up (texts: of short bytes)
 //! heap ─── runs of bytes in power-of-two blocks
@@ -42,12 +42,12 @@ mod ledger;
 mod pages;
 mod paired;
 mod pairs;
+mod partitioned;
 mod places;
 mod prefetch;
 mod probed;
 mod radix;
 mod root;
-mod runs;
 mod saved;
 pub mod sets;
 mod shelves;

@@ -1,15 +1,15 @@
 //! Pairs of a value and a set that wait, each once for each time that it came: to be numbered, or to be counted without ever being numbered.
 //!
 //! To number a value is to look it up in a dictionary of all values, and to add its number to a set costs as much again. Who wants
-//! nothing but how many different values each set has, once, needs neither: pairs wait so that equal ones lie together ([`super::runs`]),
-//! and are found a part at a time, in an index that stays in the cache.
+//! nothing but how many different values each set has, once, needs neither: pairs wait so that equal ones lie together
+//! ([`super::partitioned`]), and are found a part at a time, in an index that stays in the cache.
 //!
 //! # Layout
 //!
 //! ```text
 //! pair:     words of the value … │ set u32, the owner's u8, 0
 //! pending:  pairs as they came, [`SPILLED_PAIRS`] at most once there is a backlog
-//! backlog:  runs of values, each of one set
+//! backlog:  partitions by the pairs' hashes
 //! ```
 //!
 //! # Invariants
@@ -22,15 +22,15 @@ use std::iter::once;
 
 use super::array::Array;
 use super::pages::{PAGE_WORDS, Pages};
-use super::radix::{part, sort};
-use super::runs::{PARTITIONS, Runs};
+use super::partitioned::{PARTITIONS, Partitioned};
+use super::radix::part;
 use super::saved::Saved;
 use crate::batch::hash::hash_with;
 
 /// With so many pairs pending, a backlog begins: each of its partitions has a page at least.
 const PENDING_MAX: usize = if cfg!(test) { 300 } else { 1 << 17 };
-/// So many pairs are moved to a backlog at a time: they fit the second cache.
-const SPILLED_PAIRS: usize = if cfg!(test) { 100 } else { 1 << 16 };
+/// So many pairs are moved to a backlog at a time: they and their copies fit the second cache, and a partition gets some blocks of them.
+const SPILLED_PAIRS: usize = if cfg!(test) { 100 } else { 1 << 14 };
 /// At least so many pairs are numbered at a time, if there are as many.
 const NUMBERED_PAIRS: usize = 1 << 20;
 /// Equal pairs are looked for among about so many.
@@ -51,7 +51,7 @@ const SAMPLED: usize = if cfg!(test) { 8 } else { 512 };
 pub(super) struct Pairs<const STRIDE: usize> {
     pending: Array,
     pending_count: usize,
-    backlog: Option<Box<Runs>>,
+    backlog: Option<Partitioned<STRIDE>>,
     sample: Sample<STRIDE>,
 }
 
@@ -79,7 +79,7 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
     pub(super) fn load(saved: &mut Saved<'_>, pages: &Pages) -> Self {
         let pending = Array::load(saved, pages);
         let (pending_count, has_backlog) = saved.pair();
-        let backlog = (has_backlog != 0).then(|| Box::new(Runs::load(saved, pages)));
+        let backlog = (has_backlog != 0).then(|| Partitioned::load(saved, pages));
         let sample = Sample::default();
         Self { pending, pending_count: pending_count as usize, backlog, sample }
     }
@@ -138,21 +138,14 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
         let pending = pairs_in(&self.pending, self.pending_count, pages);
         pending.clone().for_each(|run| self.sample.pairs.extend(run.filter(is_sampled)));
         let begins = self.backlog.is_none();
-        let backlog = self.backlog.get_or_insert_with(|| {
-            let last_set = pending.clone().flatten().map(|pair| set_of(&pair)).max();
-            Box::new(Runs::new(last_set.map_or(0, |set| set as usize + 1), SPILLED_PAIRS))
+        let backlog = self.backlog.get_or_insert_with(Partitioned::new);
+        let ends = part(pending, &mut room.parted, PARTITIONS, |pair| {
+            Partitioned::<STRIDE>::partition_of(pair_spread(pair))
         });
-        let division = backlog.division();
-        let run_of = |pair: &[u64; STRIDE]| division.run_of(pair[STRIDE - 1], spread(pair));
-        sort(pending, &mut room.parted, &mut room.pairs, run_of);
-        // Not by `chunk_by`, which would ask for every pair's run twice.
-        let mut rest = &room.parted[..];
-        while let Some(first) = rest.first() {
-            let key = run_of(first);
-            let count = rest.iter().position(|pair| run_of(pair) != key).unwrap_or(rest.len());
-            let (run, behind) = rest.split_at(count);
-            backlog.push(pages, key, run);
-            rest = behind;
+        let mut start = 0;
+        for (partition, end) in ends.into_iter().enumerate() {
+            backlog.push(pages, partition, &room.parted[start..end]);
+            start = end;
         }
         if begins {
             // There will never be as many again.
@@ -171,12 +164,13 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
         sample.judged_at = word_count + word_count / 4;
         let mut value_count = 0;
         let mut distinct = Vec::new();
-        room.each_distinct(once(sample.pairs.iter().copied()), |pair| distinct.push(*pair));
+        room.each_distinct(&sample.pairs, |pair| distinct.push(*pair));
         let value = |mut pair: [u64; STRIDE]| {
             pair[STRIDE - 1] &= !u64::from(u32::MAX);
             pair
         };
-        room.each_distinct(once(distinct.iter().copied().map(value)), |_| value_count += 1);
+        let values: Vec<_> = distinct.iter().copied().map(value).collect();
+        room.each_distinct(&values, |_| value_count += 1);
         sample.pairs = distinct;
         let entry_bytes = ENTRY_BYTES + 8 * 2 * (STRIDE - 1);
         let numbered_bytes = sample.pairs.len() * NUMBER_BYTES + value_count * entry_bytes;
@@ -186,9 +180,7 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
     /// Moves some pairs to `room`; false: none waited.
     pub(super) fn take_some(&mut self, pages: &mut Pages, room: &mut PairRoom<STRIDE>) -> bool {
         let Some(backlog) = &mut self.backlog else {
-            room.pairs.clear();
-            self.pending(pages).for_each(|run| room.pairs.extend(run));
-            self.pending_count = 0;
+            self.take_pending(pages, &mut room.pairs);
             return !room.pairs.is_empty();
         };
         room.pairs.clear();
@@ -197,7 +189,7 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
                 return true;
             }
             backlog.prefetch(pages, partition + 1);
-            backlog.each(pages, partition).for_each(|run| room.pairs.extend(run));
+            backlog.read(pages, partition, &mut room.pairs);
             backlog.release_partition(pages, partition);
         }
         self.backlog = None;
@@ -213,25 +205,25 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
     ) {
         let mut count = |pair: &[u64; STRIDE]| counts[set_of(pair) as usize] += 1;
         if self.backlog.is_none() {
-            room.each_distinct(self.pending(pages), &mut count);
-            self.pending_count = 0;
-            return;
+            self.take_pending(pages, &mut room.pairs);
+            return room.each_distinct_pair(&mut count);
         }
         self.spill(pages, room);
         let mut backlog = self.backlog.take().expect("there is one");
         for partition in 0..PARTITIONS {
             backlog.prefetch(pages, partition + 1);
-            room.each_distinct(backlog.each(pages, partition), &mut count);
+            room.pairs.clear();
+            backlog.read(pages, partition, &mut room.pairs);
+            room.each_distinct_pair(&mut count);
             backlog.release_partition(pages, partition);
         }
     }
 
-    /// The pairs that are pending.
-    fn pending<'a>(
-        &'a self,
-        pages: &'a Pages,
-    ) -> impl Iterator<Item = impl ExactSizeIterator<Item = [u64; STRIDE]>> + Clone {
-        pairs_in(&self.pending, self.pending_count, pages)
+    /// Moves the pairs that are pending to `to`.
+    fn take_pending(&mut self, pages: &Pages, to: &mut Vec<[u64; STRIDE]>) {
+        to.clear();
+        pairs_in(&self.pending, self.pending_count, pages).for_each(|run| to.extend(run));
+        self.pending_count = 0;
     }
 
     /// Frees all pages.
@@ -257,17 +249,22 @@ fn pairs_in<'a, const STRIDE: usize>(
 }
 
 impl<const STRIDE: usize> PairRoom<STRIDE> {
-    /// Calls `to` with each pair of `runs` once.
-    fn each_distinct<R: ExactSizeIterator<Item = [u64; STRIDE]>>(
-        &mut self,
-        runs: impl Iterator<Item = R> + Clone,
-        mut to: impl FnMut(&[u64; STRIDE]),
-    ) {
-        let count: usize = runs.clone().map(|run| run.len()).sum();
-        let part_count = (count / PART_PAIRS).next_power_of_two().min(PARTS_MAX);
+    /// Calls `to` with each of its pairs once.
+    fn each_distinct_pair(&mut self, to: impl FnMut(&[u64; STRIDE])) {
+        let pairs = std::mem::take(&mut self.pairs);
+        self.each_distinct(&pairs, to);
+        self.pairs = pairs;
+    }
+
+    /// Calls `to` with each of `pairs` once.
+    fn each_distinct(&mut self, pairs: &[[u64; STRIDE]], mut to: impl FnMut(&[u64; STRIDE])) {
+        let part_count = (pairs.len() / PART_PAIRS).next_power_of_two().min(PARTS_MAX);
+        if part_count == 1 {
+            return each_distinct(pairs, &mut self.index, to);
+        }
         // Not the bits that say the partition.
-        let ends = part(runs, &mut self.parted, part_count, |pair| {
-            (spread(pair) >> 32) as usize & (part_count - 1)
+        let ends = part(once(pairs.iter().copied()), &mut self.parted, part_count, |pair| {
+            (pair_spread(pair) >> 32) as usize & (part_count - 1)
         });
         let mut start = 0;
         for end in ends {
@@ -320,7 +317,13 @@ fn pair_hash<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
     pair[..STRIDE - 1].iter().fold(pair[STRIDE - 1], |hash, &word| hash_with(hash, word))
 }
 
-/// A number in whose upper half values differ, so that each of its bits divides them about evenly.
+/// A number in whose upper half pairs differ, so that each of its bits divides them about evenly.
+#[inline]
+fn pair_spread<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
+    spread(pair).wrapping_add(pair[STRIDE - 1].wrapping_mul(SET_SPREAD))
+}
+
+/// The same for their values alone.
 #[inline]
 fn spread<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
     let value = pair[..STRIDE - 1].iter();
@@ -331,11 +334,12 @@ fn spread<const STRIDE: usize>(pair: &[u64; STRIDE]) -> u64 {
 
 /// An odd number of many bits: 2^64 divided by the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Another: 2^64 divided by the root of two.
+const SET_SPREAD: u64 = 0xb504_f333_f9de_6485;
 
 /// Whether a pair's value is in the sample.
 #[inline]
 fn is_sampled<const STRIDE: usize>(pair: &[u64; STRIDE]) -> bool {
-    // Neither the bits that say the partition nor those that say the part.
     ((spread(pair) >> 44) as usize).is_multiple_of(SAMPLED)
 }
 
@@ -426,9 +430,8 @@ mod tests {
         let mut room = PairRoom::default();
         let pairs = (0..5 * PART_PAIRS as u64).map(|row| [7, row % 3]);
         let (pairs, mut found): (Vec<_>, _) = (pairs.collect(), Vec::new());
-        room.each_distinct(pairs.chunks(1000).map(|some| some.iter().copied()), |pair| {
-            found.push(*pair)
-        });
+        room.each_distinct(&pairs, |pair| found.push(*pair));
+        found.sort_unstable();
         assert_eq!(found, [[7, 0], [7, 1], [7, 2]]);
     }
 }

@@ -8,7 +8,8 @@ use super::places::LEAF_PLACES;
 
 /// `pagetabl` as little-endian bytes.
 const MAGIC: u64 = u64::from_le_bytes(*b"pagetabl");
-const VERSION: u32 = 1;
+/// Of the layout of tables, headers and pages.
+const VERSION: u32 = 2;
 /// Words before the header.
 const FIXED_WORDS: usize = 4;
 
