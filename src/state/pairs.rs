@@ -33,8 +33,8 @@ const PENDING_MAX: usize = if cfg!(test) { 300 } else { 1 << 17 };
 const SPILLED_PAIRS: usize = if cfg!(test) { 100 } else { 1 << 14 };
 /// At least so many pairs are numbered at a time, if there are as many.
 const NUMBERED_PAIRS: usize = 1 << 20;
-/// Equal pairs are looked for among about so many.
-const PART_PAIRS: usize = 1 << 12;
+/// Equal pairs are looked for among about so many, or up to twice: to divide what an index finds beyond the second cache would cost more.
+const PART_PAIRS: usize = if cfg!(test) { 1 << 12 } else { 1 << 16 };
 const PARTS_MAX: usize = 1 << 11;
 
 /// See invariant 2.
