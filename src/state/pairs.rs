@@ -139,14 +139,10 @@ impl<const STRIDE: usize> Pairs<STRIDE> {
         pending.clone().for_each(|run| self.sample.pairs.extend(run.filter(is_sampled)));
         let begins = self.backlog.is_none();
         let backlog = self.backlog.get_or_insert_with(Partitioned::new);
-        let ends = part(pending, &mut room.parted, PARTITIONS, |pair| {
-            Partitioned::<STRIDE>::partition_of(pair_spread(pair))
-        });
-        let mut start = 0;
-        for (partition, end) in ends.into_iter().enumerate() {
-            backlog.push(pages, partition, &room.parted[start..end]);
-            start = end;
-        }
+        let partition =
+            |pair: &[u64; STRIDE]| Partitioned::<STRIDE>::partition_of(pair_spread(pair));
+        let parts = part(pending, &mut room.parted, PARTITIONS, partition);
+        parts.enumerate().for_each(|(partition, pairs)| backlog.push(pages, partition, pairs));
         if begins {
             // There will never be as many again.
             self.pending.release(pages);
@@ -263,14 +259,9 @@ impl<const STRIDE: usize> PairRoom<STRIDE> {
             return each_distinct(pairs, &mut self.index, to);
         }
         // Not the bits that say the partition.
-        let ends = part(once(pairs.iter().copied()), &mut self.parted, part_count, |pair| {
-            (pair_spread(pair) >> 32) as usize & (part_count - 1)
-        });
-        let mut start = 0;
-        for end in ends {
-            each_distinct(&self.parted[start..end], &mut self.index, &mut to);
-            start = end;
-        }
+        let part_of = |pair: &[u64; STRIDE]| (pair_spread(pair) >> 32) as usize & (part_count - 1);
+        part(once(pairs.iter().copied()), &mut self.parted, part_count, part_of)
+            .for_each(|pairs| each_distinct(pairs, &mut self.index, &mut to));
     }
 }
 
