@@ -21,6 +21,8 @@ use super::saved::Saved;
 
 /// Page numbers in a directory: two a word.
 const DIRECTORY_PAGES: usize = PAGE_WORDS * 2;
+/// So many pages are fetched from the disk at a time.
+const FETCHED_PAGES_MAX: usize = 1024;
 
 /// A list of pages. Dropping it without [`Array::release`] leaks its pages until the space goes.
 #[derive(Debug, Default)]
@@ -75,6 +77,11 @@ impl Array {
     /// All pages, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = PageId> + Clone + '_ {
         self.pages.iter().copied()
+    }
+
+    /// Has the disk fetch its pages, the first of them if there are very many.
+    pub(super) fn prefetch(&self, pages: &Pages) {
+        pages.prefetch(self.iter().take(FETCHED_PAGES_MAX));
     }
 
     /// Appends a new page.

@@ -307,7 +307,7 @@ impl Backlog {
     /// Has the disk fetch the pages of a partition, if there is such a one.
     pub fn prefetch(&self, pages: &Pages, partition: usize) {
         if let Some(partition) = self.partitions.get(partition) {
-            pages.prefetch(partition.pages.iter().take(FETCHED_PAGES_MAX));
+            partition.pages.prefetch(pages);
         }
     }
 
@@ -359,9 +359,6 @@ impl<'a> Entry<'a> {
         Some((Entry::Group(group), page.len() - rest.len() + tail_words))
     }
 }
-
-/// Pages that are fetched together at most.
-const FETCHED_PAGES_MAX: usize = 1024;
 
 #[inline]
 fn head(kind: u64, low: u32, key_bytes: usize, tail_words: usize) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! To number a value is to look it up in a dictionary of all values, and to add its number to a set costs as much again. Who wants
 //! nothing but how many different values each set has, once, needs neither: pairs wait so that equal ones lie together
-//! ([`super::partitioned`]), and are found a part at a time, in an index that stays in the cache.
+//! ([`super::partitioned`]), and are found a part at a time, in an index that has nothing else.
 //!
 //! # Layout
 //!
@@ -236,7 +236,7 @@ fn pairs_in<'a, const STRIDE: usize>(
     numbers: &'a Array,
     count: usize,
     pages: &'a Pages,
-) -> impl Iterator<Item = impl ExactSizeIterator<Item = [u64; STRIDE]>> + Clone {
+) -> impl Iterator<Item = impl Iterator<Item = [u64; STRIDE]>> + Clone {
     let page_pairs = Pairs::<STRIDE>::PAGE_PAIRS;
     numbers.iter().zip((0..count).step_by(page_pairs)).map(move |(page, start)| {
         let words = (count - start).min(page_pairs) * STRIDE;

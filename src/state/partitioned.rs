@@ -1,5 +1,5 @@
 //! Pairs of a value and a set that wait, partitioned by their hashes: pages that are only appended to, of which one partition after the
-//! other is read, in an index that stays in the cache.
+//! other is read, in an index of its own pairs alone.
 //!
 //! The last words of a page's pairs mostly differ in their lowest 16 bits alone. So four pairs share a word for those, and a value of one
 //! word takes a quarter more than a word.
@@ -27,8 +27,6 @@ use super::saved::Saved;
 const PARTITION_BITS: u32 = 7;
 /// How many partitions.
 pub(super) const PARTITIONS: usize = 1 << PARTITION_BITS;
-/// Pages of a partition that are fetched from the disk at a time.
-const FETCHED_PAGES_MAX: usize = 1 << 10;
 
 const BLOCK_PAIRS: usize = 4;
 const LOW_BITS: u32 = 16;
@@ -138,7 +136,7 @@ impl<const STRIDE: usize> Partitioned<STRIDE> {
     /// Has the disk fetch the pages of a partition, if there is such a one.
     pub(super) fn prefetch(&self, pages: &Pages, partition: usize) {
         if let Some(partition) = self.partitions.get(partition) {
-            pages.prefetch(partition.iter().take(FETCHED_PAGES_MAX));
+            partition.prefetch(pages);
         }
     }
 

@@ -25,13 +25,13 @@ pub(super) fn part<T: Copy, R: Iterator<Item = T>>(
         number(runs.clone(), numbers, |item| bucket(item) as u64);
         place(runs, parted, numbers, bucket_count, |number| number as usize)
     });
-    Parts { rest: parted, start: 0, ends: ends.into_iter() }
+    Parts { parted, start: 0, ends: ends.into_iter() }
 }
 
 /// The items of each bucket.
 pub(super) struct Parts<'a, T> {
-    rest: &'a [T],
-    /// Where `rest` begins.
+    parted: &'a [T],
+    /// Where the next ones begin.
     start: usize,
     ends: std::vec::IntoIter<usize>,
 }
@@ -41,10 +41,8 @@ impl<'a, T> Iterator for Parts<'a, T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let end = self.ends.next()?;
-        let items;
-        (items, self.rest) = self.rest.split_at(end - self.start);
-        self.start = end;
-        Some(items)
+        let start = std::mem::replace(&mut self.start, end);
+        Some(&self.parted[start..end])
     }
 }
 
