@@ -286,6 +286,25 @@ fn a_malformed_row_stops_the_job_and_says_how_to_go_on() {
     assert!(letters.contains("\"line\":3") && letters.contains("\"table\":\"t\""), "{letters}");
 }
 
+/// What reads files is driven by io_uring where that is allowed, unless it is told otherwise; what reads none needs none.
+#[test]
+fn the_runtime_goes_by_what_is_read() {
+    let folder = folder_with("t.csv", "1\n");
+    let table = file_table("v INT", &path(&folder, "t.csv"), "'format' = 'csv'");
+    let files = format!("{table} SELECT * FROM t");
+    let none = "CREATE TABLE t (v INT) WITH ('connector' = 'datagen', 'number-of-rows' = '1'); SELECT * FROM t";
+    let allowed = tidemill::shard::runtime::is_uring_allowed();
+    let ended = |script: &str, more: &[&str]| {
+        tidemill(&[&["run", "--shards", "1", "-e", script], more].concat()).expect(0)
+    };
+    ended(&files, &[]).says(if allowed { "(uring)" } else { "(poll)" });
+    ended(&files, &["--runtime", "poll"]).says("(poll)");
+    ended(none, &[]).says("(poll)");
+    if allowed {
+        ended(none, &["--runtime", "uring"]).says("(uring)");
+    }
+}
+
 #[test]
 fn the_summary_explains_late_rows() {
     let folder = folder_with(

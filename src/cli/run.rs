@@ -47,7 +47,7 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SHARDS_MAX))]
     shards: Option<u64>,
 
-    /// What drives the shards; default: uring where the kernel allows io_uring
+    /// What drives the shards; default: uring where the job reads files and the kernel allows io_uring, else poll
     #[arg(long)]
     runtime: Option<RuntimeName>,
 

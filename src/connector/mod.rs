@@ -177,6 +177,10 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     fn new_splits(&self) -> Result<Vec<Split>, JobError> {
         Ok(Vec::new())
     }
+    /// Whether there may be [`Split::Ranged`] among its splits.
+    fn has_ranges(&self) -> bool {
+        false
+    }
 }
 
 /// A sink with its options checked; makes one part for each place that rows come from.

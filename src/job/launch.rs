@@ -86,12 +86,17 @@ impl Launch {
                 "the number of shards is 1 to {SHARDS_MAX}, not {shard_count}"
             )));
         }
-        let runtime = runtime.unwrap_or_else(RuntimeKind::detect);
-        if runtime == RuntimeKind::Uring && !is_uring_allowed() {
+        if runtime == Some(RuntimeKind::Uring) && !is_uring_allowed() {
             let message = "the kernel does not allow io_uring here; `--runtime poll` does without";
             return Err(JobError::Environment(message.into()));
         }
-        Ok(Self { shards: shard::Job::new(plan, shard_count)?, runtime })
+        let shards = shard::Job::new(plan, shard_count)?;
+        let runtime = runtime.unwrap_or_else(|| match shards.reads_ranges() {
+            true => RuntimeKind::detect(),
+            // Rings that nothing is read through would take as long, to be set up and left, as a hundred thousand rows do.
+            false => RuntimeKind::Poll,
+        });
+        Ok(Self { shards, runtime })
     }
 
     /// Prepares a plan as `options` say.

@@ -40,7 +40,7 @@ impl Options {
         self
     }
 
-    /// Driven so; by default io_uring where the kernel allows it.
+    /// Driven so; by default io_uring where the job reads files and the kernel allows it, else plain threads.
     #[must_use]
     pub fn runtime(mut self, runtime: RuntimeKind) -> Self {
         self.runtime = Some(runtime);

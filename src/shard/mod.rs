@@ -208,6 +208,11 @@ impl Job {
         Some(total)
     }
 
+    /// Whether it may read ranges of files, which is what a runtime with io_uring reads by itself.
+    pub fn reads_ranges(&self) -> bool {
+        self.topology.scans.iter().any(|scan| scan.source.has_ranges())
+    }
+
     /// Opens the state folder, if there is one, and finds the inputs, before anything runs. `now_ms` is processing time.
     ///
     /// # Errors

@@ -146,6 +146,10 @@ impl Source for FileSource {
         self.monitor_interval_ms
     }
 
+    fn has_ranges(&self) -> bool {
+        true
+    }
+
     fn new_splits(&self) -> Result<Vec<Split>, JobError> {
         self.list_new()
     }

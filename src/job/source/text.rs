@@ -198,6 +198,10 @@ impl<T: Record + DeserializeOwned> Source for CsvSource<T> {
         self.files.format()
     }
 
+    fn has_ranges(&self) -> bool {
+        self.files.has_ranges()
+    }
+
     fn splits(&self) -> Result<Vec<Split>, JobError> {
         let splits = self.files.splits()?;
         if self.format.headed {
