@@ -13,11 +13,15 @@ use tidemill::job::Launch;
 use tidemill::sys::clock::Clock;
 use tidemill::{RecordFile, Records};
 
+use super::contestants;
 use crate::typed::{self, Click};
 use crate::{TABLE, WORKLOADS, script};
 
 /// Runs the task and reports.
 pub(super) fn run(task: &Task) {
+    if !contestants::WORKLOADS.contains(&task.workload.as_str()) {
+        task.unknown();
+    }
     let failed = |error: &dyn std::fmt::Display| -> ! { fail(&format!("{}: {error}", task.data)) };
     let (rows, seconds, answer) = match task.input.as_str() {
         "memory" => {
