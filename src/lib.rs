@@ -142,7 +142,7 @@
 //! - Of several splits a turn is 1 MiB, not one row: see above.
 //! - Pre-aggregation runs before the token has come, not behind it: see above.
 //! - A job that reads no files runs on plain threads though io_uring is allowed: the two runtimes differ in nothing else, and an executor's
-//!   three rings take longer to set up and to leave than a job of a thousand rows takes.
+//!   three rings take as long to set up and to leave as all the rest of a job of a thousand rows.
 //! - A job has glibc's `malloc` keep up to 64 MiB of free memory an arena, which is a setting of the whole process, unless
 //!   `MALLOC_TRIM_THRESHOLD_` or `GLIBC_TUNABLES` is set ([`sys::memory::keep_freed`]): columns of every chunk went back to the kernel otherwise.
 //! - Which frames of a state file are free is not stored: it follows from the page tables of the retained manifests, a
