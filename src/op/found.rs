@@ -39,9 +39,9 @@ impl Found {
 
     /// Adds a row with its arguments.
     #[inline]
-    pub(super) fn push(&mut self, slot: u32, arguments: impl Iterator<Item = u64>) {
+    pub(super) fn push(&mut self, slot: u32, arguments: &[u64]) {
         self.slots.push(slot);
-        self.words.iter_mut().zip(arguments).for_each(|(column, word)| column.push(word));
+        self.words.iter_mut().zip(arguments).for_each(|(column, &word)| column.push(word));
     }
 
     /// Whether it is time to fold them.

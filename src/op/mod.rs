@@ -45,7 +45,6 @@ pub mod sender;
 pub mod session;
 pub mod session_table;
 pub mod shape;
-mod single;
 mod slice;
 mod sum;
 pub mod trigger;

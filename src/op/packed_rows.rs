@@ -44,12 +44,11 @@ pub struct PackedRows {
 }
 
 impl PackedRows {
-    /// Some rows of a batch, by the shards that own their keys, with `times` of each. `None`: keys are too long, or not all arguments are
+    /// The rows of a batch, by the shards that own their keys, with `times` of each. `None`: keys are too long, or not all arguments are
     /// numbers.
     pub(super) fn by_shard(
         shape: &Shape,
         keys: &KeyWords<'_>,
-        rows: impl Iterator<Item = u32> + Clone,
         (times, columns): (&[&[i64]], &[ArrayRef]),
         shard_count: usize,
     ) -> Option<Vec<Self>> {
@@ -61,14 +60,12 @@ impl PackedRows {
         if !Backlog::runs_hold(packing.length) {
             return None;
         }
-        let bucket = |row: u32| {
-            let hash = hashes[row as usize];
-            shard_of(hash, shard_count) * PARTITIONS + Backlog::partition_of(hash)
-        };
-        let (buckets, starts) = buckets(rows.clone(), bucket, shard_count * PARTITIONS);
+        let bucket =
+            |&hash: &u64| shard_of(hash, shard_count) * PARTITIONS + Backlog::partition_of(hash);
+        let (buckets, starts) = buckets(hashes.iter().map(bucket), shard_count * PARTITIONS);
         let to = Places { buckets: &buckets, starts: &starts };
         let stride = packing.words() + arguments.len();
-        let words = Arc::new(packed(rows, &to, (packing.words(), &**words), &arguments));
+        let words = Arc::new(packed(&to, (packing.words(), words), &arguments));
         let of_shard = |shard: usize| Self {
             packing: *packing,
             time_count,
@@ -161,35 +158,30 @@ struct Places<'a> {
 impl Places<'_> {
     /// Calls `put` with every row and its place.
     #[inline(always)]
-    fn each(&self, rows: impl Iterator<Item = u32>, mut put: impl FnMut(usize, usize)) {
+    fn each(&self, mut put: impl FnMut(usize, usize)) {
         let mut next = self.starts.to_vec();
-        for (row, &bucket) in rows.zip(self.buckets) {
+        for (row, &bucket) in self.buckets.iter().enumerate() {
             let place = &mut next[bucket as usize];
-            put(row as usize, *place as usize);
+            put(row, *place as usize);
             *place += 1;
         }
     }
 }
 
 /// Rows in the order of their places, each a key's words before those of its arguments.
-fn packed(
-    rows: impl Iterator<Item = u32>,
-    to: &Places<'_>,
-    (key_words, keys): (usize, &[u64]),
-    arguments: &[&[u64]],
-) -> Vec<u64> {
+fn packed(to: &Places<'_>, (key_words, keys): (usize, &[u64]), arguments: &[&[u64]]) -> Vec<u64> {
     // Of the commonest shapes the compiler knows how many words it copies.
     match (key_words, arguments) {
-        (1, &[a]) => packed_fixed::<1, 1, 2>(rows, to, keys, [a]),
-        (1, &[a, b]) => packed_fixed::<1, 2, 3>(rows, to, keys, [a, b]),
-        (1, &[a, b, c]) => packed_fixed::<1, 3, 4>(rows, to, keys, [a, b, c]),
-        (2, &[a]) => packed_fixed::<2, 1, 3>(rows, to, keys, [a]),
-        (2, &[a, b]) => packed_fixed::<2, 2, 4>(rows, to, keys, [a, b]),
-        (2, &[a, b, c]) => packed_fixed::<2, 3, 5>(rows, to, keys, [a, b, c]),
+        (1, &[a]) => packed_fixed::<1, 1, 2>(to, keys, [a]),
+        (1, &[a, b]) => packed_fixed::<1, 2, 3>(to, keys, [a, b]),
+        (1, &[a, b, c]) => packed_fixed::<1, 3, 4>(to, keys, [a, b, c]),
+        (2, &[a]) => packed_fixed::<2, 1, 3>(to, keys, [a]),
+        (2, &[a, b]) => packed_fixed::<2, 2, 4>(to, keys, [a, b]),
+        (2, &[a, b, c]) => packed_fixed::<2, 3, 5>(to, keys, [a, b, c]),
         _ => {
             let stride = key_words + arguments.len();
             let mut packed = vec![0; to.buckets.len() * stride];
-            to.each(rows, |row, place| {
+            to.each(|row, place| {
                 let (key, rest) = packed[place * stride..][..stride].split_at_mut(key_words);
                 key.copy_from_slice(&keys[row * key_words..][..key_words]);
                 rest.iter_mut().zip(arguments).for_each(|(word, argument)| *word = argument[row]);
@@ -201,14 +193,15 @@ fn packed(
 
 /// The same, of `WORDS` words, which are `KEY` of the key and one of each argument.
 fn packed_fixed<const KEY: usize, const ARGUMENTS: usize, const WORDS: usize>(
-    rows: impl Iterator<Item = u32>,
     to: &Places<'_>,
     keys: &[u64],
     arguments: [&[u64]; ARGUMENTS],
 ) -> Vec<u64> {
-    let keys = keys.as_chunks::<KEY>().0;
-    let mut packed = vec![[0; WORDS]; to.buckets.len()];
-    to.each(rows, |row, place| {
+    let row_count = to.buckets.len();
+    let (keys, arguments) =
+        (&keys.as_chunks::<KEY>().0[..row_count], arguments.map(|words| &words[..row_count]));
+    let mut packed = vec![[0; WORDS]; row_count];
+    to.each(|row, place| {
         let words = &mut packed[place];
         words[..KEY].copy_from_slice(&keys[row]);
         for (word, argument) in words[KEY..].iter_mut().zip(arguments) {
@@ -322,7 +315,7 @@ mod tests {
             kind in 0..3u8,
             rows in prop::collection::vec((0..300i64, any::<i32>(), any::<bool>()), 1..400),
             shard_count in 1..4usize,
-            every in 1..3usize,
+            time_count in 0..2usize,
         ) {
             let numbers: Vec<i64> = rows.iter().map(|row| row.0).collect();
             let (shape, keys) = (shape(), keys(kind, &numbers));
@@ -332,12 +325,11 @@ mod tests {
                 Arc::new(rows.iter().map(|row| Some(row.2)).collect::<BooleanArray>()),
             ];
             let times = [numbers.as_slice()];
-            let times = &times[..every - 1];
-            let picked: Vec<u32> = (0..rows.len() as u32).step_by(every).collect();
-            let packed = PackedRows::by_shard(&shape, &KeyWords::of_keys(&keys).unwrap(), picked.iter().copied(), (times, &columns), shard_count).unwrap();
+            let times = &times[..time_count];
+            let packed = PackedRows::by_shard(&shape, &KeyWords::of_keys(&keys).unwrap(), (times, &columns), shard_count).unwrap();
             prop_assert_eq!(packed.len(), shard_count);
             for (shard, packed) in packed.iter().enumerate() {
-                let mut expected = picked.clone();
+                let mut expected: Vec<u32> = (0..rows.len() as u32).collect();
                 expected.retain(|&row| shard_of(keys.hashes[row as usize], shard_count) == shard);
                 expected.sort_by_key(|&row| Backlog::partition_of(keys.hashes[row as usize]));
                 prop_assert_eq!(packed.is_empty(), expected.is_empty());
@@ -356,7 +348,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(at, expected.len());
-                if every == 2 {
+                if time_count == 1 {
                     let taken: Vec<i64> = expected.iter().map(|&row| numbers[row as usize]).collect();
                     prop_assert_eq!(packed.times(0), taken);
                 }
@@ -377,9 +369,8 @@ mod tests {
         };
         let keys = keys(0, &numbers);
         let key_words = KeyWords::of_keys(&keys).unwrap();
-        let packs = |null| {
-            PackedRows::by_shard(&shape, &key_words, 0..2, (&[], &columns(null)), 1).is_some()
-        };
+        let packs =
+            |null| PackedRows::by_shard(&shape, &key_words, (&[], &columns(null)), 1).is_some();
         assert!(packs(false) && !packs(true));
     }
 }

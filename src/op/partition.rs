@@ -11,12 +11,11 @@ use crate::batch::take_columns;
 
 /// The buckets of rows, in their order, and where each bucket's rows begin once they are put together, and the last's end.
 pub(super) fn buckets(
-    rows: impl Iterator<Item = u32>,
-    bucket: impl Fn(u32) -> usize,
+    buckets: impl Iterator<Item = usize>,
     bucket_count: usize,
 ) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0; bucket_count + 1];
-    let buckets: Vec<u32> = rows.map(|row| bucket(row) as u32).collect();
+    let buckets: Vec<u32> = buckets.map(|bucket| bucket as u32).collect();
     buckets.iter().for_each(|&bucket| starts[bucket as usize + 1] += 1);
     for index in 0..bucket_count {
         starts[index + 1] += starts[index];
@@ -30,7 +29,7 @@ pub(super) fn sorted(
     bucket: impl Fn(u32) -> usize,
     bucket_count: usize,
 ) -> (Vec<u32>, Vec<u32>) {
-    let (buckets, starts) = buckets(rows.clone(), bucket, bucket_count);
+    let (buckets, starts) = buckets(rows.clone().map(bucket), bucket_count);
     let (mut places, mut sorted) = (starts.clone(), vec![0; buckets.len()]);
     for (row, &bucket) in rows.zip(&buckets) {
         let place = &mut places[bucket as usize];

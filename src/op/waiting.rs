@@ -89,14 +89,27 @@ impl Waiting {
         rows: &[u32],
         columns: &[ArrayRef],
     ) {
-        let picked = rows.iter().copied();
+        if rows.len() < keys.count() {
+            let columns = take_columns(columns, &UInt32Array::from(rows.to_vec()));
+            return self.push_columns(shape, pages, &keys.take(rows), &columns);
+        }
+        self.push_columns(shape, pages, keys, columns);
+    }
+
+    fn push_columns(
+        &mut self,
+        shape: &Shape,
+        pages: &mut Pages,
+        keys: &Keys,
+        columns: &[ArrayRef],
+    ) {
         let packed = KeyWords::of_keys(keys)
-            .and_then(|keys| PackedRows::by_shard(shape, &keys, picked, (&[], columns), 1));
+            .and_then(|keys| PackedRows::by_shard(shape, &keys, (&[], columns), 1));
         if let Some(packed) = packed {
             packed.iter().for_each(|packed| self.push_packed(pages, packed));
             return;
         }
-        let (keys, partials) = folded(shape, keys, rows, columns);
+        let (keys, partials) = folded(shape, keys, columns);
         let rows: Vec<u32> = (0..keys.count() as u32).collect();
         self.push_groups(shape, pages, &keys, &rows, &partials);
     }
@@ -256,15 +269,11 @@ fn repeats_max(shape: &Shape) -> u64 {
 }
 
 /// Rows as accumulators, of each key once.
-fn folded(shape: &Shape, keys: &Keys, rows: &[u32], columns: &[ArrayRef]) -> (Keys, Partials) {
+fn folded(shape: &Shape, keys: &Keys, columns: &[ArrayRef]) -> (Keys, Partials) {
     let mut held = Folding::new(shape.layout.word_count);
-    let slot = |&row: &u32| held.slot(keys.hashes[row as usize], 0, keys.get(row as usize));
-    let slots: Vec<u32> = rows.iter().map(slot).collect();
-    let columns = match rows.len() == keys.count() {
-        true => columns.to_vec(),
-        false => take_columns(columns, &UInt32Array::from(rows.to_vec())),
-    };
-    update_calls(shape, 0, &mut held.accumulators, &slots, &columns);
+    let slot = |row: usize| held.slot(keys.hashes[row], 0, keys.get(row));
+    let slots: Vec<u32> = (0..keys.count()).map(slot).collect();
+    update_calls(shape, 0, &mut held.accumulators, &slots, columns);
     let (mut groups, mut partials) = (Keys::default(), Partials::default());
     for slot in 0..held.count() as u32 {
         let (hash, key, _) = held.group(slot);

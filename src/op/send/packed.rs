@@ -34,8 +34,7 @@ impl AggregateSender {
             self.keys.encode(&keys, batch.rows);
         }
         let packed = direct.or_else(|| KeyWords::of_keys(&self.keys)).and_then(|keys| {
-            let rows = 0..batch.rows as u32;
-            PackedRows::by_shard(&self.shape, &keys, rows, (times, columns), self.shard_count)
+            PackedRows::by_shard(&self.shape, &keys, (times, columns), self.shard_count)
         });
         if packed.is_none() && !is_encoded {
             self.keys.encode(&keys, batch.rows);

@@ -7,7 +7,7 @@
 //!
 //! To look through sessions is to go through tags and ends ([`partition`]). Those that are gone lie where they are until they are a good part
 //! of all. Only those that a row may touch are entered into the index ([`seek`]), and they are few. Most sessions have one row: what they come
-//! to is worked out from that row when they are over, without accumulators ([`super::super::single`]).
+//! to is worked out from that row when they are over, without accumulators ([`single`]).
 //!
 //! # Invariants
 //!
@@ -31,7 +31,10 @@ mod index;
 mod join;
 mod over;
 mod partition;
+mod picked;
+mod repeats;
 mod seek;
+mod single;
 
 /// So many rows at least pay for a look.
 const ROWS_MIN: usize = if cfg!(test) { 64 } else { 4096 };
@@ -95,7 +98,7 @@ impl Bulk {
             seek: Seek::default(),
             found: Found::new(&shape),
             ended: Ended::default(),
-            over: Over::new(&shape),
+            over: Over::new(&shape, gap_ms),
             next: PARTITIONS,
             over_ms: i64::MIN,
             work: Work::default(),
@@ -151,21 +154,20 @@ impl Bulk {
         }
         assert!(self.is_empty(), "keys are packed alike");
         self.packing = Some(packing);
-        let partition = || Partition::new(&self.shape);
+        let partition = || Partition::new(&self.shape, packing.words());
         self.partitions = std::iter::repeat_with(partition).take(PARTITIONS).collect();
     }
 
     /// Calls `to` with all sessions, the oldest of a key first; nothing is here then. Rows that are late are noted.
     pub(super) fn drain(&mut self, late: &mut LateRows, mut to: impl FnMut(&Open<'_>)) {
         let Some(packing) = self.packing.take() else { return };
-        let width = packing.words();
         let (mut key, mut accumulators) = (Vec::new(), Partials::default());
         for number in 0..PARTITIONS {
             self.join(packing, number, late);
             let partition = &mut self.partitions[number];
             partition.fold_all(&self.shape, &mut self.found);
             for (slot, &end) in partition.ends.iter().enumerate().filter(|&(_, &end)| end != GONE) {
-                let words = &partition.keys[slot * width..][..width];
+                let words = partition.key(slot as u32);
                 key.clear();
                 packing.unpack(words, &mut key);
                 accumulators.clear();
@@ -176,7 +178,7 @@ impl Bulk {
                     partition.groups[slot],
                     &mut accumulators,
                 );
-                let (hash, span) = (packing.hash(words), (partition.starts[slot], end));
+                let (hash, span) = (packing.hash(words), (partition.start(slot as u32), end));
                 to(&Open { hash, key: &key, span, accumulators: &accumulators });
             }
         }
@@ -225,8 +227,8 @@ impl Bulk {
             3 => self.over.add::<3>(&self.shape, packing, from, ended),
             _ => self.over.add::<KEY_WORDS_MAX>(&self.shape, packing, from, ended),
         }
-        self.record_count -= self.ended.all.get().len();
-        partition.forget(&self.ended, &self.shape);
+        self.record_count -= self.ended.count();
+        partition.forget(self.over_ms, self.ended.count(), &self.shape);
     }
 
     /// Puts the rows of a partition to its sessions; whether there are any.
@@ -251,7 +253,7 @@ impl Bulk {
         let Self { shape, gap_ms, partitions, waiting, row_over_ms: over_ms, seek, found, .. } =
             self;
         let partition = &mut partitions[number];
-        let first = partition.ends.len();
+        let (first, mut row_count) = (partition.ends.len(), 0);
         over_ms.clear();
         for (at, packed) in waiting.iter().enumerate() {
             // Each run is a few lines in a place of its own.
@@ -260,12 +262,14 @@ impl Bulk {
             }
             let rows = packed.run(number);
             if packed.time_count() > 1 {
-                over_ms.resize(partition.ends.len() - first, GONE);
+                over_ms.resize(row_count, GONE);
                 let arrivals = rows.words.chunks_exact(rows.stride).map(|row| row[KEY + 1]);
                 over_ms.extend(arrivals.map(|arrival| arrival.cast_signed().saturating_add(1)));
             }
-            partition.begin_all::<KEY>(&rows, packed.time_count(), *gap_ms);
+            partition.add_rows(&rows, packed.time_count());
+            row_count += packed.count_in(number);
         }
+        partition.begin_all::<KEY>(*gap_ms);
         seek.begin(partition, first);
         Join { shape, partition, first, over_ms, found, late }.run::<KEY>(seek);
     }

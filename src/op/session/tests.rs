@@ -208,8 +208,7 @@ fn packed(shape: &Shape, payload: Payload, columns: Vec<ArrayRef>) -> Payload {
     let counts = time_ms.iter().zip(&arrival_ms).any(|(&time, &arrival)| time <= arrival + 1);
     let (keys, times) =
         (KeyWords::of_keys(&payload.keys).unwrap(), &all[..1 + usize::from(counts)]);
-    let count = time_ms.len() as u32;
-    let packed = PackedRows::by_shard(shape, &keys, 0..count, (times, &columns), 1);
+    let packed = PackedRows::by_shard(shape, &keys, (times, &columns), 1);
     let data = Data::Packed(packed.unwrap().remove(0));
     Payload { data, ..payload }
 }

@@ -67,13 +67,11 @@ impl Join<'_> {
     /// Whether a row touches a session, which is one of its key and was not over when it came.
     #[inline(always)]
     fn touches<const KEY: usize>(&self, row: u32, slot: u32) -> bool {
-        let Partition { starts, ends, .. } = &*self.partition;
-        let span = |slot: u32| (starts[slot as usize], ends[slot as usize]);
+        let partition = &*self.partition;
+        let words = |slot: u32| partition.row(slot).first_chunk::<KEY>().expect("a key");
+        let span = |slot: u32| (partition.start(slot), partition.ends[slot as usize]);
         let ((row_start, row_end), (start, end)) = (span(row), span(slot));
-        self.partition.key::<KEY>(row) == self.partition.key::<KEY>(slot)
-            && start <= row_end
-            && end >= row_start
-            && end > self.over_ms(row)
+        words(row) == words(slot) && start <= row_end && end >= row_start && end > self.over_ms(row)
     }
 
     /// Makes one session of a row and one that it touches; its slot.
@@ -129,7 +127,7 @@ impl Join<'_> {
     fn remove_late(&mut self) {
         for row in (self.first as u32..).take(self.over_ms.len()) {
             if self.is_late(row) && self.partition.ends[row as usize] != GONE {
-                self.late.record(self.partition.starts[row as usize], self.over_ms(row) - 1);
+                self.late.record(self.partition.start(row), self.over_ms(row) - 1);
                 self.partition.remove(row);
             }
         }

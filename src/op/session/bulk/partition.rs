@@ -1,23 +1,27 @@
 //! The sessions of a partition, in columns.
 //!
-//! Most have one row, and are no more than that: there are accumulators for a session from its second row on.
+//! Most have one row, and are no more than that: it lies here as it came, and there are accumulators for a session from its second row on.
+//!
+//! ```text
+//! row:   key … │ start │ arguments …
+//! ```
 //!
 //! # Invariants
 //!
-//! 1. All columns are as long as `ends`, `keys` by its words. Where the order of rows shows, sessions lie in that in which they began to be.
+//! 1. All columns are as long as `ends`, `rows` by its words. Where the order of rows shows, sessions lie in that in which they began to be.
 //! 2. A group belongs to one session that has it in `groups`, or to none any more.
 //! 3. No open session of block *i* ends before `earliest_ms[i]`; where that is `None`, none is open.
 
 use std::ops::Range;
 
 use super::GONE;
+use super::picked::{BLOCK, Picked, bits};
 use crate::agg::Partials;
 use crate::batch::hash::mix;
 use crate::op::accumulators::Accumulators;
 use crate::op::found::Found;
 use crate::op::pane::merge_at;
 use crate::op::shape::Shape;
-use crate::op::single::Picked;
 use crate::state::Rows;
 use crate::sys::vector;
 
@@ -25,21 +29,19 @@ use crate::sys::vector;
 const ALONE: u32 = u32::MAX;
 /// So few groups may stay that are of no session any more.
 const GROUPS_MIN: usize = if cfg!(test) { 4 } else { 256 };
-/// Sessions that are passed over together.
-const BLOCK: usize = 64;
 
 /// The sessions of a partition.
 #[derive(Debug)]
 pub(super) struct Partition {
     /// A hash of each one's key, of those that know no partition.
     pub(super) tags: Vec<u32>,
-    pub(super) starts: Vec<i64>,
     /// [`GONE`]: it is no more.
     pub(super) ends: Vec<i64>,
-    /// Words of keys.
-    pub(super) keys: Vec<u64>,
-    /// By argument, those of each session's first row.
-    pub(super) arguments: Vec<Vec<u64>>,
+    /// Each one's first row, but for its time: that is when the session starts.
+    rows: Vec<u64>,
+    key_words: usize,
+    /// Words of a row.
+    stride: usize,
     /// Where in `sums` each one is, or [`ALONE`].
     pub(super) groups: Vec<u32>,
     pub(super) sums: Accumulators,
@@ -51,13 +53,14 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub(super) fn new(shape: &Shape) -> Self {
+    /// None yet, with keys of so many words.
+    pub(super) fn new(shape: &Shape, key_words: usize) -> Self {
         Self {
             tags: Vec::new(),
-            starts: Vec::new(),
             ends: Vec::new(),
-            keys: Vec::new(),
-            arguments: shape.shipped_types.iter().map(|_| Vec::new()).collect(),
+            rows: Vec::new(),
+            key_words,
+            stride: key_words + 1 + shape.shipped_types.len(),
             groups: Vec::new(),
             sums: Accumulators::new(shape.layout.word_count),
             group_count: 0,
@@ -78,45 +81,56 @@ impl Partition {
 
     /// Bytes that sessions take.
     pub(super) fn bytes(&self) -> usize {
-        let words = 3 + self.arguments.len() + self.key_words();
-        self.ends.len() * 8 * words + self.sums.bytes()
+        // A tag and a group are a word.
+        self.ends.len() * 8 * (2 + self.stride) + self.sums.bytes()
     }
 
-    fn key_words(&self) -> usize {
-        self.keys.len() / self.ends.len().max(1)
-    }
-
-    /// A session's key, of `KEY` words.
+    /// The row that a session began with, from the time on that the session starts.
     #[inline(always)]
-    pub(super) fn key<const KEY: usize>(&self, slot: u32) -> &[u64; KEY] {
-        self.keys[slot as usize * KEY..].first_chunk().expect("a key")
+    pub(super) fn row(&self, slot: u32) -> &[u64] {
+        &self.rows[slot as usize * self.stride..][..self.stride]
     }
 
-    /// Begins a session with each of these rows, which have keys of `KEY` words and `time_count` words of times.
-    pub(super) fn begin_all<const KEY: usize>(
-        &mut self,
-        rows: &Rows<'_>,
-        time_count: usize,
-        gap_ms: i64,
-    ) {
-        let first = self.ends.len();
-        let end = first + rows.words.len() / rows.stride;
+    /// A session's key.
+    pub(super) fn key(&self, slot: u32) -> &[u64] {
+        &self.row(slot)[..self.key_words]
+    }
+
+    /// When a session starts.
+    #[inline(always)]
+    pub(super) fn start(&self, slot: u32) -> i64 {
+        self.row(slot)[self.key_words].cast_signed()
+    }
+
+    /// The arguments of the row that a session began with.
+    #[inline(always)]
+    fn arguments(&self, slot: u32) -> &[u64] {
+        &self.row(slot)[self.key_words + 1..]
+    }
+
+    /// Adds rows, which have `time_count` words of times; [`Partition::begin_all`] makes sessions of them.
+    pub(super) fn add_rows(&mut self, rows: &Rows<'_>, time_count: usize) {
+        if time_count == 1 {
+            self.rows.extend_from_slice(rows.words);
+            return;
+        }
+        for row in rows.words.chunks_exact(rows.stride) {
+            self.rows.extend_from_slice(&row[..=self.key_words]);
+            self.rows.extend_from_slice(&row[self.key_words + time_count..]);
+        }
+    }
+
+    /// Begins a session with each row that has been added, which have keys of `KEY` words.
+    pub(super) fn begin_all<const KEY: usize>(&mut self, gap_ms: i64) {
+        let (first, end) = (self.ends.len(), self.rows.len() / self.stride);
         self.tags.resize(end, 0);
-        self.starts.resize(end, 0);
         self.ends.resize(end, 0);
         self.groups.resize(end, ALONE);
-        self.keys.resize(end * KEY, 0);
-        let keys = self.keys[first * KEY..].as_chunks_mut::<KEY>().0.iter_mut();
-        let spans = self.starts[first..].iter_mut().zip(&mut self.ends[first..]);
-        let begun = keys.zip(&mut self.tags[first..]).zip(spans);
-        for (row, ((key, tag), (start, end))) in rows.words.chunks_exact(rows.stride).zip(begun) {
-            *key = *row.first_chunk::<KEY>().expect("a key");
-            *tag = mix(key) as u32;
-            *start = row[KEY].cast_signed();
-            *end = start.saturating_add(gap_ms);
-        }
-        for (at, column) in (KEY + time_count..).zip(&mut self.arguments) {
-            extend(column, rows, at);
+        let rows = self.rows[first * self.stride..].chunks_exact(self.stride);
+        let begun = self.tags[first..].iter_mut().zip(&mut self.ends[first..]);
+        for (row, (tag, end)) in rows.zip(begun) {
+            *tag = mix(row.first_chunk::<KEY>().expect("a key")) as u32;
+            *end = row[KEY].cast_signed().saturating_add(gap_ms);
         }
     }
 
@@ -130,10 +144,10 @@ impl Partition {
     ) {
         let slot = self.ends.len();
         self.tags.push(mix(key) as u32);
-        self.keys.extend_from_slice(key);
-        self.starts.push(span.0);
+        self.rows.extend_from_slice(key);
+        self.rows.push(span.0.cast_unsigned());
         self.ends.push(span.1);
-        self.arguments.iter_mut().for_each(|column| column.push(0));
+        self.rows.resize(self.ends.len() * self.stride, 0);
         let group = self.new_group();
         self.groups.push(group);
         merge_at(shape, 0, &mut self.sums, group, accumulators);
@@ -173,7 +187,7 @@ impl Partition {
 
     #[inline]
     fn put(&self, slot: u32, group: u32, found: &mut Found) {
-        found.push(group, self.arguments.iter().map(|column| column[slot as usize]));
+        found.push(group, self.arguments(slot));
     }
 
     /// Puts the row that a session began with, which is alone, to the group of another.
@@ -186,10 +200,10 @@ impl Partition {
 
     /// A session ends in another, which has its time then.
     pub(super) fn end(&mut self, into: u32, from: u32) {
-        let (into, from) = (into as usize, from as usize);
-        self.starts[into] = self.starts[into].min(self.starts[from]);
-        self.ends[into] = self.ends[into].max(self.ends[from]);
-        self.remove(from as u32);
+        let start = self.start(into).min(self.start(from));
+        self.rows[into as usize * self.stride + self.key_words] = start.cast_unsigned();
+        self.ends[into as usize] = self.ends[into as usize].max(self.ends[from as usize]);
+        self.remove(from);
     }
 
     /// A session is no more.
@@ -211,21 +225,16 @@ impl Partition {
 
     /// Puts the slots of sessions that end by `over_ms` into `ended`.
     pub(super) fn take_over(&mut self, over_ms: i64, ended: &mut Ended) {
-        let Ended { all, alone, folded } = ended;
-        all.begin(self.ends.len());
-        let (ends, earliest_ms) = (&self.ends, &mut self.earliest_ms);
-        vector::widest(TakeOver { ends, earliest_ms, over_ms, over: all });
-        alone.begin(all.get().len());
-        alone.pick_of(all.get(), |slot| self.groups[slot as usize] == ALONE);
-        folded.begin(all.get().len());
-        if alone.get().len() < all.get().len() {
-            folded.pick_of(all.get(), |slot| self.groups[slot as usize] != ALONE);
-        }
+        ended.alone.begin(self.ends.len());
+        ended.folded.begin(self.ends.len());
+        let Self { ends, groups, earliest_ms, .. } = self;
+        vector::widest(TakeOver { ends, groups, earliest_ms, over_ms, ended });
     }
 
-    /// Forgets sessions that have been read out.
-    pub(super) fn forget(&mut self, ended: &Ended, shape: &Shape) {
-        ended.all.get().iter().for_each(|&slot| self.remove(slot));
+    /// Forgets the sessions that end by `over_ms`, so many, which have been read out.
+    pub(super) fn forget(&mut self, over_ms: i64, count: usize, shape: &Shape) {
+        vector::widest(Forget { ends: &mut self.ends, over_ms });
+        self.gone_count += count;
         let over = self.earliest_ms.iter().take_while(|end| end.is_none()).count() * BLOCK;
         if over * 4 >= self.ends.len() {
             self.keep_from(over.min(self.ends.len()));
@@ -239,13 +248,10 @@ impl Partition {
 
     /// Sessions before this one leave, who are all gone.
     fn keep_from(&mut self, first: usize) {
-        let key_words = self.key_words();
         self.tags.drain(..first);
-        self.starts.drain(..first);
         self.ends.drain(..first);
         self.groups.drain(..first);
-        self.keys.drain(..first * key_words);
-        self.arguments.iter_mut().for_each(|column| drop(column.drain(..first)));
+        self.rows.drain(..first * self.stride);
         self.earliest_ms.drain(..first.div_ceil(BLOCK));
         self.gone_count -= first;
     }
@@ -254,13 +260,10 @@ impl Partition {
     fn keep_open(&mut self) {
         let is_open = |slot: &usize| self.ends[*slot] != GONE;
         let open: Vec<usize> = (0..self.ends.len()).filter(is_open).collect();
-        let key_words = self.key_words();
         keep(&mut self.tags, &open, 1);
-        keep(&mut self.starts, &open, 1);
         keep(&mut self.ends, &open, 1);
         keep(&mut self.groups, &open, 1);
-        keep(&mut self.keys, &open, key_words);
-        self.arguments.iter_mut().for_each(|column| keep(column, &open, 1));
+        keep(&mut self.rows, &open, self.stride);
         self.gone_count = 0;
         self.note_ends(0);
     }
@@ -299,9 +302,10 @@ impl vector::Loop for NoteEnds<'_> {
 /// What ends by `over_ms`, and blocks' earliest ends after it.
 struct TakeOver<'a> {
     ends: &'a [i64],
+    groups: &'a [u32],
     earliest_ms: &'a mut [Option<i64>],
     over_ms: i64,
-    over: &'a mut Picked,
+    ended: &'a mut Ended,
 }
 
 impl vector::Loop for TakeOver<'_> {
@@ -309,13 +313,33 @@ impl vector::Loop for TakeOver<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { ends, earliest_ms, over_ms, over } = self;
-        for (block, (ends, earliest_ms)) in ends.chunks(BLOCK).zip(earliest_ms).enumerate() {
+        let Self { ends, groups, earliest_ms, over_ms, ended } = self;
+        let blocks = ends.chunks(BLOCK).zip(groups.chunks(BLOCK)).zip(earliest_ms);
+        for (block, ((ends, groups), earliest_ms)) in blocks.enumerate() {
             if earliest_ms.is_some_and(|earliest_ms| earliest_ms <= over_ms) {
-                over.pick(block * BLOCK, ends.iter().map(|&end| end <= over_ms && end != GONE));
+                let over = bits(ends, |end| end <= over_ms && end != GONE);
+                let alone = bits(groups, |group| group == ALONE);
+                ended.alone.pick_bits(block * BLOCK, over & alone);
+                ended.folded.pick_bits(block * BLOCK, over & !alone);
                 *earliest_ms = earliest(ends, over_ms);
             }
         }
+    }
+}
+
+/// Has those that end by `over_ms` be gone.
+struct Forget<'a> {
+    ends: &'a mut [i64],
+    over_ms: i64,
+}
+
+impl vector::Loop for Forget<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { ends, over_ms } = self;
+        ends.iter_mut().for_each(|end| *end = if *end <= over_ms { GONE } else { *end });
     }
 }
 
@@ -325,22 +349,6 @@ fn earliest(ends: &[i64], over_ms: i64) -> Option<i64> {
     let later = ends.iter().map(|&end| if end > over_ms { end } else { i64::MAX });
     let first = later.min().unwrap_or(i64::MAX);
     (first != i64::MAX || over_ms != i64::MAX && ends.contains(&i64::MAX)).then_some(first)
-}
-
-/// Appends word `at` of each row.
-fn extend(column: &mut Vec<u64>, rows: &Rows<'_>, at: usize) {
-    // Of the commonest lengths the compiler knows where the words lie.
-    match rows.stride {
-        2 => extend_fixed::<2>(column, rows.words, at),
-        3 => extend_fixed::<3>(column, rows.words, at),
-        4 => extend_fixed::<4>(column, rows.words, at),
-        stride => column.extend(rows.words.chunks_exact(stride).map(|row| row[at])),
-    }
-}
-
-fn extend_fixed<const STRIDE: usize>(column: &mut Vec<u64>, words: &[u64], at: usize) {
-    assert!(at < STRIDE);
-    column.extend(words.as_chunks::<STRIDE>().0.iter().map(|row| row[at]));
 }
 
 /// Keeps the items at `slots`, which rise, each of so many values: they become the first.
@@ -356,9 +364,14 @@ fn keep<T: Copy>(values: &mut Vec<T>, slots: &[usize], width: usize) {
 /// The slots of sessions that are over.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    pub(super) all: Picked,
     /// Those of one row.
     pub(super) alone: Picked,
     /// The others.
     pub(super) folded: Picked,
+}
+
+impl Ended {
+    pub(super) fn count(&self) -> usize {
+        self.alone.get().len() + self.folded.get().len()
+    }
 }

@@ -7,7 +7,9 @@
 use super::GONE;
 use super::index::Index;
 use super::partition::Partition;
-use crate::op::single::{Picked, Repeats};
+use super::picked::{BLOCK, Picked, bits};
+use super::repeats::Repeats;
+use crate::sys::vector;
 
 /// An index of the sessions that rows may touch; made anew for each partition.
 #[derive(Debug, Default)]
@@ -24,19 +26,39 @@ impl Seek {
     /// Turns to a partition whose sessions from `first` on are rows.
     pub(super) fn begin(&mut self, partition: &Partition, first: usize) {
         let Self { index, rows, repeats, sessions } = self;
-        let (tags, ends) = (&partition.tags, &partition.ends);
+        let tags = &partition.tags;
         repeats.begin(tags.len() - first);
         tags[first..].iter().for_each(|&tag| repeats.add(tag));
         sessions.begin(first);
-        for block in partition.blocks(first) {
-            let each = tags[block.clone()].iter().zip(&ends[block.clone()]);
-            let touched = each.map(|(&tag, &end)| repeats.has(tag) & (end != GONE));
-            sessions.pick(block.start, touched);
-        }
+        vector::widest(Touched { partition, first, repeats, sessions });
         sessions.get().iter().for_each(|&slot| repeats.add(tags[slot as usize]));
         rows.begin(tags.len() - first);
-        rows.pick(first, tags[first..].iter().map(|&tag| !repeats.is_once(tag)));
+        for (block, tags) in tags[first..].chunks(BLOCK).enumerate() {
+            rows.pick_bits(first + block * BLOCK, bits(tags, |tag| !repeats.is_once(tag)));
+        }
         index.begin(sessions.get().len() + rows.get().len(), tags.len());
         sessions.get().iter().for_each(|&slot| index.insert(tags[slot as usize], slot));
+    }
+}
+
+/// The sessions before `first` that rows may touch, whose tags are in `repeats`.
+struct Touched<'a> {
+    partition: &'a Partition,
+    first: usize,
+    repeats: &'a Repeats,
+    sessions: &'a mut Picked,
+}
+
+impl vector::Loop for Touched<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { partition: Partition { tags, ends, .. }, first, repeats, sessions } = self;
+        for block in self.partition.blocks(first) {
+            let open = bits(&ends[block.clone()], |end| end != GONE);
+            let touched = open & bits(&tags[block.clone()], |tag| repeats.has(tag));
+            sessions.pick_bits(block.start, touched);
+        }
     }
 }
