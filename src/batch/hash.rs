@@ -80,17 +80,22 @@ pub fn hash_words(words: &[u64], length: usize) -> u64 {
 }
 
 /// The hash of a byte 0 and the bytes of `words` behind it, `length` in all, as [`hash_bytes`] has it. Behind them are zeros.
+///
+/// # Shapes
+///
+/// `words`: as few as hold the bytes, one at least.
 #[inline(always)]
 pub fn hash_behind_zero(words: &[u64], length: usize) -> u64 {
     let (mut state, mut carry) = (SEED ^ (length as u64), 0);
-    let whole = length / 8;
-    for &word in words.iter().take(whole) {
+    let (last, before) = words.split_last().expect("a key has a word");
+    for &word in before {
         state = fold(state ^ (carry | word << 8), MULTIPLIER);
         carry = word >> 56;
     }
-    if !length.is_multiple_of(8) {
-        let last = words.get(whole).map_or(0, |word| word << 8);
-        state = fold(state ^ (carry | last), MULTIPLIER);
+    state = fold(state ^ (carry | last << 8), MULTIPLIER);
+    // What the byte 0 has pushed out of the last word.
+    if length > words.len() * 8 {
+        state = fold(state ^ last >> 56, MULTIPLIER);
     }
     fold(state, SEED)
 }

@@ -14,15 +14,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow_array::builder::StringViewBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, Int64Array};
+use arrow_array::{Array, ArrayRef, Int64Array, StringViewArray};
 use arrow_buffer::Buffer;
 
 use super::hash::{hash_behind_zero, hash_bytes, hash_fixed};
 use super::strings::Strings;
 use super::{DataType, Keys};
+use crate::sys::views::{Utf8Buffer, ViewColumn};
 
 /// How keys of one length lie in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Packing {
     }
 
     /// A key's hash.
-    #[inline]
+    #[inline(always)]
     pub fn hash(&self, words: &[u64]) -> u64 {
         match self.behind_zero {
             true => hash_behind_zero(words, self.length),
@@ -83,6 +83,33 @@ impl Packing {
             bytes.push(0);
         }
         bytes.extend_from_slice(&bytemuck::cast_slice(words)[..self.kept()]);
+    }
+
+    /// Keys that are texts, as they lie.
+    fn texts(&self, words: Vec<u64>) -> StringViewArray {
+        let (stride, length) = (self.words() as u32 * 8, self.kept() as u32);
+        let row_count = words.len() / self.words();
+        let text = Utf8Buffer::new(Buffer::from_vec(words));
+        let mut column = ViewColumn::new(text.expect("keys of strings are UTF-8"), row_count);
+        column.extend((0..row_count as u32).map(|row| (row * stride, row * stride + length)));
+        column.finish()
+    }
+
+    /// Hashes of keys.
+    fn hashes(&self, words: &[u64]) -> Vec<u64> {
+        // Of short keys the compiler knows how many words are folded.
+        match self.words() {
+            1 => self.hashes_of::<1>(words),
+            2 => self.hashes_of::<2>(words),
+            3 => self.hashes_of::<3>(words),
+            4 => self.hashes_of::<4>(words),
+            5 => self.hashes_of::<5>(words),
+            count => words.chunks_exact(count).map(|key| self.hash(key)).collect(),
+        }
+    }
+
+    fn hashes_of<const WORDS: usize>(&self, words: &[u64]) -> Vec<u64> {
+        words.as_chunks::<WORDS>().0.iter().map(|key| self.hash(key)).collect()
     }
 
     /// The columns that were encoded as keys, of types `types`.
@@ -100,14 +127,7 @@ impl Packing {
                     return vec![Arc::new(Int64Array::new(values, None))];
                 }
                 Arrow::Utf8View => {
-                    let mut builder = StringViewBuilder::with_capacity(keys.len());
-                    for key in keys {
-                        let bytes = &bytemuck::cast_slice(key)[..self.kept()];
-                        builder.append_value(
-                            std::str::from_utf8(bytes).expect("keys of strings are UTF-8"),
-                        );
-                    }
-                    return vec![Arc::new(builder.finish())];
+                    return vec![Arc::new(self.texts(words))];
                 }
                 _ => {}
             }
@@ -152,7 +172,7 @@ impl<'a> KeyWords<'a> {
         for (row, key) in words.chunks_exact_mut(key_words).enumerate() {
             put_bytes(texts.value(row).as_bytes(), key);
         }
-        let hashes = words.chunks_exact(key_words).map(|key| packing.hash(key)).collect();
+        let hashes = packing.hashes(&words).into();
         Some(Self { packing, words: words.into(), hashes })
     }
 

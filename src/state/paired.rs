@@ -74,6 +74,7 @@ fn hash_of_text(&[first, second, last]: &TextPair) -> u64 {
     match (last >> 32) as usize {
         // Of 64 bits in hexadecimal digits, the commonest, the compiler knows how many words it hashes.
         17 => hash_behind_zero(&[first, second], 17),
+        length if length <= 9 => hash_behind_zero(&[first], length),
         length => hash_behind_zero(&[first, second], length),
     }
 }

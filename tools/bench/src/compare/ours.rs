@@ -95,18 +95,25 @@ impl SinkPart for Part {
             }
             return Ok(());
         }
-        let (starts, keys, counts) = (longs(0), text(1), longs(2));
-        for row in 0..batch.rows {
-            let (start, count) = (starts.value(row), counts.value(row) as u64);
-            let key = keys.value(row);
-            match self.sink.workload {
-                "w1" => {
-                    let [sum, max, avg] = [3, 4, 5].map(|index| doubles(index).value(row));
-                    answer.add_tumble(start, page(key), count, sum, max, avg);
+        let (starts, keys, counts) = (longs(0).values(), text(1), longs(2).values());
+        let rows = starts.iter().zip(keys.iter().flatten()).zip(counts);
+        let rows = rows.map(|((&start, key), &count)| (start, key, count as u64));
+        match self.sink.workload {
+            "w1" => {
+                let [sums, maxima, means] = [3, 4, 5].map(|index| doubles(index).values());
+                let values = sums.iter().zip(maxima).zip(means);
+                for ((start, key, count), ((&sum, &max), &mean)) in rows.zip(values) {
+                    answer.add_tumble(start, page(key), count, sum, max, mean);
                 }
-                "w2" => answer.add_visitors(start, page(key), count),
-                "w3" => answer.add_sum(start, page(key), count, doubles(3).value(row)),
-                _ => answer.add_sum(start, device(key), count, doubles(3).value(row)),
+            }
+            "w2" => {
+                rows.for_each(|(start, key, count)| answer.add_visitors(start, page(key), count));
+            }
+            workload => {
+                let number = if workload == "w3" { page } else { device };
+                for ((start, key, count), &sum) in rows.zip(doubles(3).values()) {
+                    answer.add_sum(start, number(key), count, sum);
+                }
             }
         }
         Ok(())
@@ -129,8 +136,17 @@ fn page(text: &str) -> u64 {
 
 /// The number that a device's 16 digits are.
 fn device(text: &str) -> u64 {
-    let value = |digit: u8| u64::from(digit & 15) + 9 * u64::from(digit >> 6);
-    text.bytes().fold(0, |number, digit| number << 4 | value(digit))
+    let (halves, _) = text.as_bytes().as_chunks::<8>();
+    halves.iter().fold(0, |number, half| number << 32 | eight_digits(u64::from_be_bytes(*half)))
+}
+
+/// The number that eight digits are: of each byte its value, then pairs, then pairs of those.
+fn eight_digits(digits: u64) -> u64 {
+    let is_letter = digits >> 6 & 0x0101_0101_0101_0101;
+    let values = (digits & 0x0f0f_0f0f_0f0f_0f0f) + 9 * is_letter;
+    let bytes = (values | values >> 4) & 0x00ff_00ff_00ff_00ff;
+    let pairs = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    (pairs | pairs >> 16) & 0xffff_ffff
 }
 
 #[cfg(test)]
