@@ -96,7 +96,8 @@ impl SinkPart for Part {
             return Ok(());
         }
         let (starts, keys, counts) = (longs(0).values(), text(1), longs(2).values());
-        let rows = starts.iter().zip(keys.iter().flatten()).zip(counts);
+        let keys = (0..batch.rows).map(|row| keys.value(row));
+        let rows = starts.iter().zip(keys).zip(counts);
         let rows = rows.map(|((&start, key), &count)| (start, key, count as u64));
         match self.sink.workload {
             "w1" => {
@@ -109,12 +110,12 @@ impl SinkPart for Part {
             "w2" => {
                 rows.for_each(|(start, key, count)| answer.add_visitors(start, page(key), count));
             }
-            workload => {
-                let number = if workload == "w3" { page } else { device };
-                for ((start, key, count), &sum) in rows.zip(doubles(3).values()) {
-                    answer.add_sum(start, number(key), count, sum);
-                }
-            }
+            "w3" => rows.zip(doubles(3).values()).for_each(|((start, key, count), &sum)| {
+                answer.add_sum(start, page(key), count, sum);
+            }),
+            _ => rows.zip(doubles(3).values()).for_each(|((start, key, count), &sum)| {
+                answer.add_sum(start, device(key), count, sum);
+            }),
         }
         Ok(())
     }
