@@ -68,7 +68,7 @@ pub(super) fn window_columns(
         Arc::new(Int64Array::from_iter_values(spans.iter().map(of))) as ArrayRef
     };
     let time = |span: &RowSpan| match instant_time {
-        true => wall.instant_of(span.greatest_ms),
+        true => wall.rowtime_of(span.greatest_ms),
         false => span.greatest_ms,
     };
     [

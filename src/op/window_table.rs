@@ -46,7 +46,7 @@ impl WindowTable {
             window_ends.iter().map(|&end| self.slices.window_start(end).expect("not attached"));
         let starts: Vec<i64> = starts.collect();
         let time =
-            |&end: &i64| if self.instant_time { self.wall.instant_of(end - 1) } else { end - 1 };
+            |&end: &i64| if self.instant_time { self.wall.rowtime_of(end - 1) } else { end - 1 };
         let times: Vec<i64> = window_ends.iter().map(time).collect();
         let taken = batch.take(&UInt32Array::from(rows));
         let mut columns = taken.columns.clone();

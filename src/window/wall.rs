@@ -2,7 +2,8 @@
 //!
 //! A row's instant is shifted to local time before its window is sought; a window's end is shifted back to
 //! the instant at which the watermark closes it. Where local time is ambiguous or skipped, the later instant
-//! counts, as in Flink's `TimeWindowUtil.toEpochMillsForTimer`.
+//! counts, as in Flink's `TimeWindowUtil.toEpochMillsForTimer`. The time that a result shows goes by another rule,
+//! Java's `LocalDateTime.atZone`, in Flink as here.
 
 use chrono::{DateTime, MappedLocalTime, Offset, TimeZone};
 use chrono_tz::Tz;
@@ -65,6 +66,16 @@ impl WallTime {
             None => wall_ms,
         }
     }
+
+    /// The instant that a result shows for the wall time `wall_ms`: where it is ambiguous the earlier one, where it is skipped as if the
+    /// clock had not been moved yet.
+    #[inline]
+    pub fn rowtime_of(&self, wall_ms: i64) -> i64 {
+        match self.zone {
+            Some(zone) => rowtime_in(zone, wall_ms),
+            None => wall_ms,
+        }
+    }
 }
 
 fn instant_in(zone: Tz, wall_ms: i64) -> i64 {
@@ -73,11 +84,25 @@ fn instant_in(zone: Tz, wall_ms: i64) -> i64 {
         MappedLocalTime::Single(instant) => instant.timestamp_millis(),
         MappedLocalTime::Ambiguous(_, later) => later.timestamp_millis(),
         MappedLocalTime::None => {
-            let before = offset_ms(zone, wall_ms - 24 * 3_600_000);
-            let instant = wall_ms - before;
+            let instant = wall_ms - offset_before(zone, wall_ms);
             instant - instant.rem_euclid(3_600_000)
         }
     }
+}
+
+fn rowtime_in(zone: Tz, wall_ms: i64) -> i64 {
+    let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
+    match zone.from_local_datetime(&wall.naive_utc()) {
+        MappedLocalTime::Single(instant) | MappedLocalTime::Ambiguous(instant, _) => {
+            instant.timestamp_millis()
+        }
+        MappedLocalTime::None => wall_ms - offset_before(zone, wall_ms),
+    }
+}
+
+/// The offset before the gap that a skipped wall time lies in.
+fn offset_before(zone: Tz, wall_ms: i64) -> i64 {
+    offset_ms(zone, wall_ms - 24 * 3_600_000)
 }
 
 fn offset_ms(zone: Tz, instant_ms: i64) -> i64 {
@@ -102,6 +127,19 @@ mod tests {
         assert_eq!(wall.instant_of(after - 4 * 3_600_000), after);
         // 02:30 does not exist: the timer waits for 03:00.
         assert_eq!(wall.instant_of(after - 5 * 3_600_000 + 1_800_000), after);
+    }
+
+    /// As Flink 2.3 showed them (`tests/golden/asked/dstfallrowtime` and `dstspringrowtime`).
+    #[test]
+    fn results_show_the_earlier_of_two_instants_and_skip_no_time() {
+        let wall = WallTime::new(Some(Tz::America__New_York));
+        // 2024-11-03 01:59:59.999 comes at 05:59:59.999 UTC and an hour later.
+        let twice = 1_730_599_199_999;
+        assert_eq!(wall.rowtime_of(twice), twice + 4 * 3_600_000);
+        assert_eq!(wall.instant_of(twice), twice + 5 * 3_600_000);
+        // 2024-03-10 02:59:59.999 does not come: 07:59:59.999 UTC.
+        let never = 1_710_039_599_999;
+        assert_eq!(wall.rowtime_of(never), never + 5 * 3_600_000);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Session {
         let starts: Vec<i64> = taken.column(START).map(u64::cast_signed).collect();
         let ends: Vec<i64> = taken.column(END).map(u64::cast_signed).collect();
         let times: Vec<i64> = match self.instant_time {
-            true => ends.iter().map(|&end| self.wall.instant_of(end - 1)).collect(),
+            true => ends.iter().map(|&end| self.wall.rowtime_of(end - 1)).collect(),
             false => ends.iter().map(|&end| end - 1).collect(),
         };
         let heap = self.records.heap_mut();

@@ -184,6 +184,16 @@ impl Configuration {
             );
             return Err(with_place(error, span).hint(format!("SET '{LATENESS}' = '10 s'")));
         }
+        if let Some(late_ms) = late_delay_ms
+            && late_ms > allow_lateness_ms
+        {
+            let span = self.get(LATE_DELAY).and_then(|(_, span)| span);
+            let message = format!(
+                "the delay of late firing, {late_ms} ms, is longer than allowed lateness, {allow_lateness_ms} ms"
+            );
+            return Err(with_place(ScriptError::new(message), span)
+                .hint("as in Flink; a shorter delay, or more lateness"));
+        }
         let late_delay_ms = late_delay_ms.filter(|_| is_event_time);
         let event_clock = self
             .value("tidemill.emit.early-fire.clock", |value| Some(value == "event-time"))

@@ -176,14 +176,19 @@ impl Binder<'_> {
         let span_of = |index: usize| values[index].map_or(call.span, |(_, span)| span);
         let kind = match name {
             "TUMBLE" => WindowKind::Tumble { size_ms: ms(0), offset_ms: ms(1) },
-            "HOP" => WindowKind::Hop { slide_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) },
-            "CUMULATE" => WindowKind::Cumulate { step_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) },
+            // Windows begin every so often: a longer offset is a shorter one.
+            "HOP" => WindowKind::Hop { slide_ms: ms(0), size_ms: ms(1), offset_ms: ms(2) % ms(0) },
+            "CUMULATE" => {
+                let (step_ms, size_ms) = (ms(0), ms(1));
+                WindowKind::Cumulate { step_ms, size_ms, offset_ms: ms(2) % size_ms }
+            }
             _ => return Ok(WindowKind::Session { gap_ms: ms(0) }),
         };
-        let offset = parameters.len() - 1;
-        if ms(offset).unsigned_abs() >= ms(offset - 1).unsigned_abs() {
-            return Err(ScriptError::new("a window's offset is less than its size, as in Flink")
-                .at(span_of(offset)));
+        if name == "TUMBLE" && ms(1).unsigned_abs() >= ms(0).unsigned_abs() {
+            return Err(ScriptError::new(
+                "the offset of TUMBLE is less than its size, as in Flink",
+            )
+            .at(span_of(1)));
         }
         if matches!(name, "HOP" | "CUMULATE") && ms(1) % ms(0) != 0 {
             let part = parameters[0].to_lowercase();

@@ -148,7 +148,7 @@ fn windows_and_time() {
         ),
         (
             window("TUMBLE(TABLE src, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '7' SECOND)"),
-            "offset is less than its size",
+            "offset of TUMBLE is less than its size",
             "INTERVAL '7' SECOND",
         ),
         (

@@ -85,7 +85,7 @@ impl Partition {
         self.ends.len() * 8 * (2 + self.stride) + self.sums.bytes()
     }
 
-    /// The row that a session began with, from the time on that the session starts.
+    /// The row that a session began with; its time is when the session starts.
     #[inline(always)]
     pub(super) fn row(&self, slot: u32) -> &[u64] {
         &self.rows[slot as usize * self.stride..][..self.stride]
