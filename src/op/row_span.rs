@@ -67,10 +67,7 @@ pub(super) fn window_columns(
     let column = |of: &dyn Fn(&RowSpan) -> i64| {
         Arc::new(Int64Array::from_iter_values(spans.iter().map(of))) as ArrayRef
     };
-    let time = |span: &RowSpan| match instant_time {
-        true => wall.rowtime_of(span.greatest_ms),
-        false => span.greatest_ms,
-    };
+    let time = |span: &RowSpan| wall.rowtime_of(span.greatest_ms, instant_time);
     [
         column(&|span| span.least_ms),
         column(&|span| span.greatest_ms.saturating_add(1)),

@@ -344,7 +344,7 @@ impl Trigger {
                 .expect("of one type")
         };
         let columns: Vec<ArrayRef> = old.iter().zip(&new).map(pair).collect();
-        let time_ms = if self.instant_time { self.wall.rowtime_of(end_ms - 1) } else { end_ms - 1 };
+        let time_ms = self.wall.rowtime_of(end_ms - 1, self.instant_time);
         let batch = with_window(
             &shape,
             columns,

@@ -45,8 +45,7 @@ impl WindowTable {
         let starts =
             window_ends.iter().map(|&end| self.slices.window_start(end).expect("not attached"));
         let starts: Vec<i64> = starts.collect();
-        let time =
-            |&end: &i64| if self.instant_time { self.wall.rowtime_of(end - 1) } else { end - 1 };
+        let time = |&end: &i64| self.wall.rowtime_of(end - 1, self.instant_time);
         let times: Vec<i64> = window_ends.iter().map(time).collect();
         let taken = batch.take(&UInt32Array::from(rows));
         let mut columns = taken.columns.clone();

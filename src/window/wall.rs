@@ -62,47 +62,39 @@ impl WallTime {
     #[inline]
     pub fn instant_of(&self, wall_ms: i64) -> i64 {
         match self.zone {
-            Some(zone) => instant_in(zone, wall_ms),
+            Some(zone) => instants_in(zone, wall_ms).1,
             None => wall_ms,
         }
     }
 
-    /// The instant that a result shows for the wall time `wall_ms`: where it is ambiguous the earlier one, where it is skipped as if the
-    /// clock had not been moved yet.
+    /// The time that a result shows for the wall time `wall_ms`: itself, or the instant, where that is ambiguous the earlier one, where it is
+    /// skipped as if the clock had not been moved yet.
     #[inline]
-    pub fn rowtime_of(&self, wall_ms: i64) -> i64 {
-        match self.zone {
-            Some(zone) => rowtime_in(zone, wall_ms),
+    pub fn rowtime_of(&self, wall_ms: i64, is_instant: bool) -> i64 {
+        match self.zone.filter(|_| is_instant) {
+            Some(zone) => instants_in(zone, wall_ms).0,
             None => wall_ms,
         }
     }
 }
 
-fn instant_in(zone: Tz, wall_ms: i64) -> i64 {
-    let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
+/// The instant that a result shows for a wall time, and that at which a timer set for it fires.
+fn instants_in(zone: Tz, wall_ms: i64) -> (i64, i64) {
+    let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return (wall_ms, wall_ms) };
     match zone.from_local_datetime(&wall.naive_utc()) {
-        MappedLocalTime::Single(instant) => instant.timestamp_millis(),
-        MappedLocalTime::Ambiguous(_, later) => later.timestamp_millis(),
+        MappedLocalTime::Single(instant) => {
+            let instant = instant.timestamp_millis();
+            (instant, instant)
+        }
+        MappedLocalTime::Ambiguous(earlier, later) => {
+            (earlier.timestamp_millis(), later.timestamp_millis())
+        }
         MappedLocalTime::None => {
-            let instant = wall_ms - offset_before(zone, wall_ms);
-            instant - instant.rem_euclid(3_600_000)
+            let before = offset_ms(zone, wall_ms - 24 * 3_600_000);
+            let instant = wall_ms - before;
+            (instant, instant - instant.rem_euclid(3_600_000))
         }
     }
-}
-
-fn rowtime_in(zone: Tz, wall_ms: i64) -> i64 {
-    let Some(wall) = DateTime::from_timestamp_millis(wall_ms) else { return wall_ms };
-    match zone.from_local_datetime(&wall.naive_utc()) {
-        MappedLocalTime::Single(instant) | MappedLocalTime::Ambiguous(instant, _) => {
-            instant.timestamp_millis()
-        }
-        MappedLocalTime::None => wall_ms - offset_before(zone, wall_ms),
-    }
-}
-
-/// The offset before the gap that a skipped wall time lies in.
-fn offset_before(zone: Tz, wall_ms: i64) -> i64 {
-    offset_ms(zone, wall_ms - 24 * 3_600_000)
 }
 
 fn offset_ms(zone: Tz, instant_ms: i64) -> i64 {
@@ -135,11 +127,11 @@ mod tests {
         let wall = WallTime::new(Some(Tz::America__New_York));
         // 2024-11-03 01:59:59.999 comes at 05:59:59.999 UTC and an hour later.
         let twice = 1_730_599_199_999;
-        assert_eq!(wall.rowtime_of(twice), twice + 4 * 3_600_000);
+        assert_eq!(wall.rowtime_of(twice, true), twice + 4 * 3_600_000);
         assert_eq!(wall.instant_of(twice), twice + 5 * 3_600_000);
         // 2024-03-10 02:59:59.999 does not come: 07:59:59.999 UTC.
         let never = 1_710_039_599_999;
-        assert_eq!(wall.rowtime_of(never), never + 5 * 3_600_000);
+        assert_eq!(wall.rowtime_of(never, true), never + 5 * 3_600_000);
     }
 
     #[test]

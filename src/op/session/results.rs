@@ -31,10 +31,8 @@ impl Session {
         };
         let starts: Vec<i64> = taken.column(START).map(u64::cast_signed).collect();
         let ends: Vec<i64> = taken.column(END).map(u64::cast_signed).collect();
-        let times: Vec<i64> = match self.instant_time {
-            true => ends.iter().map(|&end| self.wall.rowtime_of(end - 1)).collect(),
-            false => ends.iter().map(|&end| end - 1).collect(),
-        };
+        let time = |&end: &i64| self.wall.rowtime_of(end - 1, self.instant_time);
+        let times: Vec<i64> = ends.iter().map(time).collect();
         let heap = self.records.heap_mut();
         let slots = TakenSlots { pages: &mut self.pages, heap, taken: &mut taken };
         let places: Vec<u32> = (0..records.len() as u32).collect();

@@ -347,7 +347,7 @@ impl WindowAggregate {
 
     fn result_rows(&self, mut columns: Vec<ArrayRef>, end_ms: i64, rows: usize) -> Output {
         self.ages.blank(&mut columns[self.shape.keys.len()..], self.ages.of_window(end_ms));
-        let time_ms = if self.instant_time { self.wall.rowtime_of(end_ms - 1) } else { end_ms - 1 };
+        let time_ms = self.wall.rowtime_of(end_ms - 1, self.instant_time);
         let start_ms = self.starts.window_start(end_ms);
         Output::Rows(with_window(&self.shape, columns, rows, start_ms, end_ms, time_ms))
     }
