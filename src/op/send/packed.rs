@@ -21,7 +21,7 @@ impl AggregateSender {
     }
 
     /// Packs rows with `times` of each. `None`: they cannot be packed, and their keys have been encoded.
-    fn pack(
+    pub(super) fn pack(
         &mut self,
         batch: &Batch,
         times: &[&[i64]],
@@ -42,7 +42,7 @@ impl AggregateSender {
         packed
     }
 
-    fn ship_packed(&mut self, packed: Vec<PackedRows>, ends_ms: &[i64]) {
+    pub(super) fn ship_packed(&mut self, packed: Vec<PackedRows>, ends_ms: &[i64]) {
         for (shard, packed) in packed.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
             let data = Data::Packed(packed);
             let (keys, ends_ms) = (Keys::default(), ends_ms.to_vec());

@@ -81,7 +81,7 @@ impl AggregateSender {
         let emit = &self.plan.emit;
         let ticks = emit.early_clock == EmitClock::Event && emit.early_delay_ms.is_some();
         let by_event_time = self.plan.window.domain == TimeDomain::Event;
-        by_event_time && self.plan.ship != Ship::Rows && !ticks
+        by_event_time && (self.plan.ship != Ship::Rows || self.packs_sessions) && !ticks
     }
 
     /// Takes a batch of the next chunk, whose arrivals are known but for what came before the chunk: the watermark that must not have
@@ -97,7 +97,24 @@ impl AggregateSender {
         }
         self.arrive(batch);
         self.upcoming = next;
-        self.take_whole(batch, i64::MAX, i64::MIN)
+        match self.slices {
+            Some(_) => self.take_whole(batch, i64::MAX, i64::MIN),
+            None => self.pack_ahead(batch),
+        }
+    }
+
+    /// Packs rows of sessions, if all come ahead of the watermark within their chunk: that of the exchange must be two behind the first of
+    /// them for them to be ahead of it as well.
+    fn pack_ahead(&mut self, batch: &Batch) -> Option<i64> {
+        let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
+        let reaches_ms = extent(time_ms).0.saturating_sub(1);
+        if highest_arrival(batch, i64::MAX, i64::MIN) >= reaches_ms {
+            return None;
+        }
+        let columns = self.shape.ship(&batch.columns);
+        let packed = self.pack(batch, &[time_ms], &columns)?;
+        self.ship_packed(packed, &[]);
+        Some(reaches_ms)
     }
 
     /// Forgets what was taken of a chunk whose end has not come.
