@@ -271,8 +271,8 @@ fn each_distinct<const STRIDE: usize>(
     index: &mut Vec<u32>,
     mut to: impl FnMut(&[u64; STRIDE]),
 ) {
-    assert!(u32::try_from(pairs.len()).is_ok_and(|count| count < u32::MAX / 4));
-    let entries = (pairs.len() * 2).next_power_of_two();
+    assert!(u32::try_from(pairs.len()).is_ok_and(|count| count < u32::MAX / 8));
+    let entries = (pairs.len() * 4).next_power_of_two();
     index.clear();
     index.resize(entries, 0);
     // An entry has room for the number of a pair, and above it for what is left of 32 bits.
