@@ -126,3 +126,98 @@ impl AggregateSender {
         self.folding = self.judge.begin_anew() && self.plan.ship == Ship::Folded;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, Int64Array};
+    use proptest::prelude::*;
+
+    use super::super::{SendPlan, Shipment};
+    use super::*;
+    use crate::batch::{DataType, Field, Schema};
+    use crate::op::Data;
+    use crate::op::shape::Shape;
+    use crate::window::{WindowKind, WindowSpec};
+
+    fn sender(shard_count: usize) -> AggregateSender {
+        let fields = [("t", DataType::BigInt), ("k", DataType::BigInt)];
+        let fields = fields.into_iter().map(|(name, data_type)| Field::new(name, data_type));
+        let shape = Shape::new(&Schema::new(fields.collect()), &[1], &[]);
+        let window = WindowSpec::by_event_time(WindowKind::Session { gap_ms: 10 });
+        let plan = SendPlan::at_end(window, Ship::Rows);
+        AggregateSender::new(Arc::new(shape), plan, shard_count).packing_sessions()
+    }
+
+    /// What there is to send: of each shard's rows the keys, the times, and how many times each has.
+    fn sent(sender: &mut AggregateSender) -> Vec<(usize, usize, Vec<Vec<u8>>, Vec<i64>)> {
+        let shape = Arc::clone(&sender.shape);
+        let rows = |shipment: Shipment| {
+            let Shipment::Payload(shard, payload) = shipment else { panic!("nothing fires") };
+            let Data::Packed(packed) = payload.data else { panic!("keys are integers") };
+            let (keys, _) = packed.unpack(&shape);
+            let keys = (0..keys.count()).map(|index| keys.get(index).to_vec()).collect();
+            (shard, packed.time_count(), keys, packed.times(0))
+        };
+        sender.drain().map(rows).collect()
+    }
+
+    proptest! {
+        /// Rows of sessions leave ahead of their turn as they would have in it, and then only if no watermark had reached them.
+        #[test]
+        fn sessions_taken_ahead_leave_as_in_their_turn(
+            batches in prop::collection::vec(prop::collection::vec((0..9i64, 0..60i64), 1..40), 1..4),
+            lag_ms in 0..90i64,
+            (others_ms, floor_ms) in (-90..90i64, -90..90i64),
+            shard_count in 1..3usize,
+        ) {
+            let (mut highest_ms, mut is_ahead) = (i64::MIN, true);
+            let batches: Vec<Batch> = batches.iter().map(|rows| {
+                let (keys, times): (Vec<i64>, Vec<i64>) = rows.iter().copied().unzip();
+                let arrival_ms: Vec<i64> = times.iter().map(|time_ms| {
+                    let next_ms = highest_ms.max(time_ms - lag_ms);
+                    std::mem::replace(&mut highest_ms, next_ms)
+                }).collect();
+                let reached_ms = arrival_ms.last().copied().unwrap_or(i64::MIN).max(floor_ms);
+                is_ahead &= times.iter().all(|&time_ms| time_ms > reached_ms + 1);
+                let columns: Vec<ArrayRef> =
+                    vec![Arc::new(Int64Array::from(times)), Arc::new(Int64Array::from(keys))];
+                Batch { arrival_ms: Some(arrival_ms.into()), ..Batch::new(columns, rows.len()) }
+            }).collect();
+            let (mut ahead, mut in_turn) = (sender(shard_count), sender(shard_count));
+            prop_assert!(ahead.may_take_ahead());
+            let mut fires_ms = batches.iter().map(|batch| ahead.take_ahead(batch, Upcoming::default()));
+            let fires_ms = fires_ms.try_fold(i64::MAX, |least, fires_ms| Some(least.min(fires_ms?)));
+            let taken = fires_ms.is_some_and(|fires_ms| fires_ms > floor_ms);
+            prop_assert_eq!(taken, is_ahead);
+            batches.iter().for_each(|batch| in_turn.push(batch, others_ms, floor_ms, 0));
+            if taken {
+                prop_assert_eq!(sent(&mut ahead), sent(&mut in_turn));
+            }
+        }
+    }
+
+    /// What cannot be packed is not taken ahead, and forgotten: the sender goes on as if it had not come.
+    #[test]
+    fn what_cannot_be_packed_waits_for_its_turn() {
+        let fields = vec![Field::new("t", DataType::BigInt), Field::new("k", DataType::Double)];
+        let shape = Shape::new(&Schema::new(fields), &[1], &[]);
+        let window = WindowSpec::by_event_time(WindowKind::Session { gap_ms: 10 });
+        let plan = SendPlan::at_end(window, Ship::Rows);
+        let mut sender = AggregateSender::new(Arc::new(shape), plan, 1).packing_sessions();
+        let batch = |keys: Vec<Option<f64>>| {
+            let times = Int64Array::from_iter_values(0..keys.len() as i64);
+            let columns: Vec<ArrayRef> =
+                vec![Arc::new(times), Arc::new(Float64Array::from(keys.clone()))];
+            let arrival_ms = vec![i64::MIN; keys.len()];
+            Batch { arrival_ms: Some(arrival_ms.into()), ..Batch::new(columns, keys.len()) }
+        };
+        let of_one_length = batch(vec![Some(0.5), Some(0.25)]);
+        assert_eq!(sender.take_ahead(&of_one_length, Upcoming::default()), Some(-1));
+        let of_two = batch(vec![Some(0.5), None]);
+        assert_eq!(sender.take_ahead(&of_two, Upcoming::default()), None);
+        sender.forget_ahead();
+        assert_eq!(sender.drain().count(), 0);
+    }
+}
