@@ -36,16 +36,9 @@ fn batches() -> Vec<Batch> {
 
 fn call(function: AggregateFunction) -> AggregateCall {
     let count = function == AggregateFunction::CountRows;
-    AggregateCall {
-        function,
-        args: if count { vec![] } else { vec![2] },
-        distinct: false,
-        filter: None,
-        separator: String::new(),
-        arg_type: DataType::Double,
-        data_type: if count { DataType::BigInt } else { DataType::Double },
-        name: String::new(),
-    }
+    let args = if count { vec![] } else { vec![2] };
+    let data_type = if count { DataType::BigInt } else { DataType::Double };
+    AggregateCall::new(function, args, DataType::Double, data_type)
 }
 
 /// Rows counted and the total of the sums, over all windows and pages.

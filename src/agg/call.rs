@@ -61,18 +61,23 @@ pub struct AggregateCall {
 }
 
 impl AggregateCall {
+    /// A call over columns `args`, whose type is `arg_type` (for COUNT BIGINT): of all rows, each value as often as it comes, without a name.
+    pub fn new(
+        function: AggregateFunction,
+        args: Vec<usize>,
+        arg_type: DataType,
+        data_type: DataType,
+    ) -> Self {
+        let (separator, name) = (String::new(), String::new());
+        Self { function, args, distinct: false, filter: None, separator, arg_type, data_type, name }
+    }
+
     /// A call of a user's function.
     pub fn user(function: UserFunction, args: Vec<usize>, name: &str) -> Self {
-        Self {
-            arg_type: function.0.arg_types().first().copied().unwrap_or(DataType::Null),
-            data_type: function.0.data_type(),
-            function: AggregateFunction::User(function),
-            args,
-            distinct: false,
-            filter: None,
-            separator: String::new(),
-            name: name.into(),
-        }
+        let arg_type = function.0.arg_types().first().copied().unwrap_or(DataType::Null);
+        let data_type = function.0.data_type();
+        let call = Self::new(AggregateFunction::User(function), args, arg_type, data_type);
+        Self { name: name.into(), ..call }
     }
 
     /// Whether it takes each value once. The extremes of distinct values are the extremes.

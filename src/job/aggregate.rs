@@ -394,15 +394,12 @@ impl RawCall {
         };
         let (function, data_type) =
             agg::bind(function, &types).expect("the builder makes calls that exist");
+        let arg_type = types.first().copied().unwrap_or(DataType::BigInt);
         AggregateCall {
-            function,
-            args,
             distinct: self.distinct,
             filter,
-            separator: String::new(),
-            arg_type: types.first().copied().unwrap_or(DataType::BigInt),
-            data_type,
             name: name.to_owned(),
+            ..AggregateCall::new(function, args, arg_type, data_type)
         }
     }
 }

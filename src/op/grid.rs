@@ -173,15 +173,9 @@ mod tests {
         let extreme = if greatest { AggregateFunction::Max } else { AggregateFunction::Min };
         let functions =
             [AggregateFunction::CountRows, extreme, AggregateFunction::Avg, AggregateFunction::Sum];
-        let call = |function: AggregateFunction| AggregateCall {
-            args: if function == AggregateFunction::CountRows { Vec::new() } else { vec![0] },
-            function,
-            distinct: false,
-            filter: None,
-            separator: String::new(),
-            arg_type: DataType::Double,
-            data_type: DataType::Double,
-            name: String::new(),
+        let call = |function: AggregateFunction| {
+            let args = if function == AggregateFunction::CountRows { vec![] } else { vec![0] };
+            AggregateCall::new(function, args, DataType::Double, DataType::Double)
         };
         let chosen = functions.into_iter().zip(wanted).filter(|(_, wanted)| *wanted);
         let calls: Vec<AggregateCall> = chosen.map(|(function, _)| call(function)).collect();

@@ -277,15 +277,8 @@ mod tests {
 
     fn shape() -> Shape {
         let types = [DataType::Double, DataType::Int, DataType::Boolean];
-        let call = |(arg, arg_type): (usize, DataType)| AggregateCall {
-            function: AggregateFunction::Count,
-            args: vec![arg],
-            distinct: false,
-            filter: None,
-            separator: String::new(),
-            arg_type,
-            data_type: DataType::BigInt,
-            name: "a".into(),
+        let call = |(arg, arg_type): (usize, DataType)| {
+            AggregateCall::new(AggregateFunction::Count, vec![arg], arg_type, DataType::BigInt)
         };
         let fields = types.iter().map(|&data_type| Field::new("n", data_type)).collect();
         let calls: Vec<AggregateCall> = types.into_iter().enumerate().map(call).collect();

@@ -17,13 +17,8 @@ use crate::window::{Emit, WindowKind, WindowSpec};
 fn call(function: AggregateFunction, arg: usize, data_type: DataType) -> AggregateCall {
     AggregateCall {
         distinct: function == AggregateFunction::Count,
-        function,
-        args: vec![arg],
-        filter: None,
         separator: ",".into(),
-        arg_type: data_type,
-        data_type,
-        name: "a".into(),
+        ..AggregateCall::new(function, vec![arg], data_type, data_type)
     }
 }
 

@@ -41,16 +41,9 @@ pub fn pack(batch: &Batch) -> Batch {
 
 /// The call that concatenates packed rows; they are column `column`.
 pub fn call(column: usize) -> AggregateCall {
-    AggregateCall {
-        function: AggregateFunction::ListAgg,
-        args: vec![column],
-        distinct: false,
-        filter: None,
-        separator: String::new(),
-        arg_type: DataType::BYTES,
-        data_type: DataType::BYTES,
-        name: "$rows".into(),
-    }
+    let bytes = DataType::BYTES;
+    let call = AggregateCall::new(AggregateFunction::ListAgg, vec![column], bytes, bytes);
+    AggregateCall { name: "$rows".into(), ..call }
 }
 
 /// The rows of sessions, of these `types`, each with its window. `batch`: `key_count` keys, the packed rows, the window's

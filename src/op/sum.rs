@@ -180,16 +180,7 @@ mod tests {
         let call = |&at: &usize| {
             let (name, arg) = CALLS[at];
             let (function, data_type) = bind(name, &[types[arg]]).expect("of this type");
-            AggregateCall {
-                function,
-                args: vec![arg],
-                distinct: false,
-                filter: None,
-                separator: String::new(),
-                arg_type: types[arg],
-                data_type,
-                name: String::new(),
-            }
+            AggregateCall::new(function, vec![arg], types[arg], data_type)
         };
         let calls: Vec<AggregateCall> = chosen.iter().map(call).collect();
         let fields = vec![Field::new("x", types[0]), Field::new("s", types[1])];

@@ -193,20 +193,9 @@ mod tests {
     use crate::batch::{DataType, Field, Schema};
 
     fn shape() -> Shape {
-        let call = |function, data_type| AggregateCall {
-            function,
-            args: vec![0],
-            distinct: false,
-            filter: None,
-            separator: String::new(),
-            arg_type: DataType::BigInt,
-            data_type,
-            name: "a".into(),
-        };
-        let calls = [
-            call(AggregateFunction::Sum, DataType::BigInt),
-            call(AggregateFunction::Max, DataType::BigInt),
-        ];
+        let call =
+            |function| AggregateCall::new(function, vec![0], DataType::BigInt, DataType::BigInt);
+        let calls = [AggregateFunction::Sum, AggregateFunction::Max].map(call);
         Shape::new(&Schema::new(vec![Field::new("n", DataType::BigInt)]), &[], &calls)
     }
 

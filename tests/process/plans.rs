@@ -83,16 +83,8 @@ impl Piece {
 }
 
 fn call(function: AggregateFunction, args: &[usize], distinct: bool, name: &str) -> AggregateCall {
-    AggregateCall {
-        function,
-        args: args.to_vec(),
-        distinct,
-        filter: None,
-        separator: String::new(),
-        arg_type: DataType::BigInt,
-        data_type: DataType::BigInt,
-        name: name.into(),
-    }
+    let call = AggregateCall::new(function, args.to_vec(), DataType::BigInt, DataType::BigInt);
+    AggregateCall { distinct, name: name.into(), ..call }
 }
 
 fn rows() -> AggregateCall {

@@ -78,15 +78,10 @@ struct Case {
 
 /// COUNT(DISTINCT v), and COUNT(*) beside it.
 fn shape(texts: bool, counts_rows: bool) -> Shape {
-    let call = |function, args: &[usize], distinct| AggregateCall {
-        function,
-        args: args.to_vec(),
-        distinct,
-        filter: None,
-        separator: String::new(),
-        arg_type: if texts { DataType::STRING } else { DataType::BigInt },
-        data_type: DataType::BigInt,
-        name: String::new(),
+    let arg_type = if texts { DataType::STRING } else { DataType::BigInt };
+    let call = |function, args: &[usize], distinct| {
+        let call = AggregateCall::new(function, args.to_vec(), arg_type, DataType::BigInt);
+        AggregateCall { distinct, ..call }
     };
     let mut calls = vec![call(AggregateFunction::Count, &[2], true)];
     calls.extend(counts_rows.then(|| call(AggregateFunction::CountRows, &[], false)));

@@ -168,15 +168,9 @@ mod tests {
     }
 
     fn calls() -> Vec<AggregateCall> {
-        let call = |function, args: &[usize]| AggregateCall {
-            function,
-            args: args.to_vec(),
-            distinct: false,
-            filter: None,
-            separator: String::new(),
-            arg_type: DataType::Double,
-            data_type: if args.is_empty() { DataType::BigInt } else { DataType::Double },
-            name: String::new(),
+        let call = |function, args: &[usize]| {
+            let data_type = if args.is_empty() { DataType::BigInt } else { DataType::Double };
+            AggregateCall::new(function, args.to_vec(), DataType::Double, data_type)
         };
         vec![
             call(AggregateFunction::CountRows, &[]),

@@ -12,16 +12,8 @@ use crate::batch::{DataType, Field, Schema};
 /// The marks of rows at these times, each a second behind the latest, cut into batches of so many.
 fn marks(kind: WindowKind, times_ms: &[i64], batch_rows: usize) -> Vec<i64> {
     let schema = Schema::new(["t", "k"].map(|name| Field::new(name, DataType::BigInt)).into());
-    let call = AggregateCall {
-        function: AggregateFunction::CountRows,
-        args: Vec::new(),
-        distinct: false,
-        filter: None,
-        separator: String::new(),
-        arg_type: DataType::BigInt,
-        data_type: DataType::BigInt,
-        name: String::new(),
-    };
+    let rows = AggregateFunction::CountRows;
+    let call = AggregateCall::new(rows, Vec::new(), DataType::BigInt, DataType::BigInt);
     let plan = SendPlan {
         may_mark: true,
         ..SendPlan::at_end(WindowSpec::by_event_time(kind), Ship::Folded)

@@ -150,15 +150,26 @@ mod tests {
         AggregateSender::new(Arc::new(shape), plan, shard_count).packing_sessions()
     }
 
-    /// What there is to send: of each shard's rows the keys, the times, and how many times each has.
-    fn sent(sender: &mut AggregateSender) -> Vec<(usize, usize, Vec<Vec<u8>>, Vec<i64>)> {
+    /// Rows of a shard.
+    #[derive(Debug, PartialEq)]
+    struct Sent {
+        shard: usize,
+        keys: Vec<Vec<u8>>,
+        times_ms: Vec<i64>,
+        /// How many times each has.
+        time_count: usize,
+    }
+
+    /// What there is to send.
+    fn sent(sender: &mut AggregateSender) -> Vec<Sent> {
         let shape = Arc::clone(&sender.shape);
         let rows = |shipment: Shipment| {
             let Shipment::Payload(shard, payload) = shipment else { panic!("nothing fires") };
             let Data::Packed(packed) = payload.data else { panic!("keys are integers") };
             let (keys, _) = packed.unpack(&shape);
             let keys = (0..keys.count()).map(|index| keys.get(index).to_vec()).collect();
-            (shard, packed.time_count(), keys, packed.times(0))
+            let (times_ms, time_count) = (packed.times(0), packed.time_count());
+            Sent { shard, keys, times_ms, time_count }
         };
         sender.drain().map(rows).collect()
     }

@@ -27,16 +27,8 @@ type Arrived = (i64, i64, i64);
 
 /// A call of the second column, whose type is that of the result.
 fn call(function: AggregateFunction, data_type: DataType) -> AggregateCall {
-    AggregateCall {
-        function,
-        args: vec![1],
-        distinct: false,
-        filter: None,
-        separator: " ".into(),
-        arg_type: data_type,
-        data_type,
-        name: "a".into(),
-    }
+    let call = AggregateCall::new(function, vec![1], data_type, data_type);
+    AggregateCall { separator: " ".into(), ..call }
 }
 
 /// Sessions by event time.

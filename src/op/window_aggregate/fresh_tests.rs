@@ -24,15 +24,8 @@ fn chunks() -> impl Strategy<Value = Vec<Chunk>> {
 }
 
 fn shape() -> Shape {
-    let call = |function, args: &[usize], data_type| AggregateCall {
-        function,
-        args: args.to_vec(),
-        distinct: false,
-        filter: None,
-        separator: String::new(),
-        arg_type: DataType::Double,
-        data_type,
-        name: String::new(),
+    let call = |function, args: &[usize], data_type| {
+        AggregateCall::new(function, args.to_vec(), DataType::Double, data_type)
     };
     let calls = [
         call(AggregateFunction::CountRows, &[], DataType::BigInt),

@@ -75,16 +75,9 @@ fn calls(words: bool, listed: bool, in_order: bool) -> Vec<AggregateCall> {
     let (double, int, text) = (DataType::Double, DataType::Int, DataType::STRING);
     let call = |name: &str, arg: usize, arg_type: DataType, filter: Option<usize>| {
         let (function, data_type) = bind(name, &[arg_type]).expect("a function of this type");
-        AggregateCall {
-            function,
-            args: vec![arg],
-            distinct: false,
-            filter,
-            separator: if name == "LISTAGG" { ",".into() } else { String::new() },
-            arg_type,
-            data_type,
-            name: String::new(),
-        }
+        let separator = if name == "LISTAGG" { ",".into() } else { String::new() };
+        let call = AggregateCall::new(function, vec![arg], arg_type, data_type);
+        AggregateCall { filter, separator, ..call }
     };
     let mut calls = vec![
         AggregateCall {
@@ -316,16 +309,8 @@ proptest! {
 fn distinct_calls() -> Vec<AggregateCall> {
     let call = |(arg, arg_type)| {
         let (function, data_type) = bind("COUNT", &[arg_type]).expect("counts anything");
-        AggregateCall {
-            function,
-            args: vec![arg],
-            distinct: true,
-            filter: None,
-            separator: String::new(),
-            arg_type,
-            data_type,
-            name: String::new(),
-        }
+        let call = AggregateCall::new(function, vec![arg], arg_type, data_type);
+        AggregateCall { distinct: true, ..call }
     };
     [(0, DataType::Timestamp(3)), (4, DataType::STRING)].map(call).into()
 }

@@ -2,7 +2,7 @@
 
 use super::GONE;
 use super::index::{Entry, Index};
-use super::partition::Partition;
+use super::partition::{Partition, key_of};
 use super::seek::Seek;
 use crate::agg::{Partials, export};
 use crate::metrics::LateRows;
@@ -68,10 +68,10 @@ impl Join<'_> {
     #[inline(always)]
     fn touches<const KEY: usize>(&self, row: u32, slot: u32) -> bool {
         let partition = &*self.partition;
-        let words = |slot: u32| partition.row(slot).first_chunk::<KEY>().expect("a key");
+        let key = |slot: u32| key_of::<KEY>(partition.row(slot));
         let span = |slot: u32| (partition.start(slot), partition.ends[slot as usize]);
         let ((row_start, row_end), (start, end)) = (span(row), span(slot));
-        words(row) == words(slot) && start <= row_end && end >= row_start && end > self.over_ms(row)
+        key(row) == key(slot) && start <= row_end && end >= row_start && end > self.over_ms(row)
     }
 
     /// Makes one session of a row and one that it touches; its slot.

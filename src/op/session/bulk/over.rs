@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array};
 
-use super::partition::{Ended, Partition};
+use super::partition::{Ended, Partition, key_of};
 use super::single::finish_rows;
 use crate::batch::{BATCH_ROWS_MAX, Batch, Packing};
 use crate::op::accumulators::Accumulators;
@@ -137,7 +137,7 @@ impl Spans {
         let keys = self.keys[first * KEY..].as_chunks_mut::<KEY>().0;
         for ((key, start), &slot) in keys.iter_mut().zip(&mut self.starts[first..]).zip(slots) {
             let row = from.row(slot);
-            *key = *row.first_chunk::<KEY>().expect("a key");
+            *key = *key_of(row);
             *start = row[KEY].cast_signed();
         }
     }

@@ -129,7 +129,7 @@ impl Partition {
         let rows = self.rows[first * self.stride..].chunks_exact(self.stride);
         let begun = self.tags[first..].iter_mut().zip(&mut self.ends[first..]);
         for (row, (tag, end)) in rows.zip(begun) {
-            *tag = mix(row.first_chunk::<KEY>().expect("a key")) as u32;
+            *tag = mix(key_of::<KEY>(row)) as u32;
             *end = row[KEY].cast_signed().saturating_add(gap_ms);
         }
     }
@@ -280,6 +280,12 @@ impl Partition {
         self.groups_max = GROUPS_MIN.max(self.group_count * 2);
         held.iter().zip(0..).for_each(|(&(_, slot), group)| self.groups[slot] = group);
     }
+}
+
+/// The key of a row.
+#[inline(always)]
+pub(super) fn key_of<const KEY: usize>(row: &[u64]) -> &[u64; KEY] {
+    row.first_chunk().expect("a row begins with its key")
 }
 
 /// Blocks' earliest ends.

@@ -90,16 +90,7 @@ mod tests {
     fn calls(data_type: DataType) -> Vec<AggregateCall> {
         let call = |name: &&str| {
             let (function, result) = bind(name, &[data_type]).ok()?;
-            Some(AggregateCall {
-                function,
-                args: vec![0],
-                distinct: false,
-                filter: None,
-                separator: String::new(),
-                arg_type: data_type,
-                data_type: result,
-                name: (*name).into(),
-            })
+            Some(AggregateCall::new(function, vec![0], data_type, result))
         };
         let mut calls: Vec<AggregateCall> = NAMES.iter().filter_map(call).collect();
         let filtered = AggregateCall { filter: Some(1), ..calls[0].clone() };
