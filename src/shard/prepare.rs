@@ -8,7 +8,8 @@
 //! # Invariants
 //!
 //! 1. A chunk that was taken ahead sends what it would have sent in its turn: no batch holds a row whose first window has fired when the
-//!    row arrives, by the watermarks within the chunk (looked at when it is taken) and before it (when its turn comes).
+//!    row arrives, or one of a session that the watermark has come to, by the watermarks within the chunk (looked at when it is taken) and
+//!    before it (when its turn comes).
 //! 2. A chunk is taken ahead as a whole or not at all, and the sender is empty between chunks.
 
 use chrono_tz::Tz;
@@ -63,7 +64,7 @@ pub(crate) struct TakenRows {
     decoded: Vec<Batch>,
     /// The highest watermark that is asked for.
     pub(super) highest_ms: i64,
-    /// The first of their windows fires at this watermark.
+    /// This watermark must not have been reached before: at it the first of their windows fires, or sessions may be over.
     fires_ms: i64,
     pub(super) shipped: Shipped,
 }

@@ -76,7 +76,8 @@ impl AggregateSender {
         self.slice_indices.iter().map(|&slice| ends_ms[slice as usize]).collect()
     }
 
-    /// Whether batches may be taken ahead: nothing is sent but what rows come to, and no clock cuts them.
+    /// Whether batches may be taken ahead: nothing is sent but what rows come to, be it rows of sessions without the watermarks of their
+    /// arrival, and no clock cuts them.
     pub fn may_take_ahead(&self) -> bool {
         let emit = &self.plan.emit;
         let ticks = emit.early_clock == EmitClock::Event && emit.early_delay_ms.is_some();
@@ -103,8 +104,8 @@ impl AggregateSender {
         }
     }
 
-    /// Packs rows of sessions, if all come ahead of the watermark within their chunk: that of the exchange must be two behind the first of
-    /// them for them to be ahead of it as well.
+    /// Packs rows of sessions without the watermarks of their arrival, if none within their chunk has come to them. Says which one before the
+    /// chunk would have: see [`AggregateSender::ship_timed`].
     fn pack_ahead(&mut self, batch: &Batch) -> Option<i64> {
         let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
         let reaches_ms = extent(time_ms).0.saturating_sub(1);
