@@ -5,15 +5,20 @@
 //! 1. What is taken ahead leaves the sender as it would have in its turn, if every batch could have been taken whole then; whoever
 //!    had it taken sees to that. Nothing of a chunk that is taken ahead stays behind its end.
 
+use arrow_array::UInt32Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 
 use super::super::folding::extent;
 use super::super::grid::Grid;
+use super::super::partition::sorted;
 use super::{AggregateSender, Ship, highest_arrival};
 use crate::batch::Batch;
 use crate::sys::prefetch::Upcoming;
 use crate::window::{Cut, EmitClock, TimeDomain};
+
+/// With fewer rows for each slice a batch is not cut by slices.
+const SLICE_ROWS_MIN: usize = if cfg!(test) { 16 } else { 256 };
 
 impl AggregateSender {
     /// Takes a batch if it can be taken whole and falls into few slices: then they are counted through, and nothing is computed row by
@@ -40,9 +45,26 @@ impl AggregateSender {
         cut.indices(time_ms, &mut self.slice_indices);
         match self.groups_rows() {
             true => self.take_cut(batch, &cut),
-            false => self.ship_rows(batch, self.ends_of_rows(&cut), Vec::new()),
+            false => self.ship_cut(batch, &cut),
         }
         Some(fires_ms)
+    }
+
+    /// Ships rows, of which it is known into which slices of a cut they fall: by slice if they can be packed then, and are not few.
+    fn ship_cut(&mut self, batch: &Batch, cut: &Cut) {
+        let slice_count = cut.ends().len();
+        if !self.plan.emit.is_once() || batch.rows < slice_count * SLICE_ROWS_MIN {
+            self.ship_rows(batch, self.ends_of_rows(cut), Vec::new());
+            return;
+        }
+        let slice = |row: u32| self.slice_indices[row as usize] as usize;
+        let (rows, starts) = sorted(0..batch.rows as u32, slice, slice_count);
+        for (end_ms, ends) in cut.ends().zip(starts.windows(2)) {
+            let rows = &rows[ends[0] as usize..ends[1] as usize];
+            if !rows.is_empty() {
+                self.ship_slice(&batch.take(&UInt32Array::from(rows.to_vec())), end_ms);
+            }
+        }
     }
 
     /// Takes rows, of which it is known into which slices of a cut they fall.
@@ -130,6 +152,7 @@ impl AggregateSender {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use arrow_array::{ArrayRef, Float64Array, Int64Array};
@@ -137,9 +160,10 @@ mod tests {
 
     use super::super::{SendPlan, Shipment};
     use super::*;
+    use crate::agg::{AggregateCall, AggregateFunction};
     use crate::batch::{DataType, Field, Schema};
-    use crate::op::Data;
     use crate::op::shape::Shape;
+    use crate::op::{Data, Payload};
     use crate::window::{WindowKind, WindowSpec};
 
     fn sender(shard_count: usize) -> AggregateSender {
@@ -207,6 +231,62 @@ mod tests {
             if taken {
                 prop_assert_eq!(sent(&mut ahead), sent(&mut in_turn));
             }
+        }
+    }
+
+    /// By slice and key, the values of rows in their order.
+    type Values = BTreeMap<(i64, Vec<u8>), Vec<i64>>;
+
+    proptest! {
+        /// Rows that fall into several slices and are not folded come to their slices, in their order: packed, unless they are few.
+        #[test]
+        fn rows_are_shipped_by_slice(
+            rows in prop::collection::vec((0..20i64, 0..60i64, any::<i64>()), 1..300),
+            shard_count in 1..3usize,
+        ) {
+            let names = ["t", "k", "v"].map(|name| Field::new(name, DataType::BigInt));
+            let sum = AggregateFunction::Sum;
+            let call = AggregateCall::new(sum, vec![2], DataType::BigInt, DataType::BigInt);
+            let shape = Arc::new(Shape::new(&Schema::new(names.into()), &[1], &[call]));
+            let kind = WindowKind::Tumble { size_ms: 10, offset_ms: 0 };
+            let plan = SendPlan::at_end(WindowSpec::by_event_time(kind), Ship::Folded);
+            let mut sender = AggregateSender::new(Arc::clone(&shape), plan, shard_count);
+            sender.folding = false;
+            let mut twin = Values::new();
+            for &(key, time_ms, value) in &rows {
+                let end_ms = (time_ms / 10 + 1) * 10;
+                twin.entry((end_ms, key.to_le_bytes().to_vec())).or_default().push(value);
+            }
+            let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+            let columns = vec![
+                column(rows.iter().map(|row| row.1).collect()),
+                column(rows.iter().map(|row| row.0).collect()),
+                column(rows.iter().map(|row| row.2).collect()),
+            ];
+            let never = vec![i64::MIN; rows.len()];
+            let batch = Batch { arrival_ms: Some(never.into()), ..Batch::new(columns, rows.len()) };
+            sender.push(&batch, i64::MIN, i64::MIN, 0);
+            let mut shipped = Values::new();
+            for shipment in sender.drain() {
+                let Shipment::Payload(_, payload) = shipment else { panic!("nothing fires") };
+                let Payload { keys, mut ends_ms, data, .. } = *payload;
+                let (keys, columns) = match data {
+                    Data::Packed(packed) => packed.unpack(&shape),
+                    Data::Rows(columns) => (keys, columns),
+                    _ => panic!("nothing is folded"),
+                };
+                let is_packed = ends_ms.len() == 1 && keys.count() > 1;
+                let few = rows.len() < SLICE_ROWS_MIN * (60 / 10);
+                prop_assert!(is_packed || few || keys.count() == 1);
+                ends_ms.resize(keys.count(), ends_ms[0]);
+                let values = columns[0].as_primitive::<Int64Type>().values();
+                for (index, (&end_ms, &value)) in ends_ms.iter().zip(values).enumerate() {
+                    // Behind the byte that says that it is not NULL.
+                    let key = keys.get(index)[1..].to_vec();
+                    shipped.entry((end_ms, key)).or_default().push(value);
+                }
+            }
+            prop_assert_eq!(shipped, twin);
         }
     }
 
