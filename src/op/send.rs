@@ -32,7 +32,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, UInt32Array};
 
-use super::folding::{Folding, extent};
+use super::folding::Folding;
 use super::grid::{Grid, Lanes};
 use super::numbered::Numbered;
 use super::pane::update_calls;
@@ -47,6 +47,7 @@ use crate::sys::prefetch::Upcoming;
 use crate::window::{Emit, EmitClock, Slices, TimeDomain, WallTime, WindowKind, WindowSpec};
 use by_value::{HeldValues, ships_values};
 use judge::Judge;
+use packed::reaches;
 
 /// What a sender hands to the exchange.
 #[derive(Debug)]
@@ -220,7 +221,7 @@ impl AggregateSender {
         };
         let Some(slices) = self.slices else {
             let highest = highest_arrival(batch, others_ms, floor_ms);
-            let is_ahead = !processing && extent(&time_ms).0 > highest.saturating_add(1);
+            let is_ahead = !processing && highest < reaches(&time_ms);
             self.ship_timed(batch, &time_ms, is_ahead, arrival_ms);
             return;
         };

@@ -55,17 +55,12 @@ where
     F: Fn(RowKind, &I::View) + Send + Sync,
 {
     fn write(&mut self, batch: &Batch) -> Result<(), JobError> {
-        let (f, rows) = (&*self.f, batch.rows);
-        let call = || match &batch.kinds {
-            None => {
-                I::map(&batch.columns, rows, |item| f(RowKind::Insert, item)).for_each(drop);
-            }
-            Some(kinds) => {
-                let mut kinds = kinds.iter();
-                let mut kind = || *kinds.next().expect("each row has a kind");
-                I::map(&batch.columns, rows, |item| f(kind(), item)).for_each(drop);
-            }
+        let mut row = 0;
+        let each = |item: &I::View| {
+            (self.f)(batch.kind(row), item);
+            row += 1;
         };
+        let call = || I::map(&batch.columns, batch.rows, each).for_each(drop);
         catch_unwind(AssertUnwindSafe(call)).map_err(|panic| JobError::Expression {
             origin: "sink".into(),
             message: format!("the closure panicked: {}", panic_text(panic.as_ref())),

@@ -126,20 +126,6 @@ impl AggregateSender {
         }
     }
 
-    /// Packs rows of sessions without the watermarks of their arrival, if none within their chunk has come to them. Says which one before the
-    /// chunk would have: see [`AggregateSender::ship_timed`].
-    fn pack_ahead(&mut self, batch: &Batch) -> Option<i64> {
-        let time_ms = batch.columns[self.time_column()].as_primitive::<Int64Type>().values();
-        let reaches_ms = extent(time_ms).0.saturating_sub(1);
-        if highest_arrival(batch, i64::MAX, i64::MIN) >= reaches_ms {
-            return None;
-        }
-        let columns = self.shape.ship(&batch.columns);
-        let packed = self.pack(batch, &[time_ms], &columns)?;
-        self.ship_packed(packed, &[]);
-        Some(reaches_ms)
-    }
-
     /// Forgets what was taken of a chunk whose end has not come.
     pub fn forget_ahead(&mut self) {
         self.grid.iter_mut().for_each(Grid::clear);
